@@ -1,0 +1,46 @@
+"""The command `dasr-fast`: one file a subcommand."""
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from dasr_fast.cli.common import warn
+from dasr_fast.cli.degrade import degrade
+from dasr_fast.cli.doctor import doctor
+from dasr_fast.cli.evaluate import evaluate
+from dasr_fast.cli.upscale import upscale
+
+USAGE = 2
+"""Exit code when nothing was tried because the call was wrong."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="dasr-fast", prog_name="dasr-fast")
+def commands() -> None:
+    """Blind super-resolution with DASR: upscale, degrade and evaluate images."""
+
+
+for command in (upscale, degrade, evaluate, doctor):
+    commands.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; mistakes are one line on standard error, without a traceback."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """As `main`, and return the exit code instead of leaving."""
+    try:
+        return commands.main(arguments, prog_name="dasr-fast", standalone_mode=False) or 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+    except click.ClickException as error:
+        warn(error.format_message())
+    except (KeyboardInterrupt, click.Abort):
+        warn("Interrupted.")
+        return 130
+    except (ValueError, OSError) as error:
+        warn(str(error))
+    return USAGE

@@ -1,0 +1,196 @@
+"""What the commands share: which files, progress, reports, exit codes."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import torch
+from rich.progress import track
+
+from dasr_fast.images import SUFFIXES, find_images
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Number(click.FloatRange):
+    """A finite number within bounds."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not abs(number) < float("inf"):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
+def warn(message: str) -> None:
+    """One line on standard error."""
+    click.echo(f"dasr-fast: {' '.join(message.split())}", err=True)
+
+
+@dataclass
+class Report:
+    """What became of each file."""
+
+    done: list[Path] = field(default_factory=list)
+    failed: list[tuple[Path, str]] = field(default_factory=list)
+
+    @contextmanager
+    def guard(self, path: Path) -> Iterator[None]:
+        """Count the file as done; if the block can't, say why and go on."""
+        try:
+            yield
+            self.done.append(path)
+        except (ValueError, OSError, RuntimeError, MemoryError) as error:
+            reason = str(error) or type(error).__name__
+            self.failed.append((path, reason))
+            warn(reason if str(path) in reason else f"{path}: {reason}")
+
+    def finish(self, what: str) -> int:
+        """Print a summary; returns the exit code: 0 if all was done, else 1."""
+        click.echo(f"{what}: {len(self.done)} done" + (f", {len(self.failed)} failed" if self.failed else ""))
+        return 1 if self.failed else 0
+
+
+def input_images(source: Path) -> list[Path]:
+    """The file itself, or the images in the folder.
+
+    Raises:
+        click.UsageError: There is nothing, or no image in the folder.
+    """
+    if source.is_dir():
+        images = find_images(source)
+        if not images:
+            raise click.UsageError(f"The folder {source} holds no image ({', '.join(SUFFIXES)}).")
+        return images
+    if not source.is_file():
+        raise click.UsageError(f"There is no file or folder {source}.")
+    return [source]
+
+
+def output_paths(
+    source: Path, images: list[Path], output: Path | None, mark: str, suffix: str | None
+) -> dict[Path, Path]:
+    """Where the result of each image goes: a named file, a folder (same names), or beside the source with `mark`.
+
+    Raises:
+        click.UsageError: Two results would have one name, or many images are to go into one file.
+    """
+
+    def renamed(image: Path, mark: str = "") -> str:
+        return f"{image.stem}{mark}{suffix or image.suffix}"
+
+    if output is None:
+        targets = (
+            {image: source.with_name(source.name + mark) / renamed(image) for image in images}
+            if source.is_dir()
+            else {source: source.with_name(renamed(source, mark))}
+        )
+    elif output.suffix.lower() in SUFFIXES and not output.is_dir():
+        if source.is_dir():
+            raise click.UsageError(f"The images of a folder can't all go into the file {output}; name a folder.")
+        targets = {source: output}
+    else:
+        targets = {image: output / renamed(image) for image in images}
+    names = [str(target) for target in targets.values()]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise click.UsageError(f"Two images would both be written to {twice}.")
+    return targets
+
+
+def refuse_overwriting(target: Path, overwrite: bool) -> None:
+    """Raises FileExistsError if `target` exists and `overwrite` wasn't asked for."""
+    if target.exists() and not overwrite:
+        raise FileExistsError(f"{target} exists already; --overwrite replaces it.")
+
+
+def progress(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
+    """The items behind a progress bar, where someone can see it."""
+    if total < 2 or not sys.stderr.isatty():
+        return items
+    from rich.console import Console
+
+    return track(items, description=what, total=total, console=Console(stderr=True))
+
+
+def make_folder(folder: Path) -> None:
+    """Create the folder of results and its parents.
+
+    Raises:
+        click.UsageError: Something else has that name.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise click.UsageError(f"{folder} is not a folder.") from None
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name; "auto" is a GPU where there is one.
+
+    Raises:
+        click.UsageError: There is no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise click.UsageError("There is no NVIDIA GPU that PyTorch can use; leave out --device cuda.")
+    return torch.device(name)
+
+
+def device_option(function: Function) -> Function:
+    return click.option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda"]),
+        default="auto",
+        show_default=True,
+        help="Where to compute.",
+    )(function)
+
+
+def overwrite_option(function: Function) -> Function:
+    return click.option("--overwrite", is_flag=True, help="Replace files that exist.")(function)
+
+
+def seed_option(function: Function) -> Function:
+    return click.option(
+        "--seed",
+        type=click.IntRange(0, 2**31 - 1),
+        default=0,
+        show_default=True,
+        help="Of the randomness; with the file's name it decides on each image's, in whatever order.",
+    )(function)
+
+
+def blur_options(function: Function) -> Function:
+    options = (
+        click.option(
+            "--sigma",
+            type=Number(min=0),
+            default=0.0,
+            show_default=True,
+            help="Standard deviation of the Gaussian blur in pixels; 0 doesn't blur.",
+        ),
+        click.option(
+            "--sigma-y", type=Number(min=0), help="Along the other axis, for an anisotropic blur; --sigma if left out."
+        ),
+        click.option(
+            "--theta", type=Number(), default=0.0, help="Angle of an anisotropic blur in degrees, from x towards y."
+        ),
+        click.option(
+            "--noise",
+            type=Number(min=0),
+            default=0.0,
+            show_default=True,
+            help="Standard deviation of the noise in grey levels.",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function

@@ -1,0 +1,56 @@
+"""`dasr-fast doctor`."""
+
+import json
+import platform
+from importlib import metadata
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(as_json: bool) -> int:
+    """Print versions, devices, and every backend of every op: whether it is on, and why not."""
+    facts = examine()
+    if as_json:
+        click.echo(json.dumps(facts, indent=1))
+        return 0
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    for name in ("dasr-fast", "python", "torch", "triton", "device", "threads"):
+        console.print(f"{name:10} {facts[name]}", highlight=False)
+    table = Table("op", "backend", "state", "reason")
+    for op, backends in facts["ops"].items():
+        for backend, reason in backends.items():
+            table.add_row(op, backend, "on" if reason is None else "off", reason or "")
+        table.add_section()
+    console.print(table)
+    return 0
+
+
+def examine() -> dict[str, Any]:
+    """The facts: versions, device, and for every op and backend None (on) or the reason why it is off."""
+    import torch
+
+    from dasr_fast.ops.backends import BACKENDS, IMPLEMENTATIONS, OPS
+
+    reasons = {key: value if isinstance(value, str) else None for key, value in IMPLEMENTATIONS.items()}
+    return {
+        "dasr-fast": metadata.version("dasr-fast"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "triton": _version("triton"),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU ({platform.machine()})",
+        "threads": torch.get_num_threads(),
+        "ops": {op: {backend: reasons[op, backend] for backend in BACKENDS} for op in OPS},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"

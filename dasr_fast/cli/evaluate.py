@@ -1,0 +1,155 @@
+"""`dasr-fast evaluate`."""
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import click
+
+from dasr_fast.cli.common import (
+    Report,
+    blur_options,
+    device_option,
+    find_device,
+    input_images,
+    overwrite_option,
+    progress,
+    refuse_overwriting,
+    seed_option,
+)
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--scale", type=click.IntRange(2, 4), help="2, 3 or 4; that of --method if left out, else 4.")
+@click.option("--method", help='"bicubic", or name or path of DASR weights; those of the scale if left out.')
+@blur_options
+@click.option("--table2", "rows", flag_value="table2", help="The paper's Table 2: isotropic widths of the scale.")
+@click.option("--table3", "rows", flag_value="table3", help="Table 3: nine anisotropic kernels, noise 0, 5, 10.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write all figures to this file.")
+@seed_option
+@device_option
+@overwrite_option
+def evaluate(
+    source: Path,
+    scale: int | None,
+    method: str | None,
+    sigma: float,
+    sigma_y: float | None,
+    theta: float,
+    noise: float,
+    rows: str | None,
+    json_path: Path | None,
+    seed: int,
+    device: str,
+    overwrite: bool,
+) -> int:
+    """Degrade the HR images in SOURCE, restore them, and print PSNR and SSIM (on Y, border of SCALE pixels).
+
+    SOURCE is a folder, such as Set5, or one image. Images that can't be read or are too small are reported and left
+    out. Exit code: 0 if all was done, 1 if an image failed, 2 if nothing was tried.
+
+    \b
+    dasr-fast evaluate Set5/ --scale 4 --method bicubic --sigma 1.2
+    dasr-fast evaluate Set14/ --method model_600.pt --table3 --json set14.json
+    """
+    from dasr_fast.evaluation import Setting, bicubic, evaluate_image, network, table2, table3
+    from dasr_fast.images import read_image
+
+    images = input_images(source)
+    if json_path is not None:
+        refuse_overwriting(json_path, overwrite)
+        if not json_path.parent.is_dir():
+            raise click.UsageError(f"There is no folder {json_path.parent} to write {json_path.name} into.")
+    if method == "bicubic":
+        scale = scale or 4
+        restore = bicubic(scale)
+    else:
+        restore, scale = _load(method, scale, device)
+    if rows is None:
+        settings = [Setting(sigma, sigma_y, theta, noise)]
+    elif sigma or sigma_y is not None or theta or noise:
+        raise click.UsageError(f"--{rows} has its own kernels and noise; leave out --sigma and the like.")
+    else:
+        settings = table2(scale) if rows == "table2" else table3(scale)
+    report = Report()
+    scores: dict[Setting, dict[str, Any]] = {setting: {} for setting in settings}
+    for path in progress(images, "Evaluating", len(images)):
+        with report.guard(path):
+            hr = read_image(path).rgb()[0]
+            figures = {
+                setting: evaluate_image(hr, path.name, restore, setting, scale, seed=seed) for setting in settings
+            }
+            for setting, score in figures.items():
+                scores[setting][path.name] = score
+    if report.done:
+        _print_table(scores, f"{source.name} x{scale} {method or 'DASR'}")
+    if json_path is not None:
+        _write_json(json_path, source, scale, method, seed, scores, report)
+    return report.finish(f"Evaluated {source}")
+
+
+def _load(method: str | None, scale: int | None, device: str) -> tuple[Any, int]:
+    from dasr_fast.evaluation import network
+    from dasr_fast.models import BlindSR
+
+    model = BlindSR.from_pretrained(method or f"x{scale or 4}").to(find_device(device))
+    if scale is not None and scale != model.scale:
+        raise click.UsageError(f"{method} are weights for scale {model.scale}, not {scale}.")
+    return network(model), model.scale
+
+
+def _print_table(scores: dict[Any, dict[str, Any]], title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title)
+    for name in ("kernel", "noise", "image", "PSNR", "SSIM"):
+        table.add_column(name, justify="left" if name == "image" else "right")
+    for setting, by_image in scores.items():
+        if len(scores) == 1:
+            for name, score in by_image.items():
+                table.add_row(setting.kernel, f"{setting.noise:g}", name, f"{score.psnr:.2f}", f"{score.ssim:.4f}")
+            table.add_section()
+        psnr, ssim = (fmean(getattr(score, figure) for score in by_image.values()) for figure in ("psnr", "ssim"))
+        table.add_row(setting.kernel, f"{setting.noise:g}", f"mean of {len(by_image)}", f"{psnr:.2f}", f"{ssim:.4f}")
+    Console().print(table)
+
+
+def _write_json(
+    path: Path,
+    source: Path,
+    scale: int,
+    method: str | None,
+    seed: int,
+    scores: dict[Any, dict[str, Any]],
+    report: Report,
+) -> None:
+    from dasr_fast.files import written_whole
+
+    rows = [
+        {
+            **asdict(setting),
+            "psnr": _number(fmean(score.psnr for score in by_image.values())) if by_image else None,
+            "ssim": fmean(score.ssim for score in by_image.values()) if by_image else None,
+            "images": {name: {"psnr": _number(score.psnr), "ssim": score.ssim} for name, score in by_image.items()},
+        }
+        for setting, by_image in scores.items()
+    ]
+    content = {
+        "source": source.name,
+        "scale": scale,
+        "method": method or f"x{scale}",
+        "seed": seed,
+        "rows": rows,
+        "failed": {failed.name: reason for failed, reason in report.failed},
+    }
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None  # JSON has no infinity, the PSNR of equal images.

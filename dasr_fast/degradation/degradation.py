@@ -1,0 +1,136 @@
+"""The degradation that turns HR images into LR ones: blur, downsampling, noise."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from dasr_fast import ops
+from dasr_fast.degradation.gaussian_kernel import gaussian_kernel
+
+Range = tuple[float, float]
+
+
+class Degradation(nn.Module):
+    """`lr = clamp(round(downsample(blur(hr)) + noise))`: paper Equation 1, `SRMDPreprocessing` of the released code.
+
+    A kernel and a noise level are drawn for each image and shared by its patches; the noise itself is independent
+    for each patch. Everything happens on the images' device, and nothing waits for it.
+
+    Args:
+        scale: 1 (no downsampling) to 4.
+        kernel: "isotropic" or "anisotropic" Gaussians, or kernels of one's own, as they are correlated with the
+            image: one, `[kh, kw]`, or several to draw from, `[K, kh, kw]`.
+        noise: Largest standard deviation of the noise in grey levels; each image's is uniform in [0, noise]. A pair
+            gives both ends of the range.
+        size: Rows and columns of the Gaussian kernels.
+        sigma: Standard deviation of the Gaussians in pixels, along x if anisotropic: a number, or the range from
+            which it is drawn uniformly. Width 0 doesn't blur.
+        sigma_y: The same along the other axis of anisotropic kernels; as `sigma` (drawn anew) if None.
+        theta: Angle of anisotropic kernels in radians, from x towards y: a number or a range.
+        mode: "bicubic" or "s-fold" downsampling.
+
+    Raises:
+        ValueError: An argument is out of range; the message names it.
+    """
+
+    kernels: Tensor | None
+
+    def __init__(
+        self,
+        scale: int = 4,
+        kernel: Literal["isotropic", "anisotropic"] | Tensor = "anisotropic",
+        noise: float | Range = 25.0,
+        *,
+        size: int = 21,
+        sigma: float | Range = (0.2, 4.0),
+        sigma_y: float | Range | None = None,
+        theta: float | Range = (0.0, math.pi),
+        mode: Literal["bicubic", "s-fold"] = "bicubic",
+    ) -> None:
+        super().__init__()
+        if scale not in (1, 2, 3, 4):
+            raise ValueError(f"Degradation: scale must be 1, 2, 3 or 4; got {scale}.")
+        if mode not in ("bicubic", "s-fold"):
+            raise ValueError(f"Degradation: mode must be bicubic or s-fold; got {mode!r}.")
+        if isinstance(kernel, Tensor):
+            _check_kernels(kernel)
+            self.register_buffer("kernels", kernel.float().reshape(-1, *kernel.shape[-2:]), persistent=False)
+        elif kernel in ("isotropic", "anisotropic"):
+            self.kernels = None
+        else:
+            raise ValueError(f"Degradation: kernel must be isotropic, anisotropic or a tensor; got {kernel!r}.")
+        if size < 1:
+            raise ValueError(f"Degradation: size must be at least 1; got {size}.")
+        self.scale, self.mode, self.size = scale, mode, size
+        self.isotropic = not isinstance(kernel, Tensor) and kernel == "isotropic"
+        self.sigma = _range("sigma", sigma)
+        self.sigma_y = self.sigma if sigma_y is None else _range("sigma_y", sigma_y)
+        self.theta = _range("theta", theta, low=-math.inf)
+        self.noise = _range("noise", noise if isinstance(noise, tuple) else (0.0, noise))
+
+    def draw_kernels(self, batch: int, device: torch.device, generator: torch.Generator | None = None) -> Tensor:
+        """Random kernels `[batch, kh, kw]` on `device`; fixed ones where the settings are numbers."""
+        if self.kernels is not None:
+            source = device if generator is None else generator.device
+            drawn = torch.randint(len(self.kernels), (batch,), generator=generator, device=source)
+            return self.kernels.to(device)[drawn.to(device)]
+        sigma = _uniform(self.sigma, batch, device, generator)
+        if self.isotropic:
+            return gaussian_kernel(self.size, sigma)
+        sigma_y = _uniform(self.sigma_y, batch, device, generator)
+        theta = _uniform(self.theta, batch, device, generator)
+        return gaussian_kernel(self.size, sigma, sigma_y, theta)
+
+    @torch.no_grad()
+    def forward(
+        self, hr: Tensor, *, generator: torch.Generator | None = None, kernels: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Degrade images.
+
+        Args:
+            hr: `[B, N, C, H, W]` (N patches of each image) or `[B, C, H, W]`, uint8 or floating point in 0 to 255.
+            generator: Source of randomness; one on another device makes the same draws on every device.
+            kernels: `[B, kh, kw]` to use instead of drawing.
+
+        Returns:
+            LR images `[..., C, H // scale, W // scale]`, whole numbers in 0 to 255 as float32 (float64 for float64
+            images), and the kernels `[B, kh, kw]`.
+
+        Raises:
+            TypeError, ValueError: As `ops.blur_downsample`.
+        """
+        if hr.dim() not in (4, 5):
+            raise ValueError(f"Degradation: hr must be [B, N, C, H, W] or [B, C, H, W]; got {list(hr.shape)}.")
+        if kernels is None:
+            kernels = self.draw_kernels(hr.shape[0], hr.device, generator)
+        images = hr.float() if hr.dtype in (torch.float16, torch.bfloat16) else hr
+        lr = ops.blur_downsample(images, kernels, self.scale, mode=self.mode)
+        if self.noise[1] > 0:
+            level = _uniform(self.noise, hr.shape[0], hr.device, generator)
+            source = hr.device if generator is None else generator.device
+            noise = torch.randn(lr.shape, generator=generator, device=source).to(hr.device)
+            lr = lr + noise * level.reshape(-1, *[1] * (hr.dim() - 1))
+        return lr.round().clamp(0, 255), kernels
+
+
+def _uniform(bounds: Range, batch: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
+    source = device if generator is None else generator.device
+    low, high = bounds
+    return (torch.rand(batch, generator=generator, device=source) * (high - low) + low).to(device)
+
+
+def _range(name: str, value: float | Range, low: float = 0.0) -> Range:
+    bounds = value if isinstance(value, tuple) else (value, value)
+    if len(bounds) != 2 or not (low <= bounds[0] <= bounds[1] < math.inf and bounds[0] > -math.inf):
+        least = "" if low == -math.inf else f" of at least {low:g}"
+        raise ValueError(f"Degradation: {name} must be a finite number{least}, or a pair (low, high); got {value}.")
+    return float(bounds[0]), float(bounds[1])
+
+
+def _check_kernels(kernel: Tensor) -> None:
+    if kernel.dim() not in (2, 3) or kernel.numel() == 0:
+        raise ValueError(f"Degradation: kernel must be [kh, kw] or [K, kh, kw]; got {list(kernel.shape)}.")
+    if not torch.isfinite(kernel).all():
+        raise ValueError("Degradation: kernel must be finite; it holds NaN or infinity.")

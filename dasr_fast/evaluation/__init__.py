@@ -1,0 +1,18 @@
+"""PSNR, SSIM and the paper's evaluation protocol."""
+
+from dasr_fast.evaluation.metrics import psnr, quantize, ssim
+from dasr_fast.evaluation.protocol import Score, bicubic, evaluate_image, network
+from dasr_fast.evaluation.setting import Setting, table2, table3
+
+__all__ = [
+    "Score",
+    "Setting",
+    "bicubic",
+    "evaluate_image",
+    "network",
+    "psnr",
+    "quantize",
+    "ssim",
+    "table2",
+    "table3",
+]

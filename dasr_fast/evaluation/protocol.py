@@ -1,0 +1,62 @@
+"""The paper's protocol: HR images degraded on the fly, restored, and compared on Y inside a border."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dasr_fast.degradation import bicubic_upsample, image_generator
+from dasr_fast.evaluation.metrics import psnr, quantize, ssim
+from dasr_fast.evaluation.setting import Setting
+from dasr_fast.models import BlindSR
+
+Restore = Callable[[Tensor], Tensor]
+"""LR images `[1, 3, h, w]` in 0 to 255 to SR images `[1, 3, h * scale, w * scale]`."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Figures of one image: PSNR in dB and SSIM, both on Y."""
+
+    psnr: float
+    ssim: float
+
+
+def evaluate_image(hr: Tensor, name: str, restore: Restore, setting: Setting, scale: int, *, seed: int = 0) -> Score:
+    """Degrade, restore and compare one image.
+
+    The image is cropped to a multiple of the scale. SR and HR are rounded and clamped, and `scale` pixels left out on
+    every side. Noise depends on `seed`, `name` and the setting, not on other images or their order.
+
+    Args:
+        hr: HR image `[3, H, W]` in 0 to 255, uint8 or floating point.
+        name: Of the image.
+        restore: The method.
+        setting: The degradation.
+        scale: 1 to 4.
+        seed: Of the noise.
+
+    Raises:
+        ValueError: The image is too small for the kernel, the scale or the metrics, or SR isn't finite.
+    """
+    height, width = (size // scale * scale for size in hr.shape[-2:])
+    hr = hr[:, :height, :width]
+    lr, _ = setting.degradation(scale)(hr[None].float(), generator=image_generator(name, seed))
+    sr, hr = quantize(restore(lr)[0]), quantize(hr.float())
+    return Score(psnr(sr, hr, border=scale).item(), ssim(sr, hr, border=scale).item())
+
+
+def bicubic(scale: int) -> Restore:
+    """The baseline: bicubic upsampling."""
+    return lambda lr: bicubic_upsample(lr, scale)
+
+
+def network(model: BlindSR) -> Restore:
+    """DASR with a model in evaluation mode."""
+
+    @torch.inference_mode()
+    def restore(lr: Tensor) -> Tensor:
+        return model.restore(lr, model.encode(lr))
+
+    return restore

@@ -1,0 +1,80 @@
+"""Degradations under which methods are evaluated, and the paper's sets of them."""
+
+import math
+from dataclasses import dataclass
+
+from dasr_fast.degradation import Degradation
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One fixed degradation.
+
+    Attributes:
+        sigma: Standard deviation of the Gaussian blur in pixels, along x if anisotropic; 0 doesn't blur.
+        sigma_y: Along the other axis, or None for an isotropic kernel.
+        theta: Angle of an anisotropic kernel in degrees, from x towards y.
+        noise: Standard deviation of the noise in grey levels.
+    """
+
+    sigma: float = 0.0
+    sigma_y: float | None = None
+    theta: float = 0.0
+    noise: float = 0.0
+
+    @property
+    def kernel(self) -> str:
+        """How a table names the kernel."""
+        if self.sigma_y is None:
+            return f"{self.sigma:g}"
+        return f"({self.sigma:.1f}, {self.sigma_y:.1f}, {self.theta:g})"
+
+    def degradation(self, scale: int) -> Degradation:
+        """The degradation at that scale."""
+        return Degradation(
+            scale,
+            "isotropic" if self.sigma_y is None else "anisotropic",
+            (self.noise, self.noise),
+            sigma=self.sigma,
+            sigma_y=self.sigma_y,
+            theta=math.radians(self.theta),
+        )
+
+
+def table2(scale: int) -> list[Setting]:
+    """The isotropic widths of the paper's Table 2 at that scale, noise-free.
+
+    Raises:
+        ValueError: The table has no such scale.
+    """
+    steps = {2: 0.6, 3: 0.8, 4: 1.2}
+    if scale not in steps:
+        raise ValueError(f"Table 2 has scales 2, 3 and 4; got {scale}.")
+    return [Setting(sigma=round(i * steps[scale], 1)) for i in range(4)]
+
+
+ANISOTROPIC = (
+    (2.0, 0.5, 0),
+    (2.0, 1.0, 10),
+    (3.5, 1.5, 30),
+    (3.5, 2.0, 45),
+    (3.5, 2.0, 90),
+    (4.0, 1.5, 120),
+    (4.0, 2.0, 135),
+    (4.0, 3.0, 165),
+    (4.0, 4.0, 180),
+)
+"""The kernels of the paper's Table 3: lambda_1, lambda_2 and theta in degrees."""
+
+
+def table3(scale: int) -> list[Setting]:
+    """The nine anisotropic kernels of the paper's Table 3, each with noise 0, 5 and 10.
+
+    Raises:
+        ValueError: The table has no such scale.
+    """
+    if scale != 4:
+        raise ValueError(f"Table 3 has scale 4 only; got {scale}.")
+    return [
+        Setting(sigma, sigma_y, theta, noise) for noise in (0.0, 5.0, 10.0) for sigma, sigma_y, theta in ANISOTROPIC
+    ]

@@ -1,0 +1,154 @@
+"""Image files in and out: 8 and 16 bits, grey or RGB, alpha, orientation, colour profile and other metadata.
+
+libvips reads and writes; nothing here interprets pixels beyond that.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyvips
+import torch
+from torch import Tensor
+
+from dasr_fast.files import written_whole
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
+"""Endings of the files that are read and written."""
+
+Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+
+class ImageError(ValueError):
+    """A file isn't an image that can be read or written; the message says why."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image upright in memory.
+
+    Attributes:
+        pixels: `[H, W, C]`, uint8 or uint16, C 1 (grey) or 3 (RGB).
+        alpha: `[H, W]` of the same type, or None.
+        metadata: Colour profile, EXIF and such, as libvips names them, for `write_image`.
+    """
+
+    pixels: Pixels
+    alpha: Pixels | None = None
+    metadata: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+
+    def tensor(self) -> Tensor:
+        """Pixels as a float32 tensor `[1, C, H, W]` in 0 to 255 (16-bit ones with fractions)."""
+        return self._tensor(self.pixels)
+
+    def rgb(self) -> Tensor:
+        """As `tensor`, with grey in all three channels: `[1, 3, H, W]`."""
+        return self.tensor().expand(-1, 3, -1, -1)
+
+    def alpha_plane(self) -> Tensor | None:
+        """Alpha as a float32 tensor `[1, 1, H, W]` in 0 to 255, or None."""
+        return None if self.alpha is None else self._tensor(self.alpha[:, :, None])
+
+    def replaced(self, image: Tensor, alpha: Tensor | None) -> "Picture":
+        """A picture of the same kind (grey or RGB, 8 or 16 bits, metadata) with other contents.
+
+        Args:
+            image: `[1, C, H, W]` in 0 to 255; for a grey picture the mean of the channels is taken.
+            alpha: `[1, 1, H, W]` in 0 to 255, or None.
+        """
+        if self.pixels.shape[2] == 1:
+            image = image.mean(1, keepdim=True)
+        return Picture(self._array(image), None if alpha is None else self._array(alpha)[:, :, 0], self.metadata)
+
+    def _tensor(self, pixels: Pixels) -> Tensor:
+        tensor = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None]
+        return tensor / 257 if pixels.dtype == np.uint16 else tensor
+
+    def _array(self, image: Tensor) -> Pixels:
+        depth = self.pixels.dtype
+        image = image * 257 if depth == np.uint16 else image
+        limit = 65535 if depth == np.uint16 else 255
+        array: Pixels = image[0].permute(1, 2, 0).round().clamp(0, limit).cpu().numpy().astype(depth)
+        return array
+
+
+def read_image(path: str | Path) -> Picture:
+    """Read a PNG, JPEG, WebP or TIFF file, turned upright.
+
+    Palettes become RGB, 1 and 4 bits 8, CMYK sRGB. Of several pages the first is read.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ImageError: It isn't a whole image, or not one of integers.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    try:
+        image = pyvips.Image.new_from_file(str(path), fail_on="error")
+        if image.interpretation not in ("srgb", "rgb", "rgb16", "b-w", "grey16"):
+            image = image.colourspace("srgb")
+        image = image.autorot()
+        if image.format not in ("uchar", "ushort"):
+            raise ImageError(f"{path} has pixels of type {image.format}; only 8 and 16-bit integers are supported.")
+        array = image.numpy().reshape(image.height, image.width, -1)
+    except pyvips.Error as error:
+        raise ImageError(f"{path} is not a whole image: {_reason(error)}.") from None
+    alpha = np.ascontiguousarray(array[:, :, -1]) if image.hasalpha() else None
+    pixels = np.ascontiguousarray(array[:, :, : array.shape[2] - (alpha is not None)])
+    if pixels.shape[2] not in (1, 3):
+        raise ImageError(f"{path} has {pixels.shape[2]} colour channels; only grey and RGB are supported.")
+    return Picture(pixels, alpha, _metadata(image))
+
+
+def write_image(path: str | Path, picture: Picture) -> None:
+    """Write a picture whole or not at all; the ending of `path` names the format.
+
+    JPEG and WebP are written at quality 95 and in 8 bits.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ImageError: The format isn't supported, or can't hold the picture.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ImageError(f"{path.name}: images are written as {', '.join(SUFFIXES)}.")
+    if picture.alpha is not None and suffix in (".jpg", ".jpeg"):
+        raise ImageError(f"{path.name}: JPEG can't hold transparency; choose .png, .webp or .tif.")
+    planes = [picture.pixels] if picture.alpha is None else [picture.pixels, picture.alpha[:, :, None]]
+    image = pyvips.Image.new_from_array(np.concatenate(planes, axis=2))
+    kinds = {(1, 1): "b-w", (3, 1): "srgb", (1, 2): "grey16", (3, 2): "rgb16"}
+    kind = kinds[picture.pixels.shape[2], picture.pixels.dtype.itemsize]
+    image = image.copy(interpretation=kind)
+    for name, (kind_of_value, value) in picture.metadata.items():
+        image.set_type(kind_of_value, name, value)
+    if suffix == ".webp" and picture.pixels.dtype == np.uint16:
+        image = image.colourspace("srgb" if picture.pixels.shape[2] == 3 else "b-w")
+    options = {".jpg": {"Q": 95}, ".jpeg": {"Q": 95}, ".webp": {"Q": 95}, ".tif": _TIFF, ".tiff": _TIFF}
+    with written_whole(path) as temporary:
+        try:
+            image.write_to_file(str(temporary), **options.get(suffix, {}))
+        except pyvips.Error as error:
+            raise ImageError(f"{path} could not be written: {_reason(error)}.") from None
+
+
+def find_images(folder: str | Path) -> list[Path]:
+    """Image files in a folder by their endings, sorted by name; those in its subfolders are left out."""
+    return sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+
+
+_TIFF = {"compression": "deflate"}
+_KEPT = ("icc-profile-data", "xmp-data", "iptc-data", "exif-data", "resolution-unit")
+
+
+def _metadata(image: Any) -> dict[str, tuple[Any, Any]]:
+    names = [name for name in image.get_fields() if name in _KEPT or name.startswith("exif-ifd")]
+    return {name: (image.get_typeof(name), image.get(name)) for name in names}
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].rstrip(".") if lines else "libvips gave no reason"

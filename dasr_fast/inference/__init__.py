@@ -1,0 +1,5 @@
+"""Inference on pictures."""
+
+from dasr_fast.inference.upscale import upscale
+
+__all__ = ["upscale"]

@@ -1,0 +1,93 @@
+"""Encoder and SR network together: blind super-resolution."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from dasr_fast.models.checkpoint import find_weights, load_weights, read_weights, settings_of
+from dasr_fast.models.dasr import DASR
+from dasr_fast.models.moco import MoCo
+
+
+class BlindSR(nn.Module):
+    """Blind super-resolution in one pass: the encoder's embedding of an image steers the SR network.
+
+    The released module `BlindSR`, with its parameter and buffer names; paper Figure 2.
+
+    Args:
+        scale: 2, 3 or 4.
+        options: Further arguments of `DASR`.
+    """
+
+    def __init__(self, scale: int = 4, **options: Any) -> None:
+        super().__init__()
+        self.G = DASR(scale, **options)
+        self.E = MoCo()
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | Path) -> "BlindSR":
+        """The model whose weights have that name (shipped with the package) or path, in evaluation mode.
+
+        Scale and size are those of the weights: a `.pt` or `.safetensors` file with the released model's keys.
+
+        Raises:
+            FileNotFoundError: There are no such weights.
+            CheckpointError: The file is damaged, unsafe, or holds another network.
+        """
+        path = find_weights(name_or_path)
+        state = read_weights(path)
+        model = cls(**settings_of(state, path))
+        load_weights(model, state, path)
+        return model.eval()
+
+    @property
+    def scale(self) -> int:
+        """Factor between LR and SR."""
+        return self.G.scale
+
+    def encode(self, lr: Tensor) -> Tensor:
+        """Embedding `[B, 256]` of the degradation of LR images `[B, 3, H, W]` in 0 to 255."""
+        _check_images(lr, "[B, 3, H, W]")
+        return self.E.encoder_q.embed(lr)
+
+    def restore(self, lr: Tensor, v: Tensor) -> Tensor:
+        """SR images `[B, 3, H * scale, W * scale]` for LR images `[B, 3, H, W]` with the embeddings `v` `[B, 256]`.
+
+        Values are in 0 to 255, neither rounded nor clamped.
+        """
+        _check_images(lr, "[B, 3, H, W]")
+        if tuple(v.shape) != (lr.shape[0], self.G.embedding):
+            raise ValueError(
+                f"BlindSR: v must be [B, {self.G.embedding}] with B = {lr.shape[0]} as lr has it; got {list(v.shape)}."
+            )
+        return self.G(lr, v)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor, Tensor]:
+        """Super-resolve, and in training mode contrast too, as the released model does.
+
+        Args:
+            x: In evaluation mode LR images `[B, 3, H, W]`; in training mode two patches of each image with the
+                same degradation, `[B, 2, 3, H, W]`. Values in 0 to 255, floating point.
+
+        Returns:
+            In evaluation mode SR images `[B, 3, H * scale, W * scale]`. In training mode the SR images of the first
+            patches, and the logits and labels of `MoCo`.
+
+        Raises:
+            TypeError: The images aren't floating point.
+            ValueError: The shape is another.
+        """
+        if not self.training:
+            return self.restore(x, self.encode(x))
+        _check_images(x, "[B, 2, 3, H, W] in training mode")
+        embedding, logits, labels = self.E(x[:, 0], x[:, 1])
+        return self.G(x[:, 0], embedding), logits, labels
+
+
+def _check_images(x: Tensor, shape: str) -> None:
+    expected = (3,) if shape.count(",") == 3 else (2, 3)
+    if x.dim() != 3 + len(expected) or tuple(x.shape[1:-2]) != expected or 0 in x.shape[-2:]:
+        raise ValueError(f"BlindSR: images must be {shape}; got {list(x.shape)}.")
+    if not x.dtype.is_floating_point:
+        raise TypeError(f"BlindSR: images must be floating point in 0 to 255; got {str(x.dtype)[6:]}.")

@@ -1,0 +1,180 @@
+"""Weights in and out of files: the released model's keys, from `.pt` (tensors only) or `.safetensors`."""
+
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from dasr_fast.files import written_whole
+
+SHIPPED = Path(__file__).resolve().parent.parent / "weights"
+"""Folder of the weights that come with the package."""
+
+NOT_SAVED = ("E.encoder_k.", "E.queue")
+"""Keys that the released training leaves out of its checkpoints: the key encoder, the queue and its pointer."""
+
+
+class CheckpointError(ValueError):
+    """A file doesn't hold weights that can be used; the message says why."""
+
+
+def find_weights(name_or_path: str | Path) -> Path:
+    """Path of the weights with that name (shipped with the package) or path.
+
+    Raises:
+        FileNotFoundError: There are none.
+    """
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    shipped = SHIPPED / f"{name_or_path}.safetensors"
+    if shipped.is_file():
+        return shipped
+    names = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.safetensors")))
+    raise FileNotFoundError(
+        f"No weights at {name_or_path}, and none of that name come with the package"
+        f" ({f'which has {names}' if names else 'which has none yet: give the path of a checkpoint'})."
+    )
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """Tensors of a checkpoint by the released model's keys, on the CPU.
+
+    A dictionary inside (`state_dict`, `model`, `params`) is opened, and the prefix `module.` of DataParallel removed.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        CheckpointError: The file is damaged, holds code, or no tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    for key in ("state_dict", "model", "params"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not content:
+        raise CheckpointError(f"{path} holds no dictionary of tensors.")
+    if not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()):
+        raise CheckpointError(f"{path} holds something else than named tensors.")
+    state = {key.removeprefix("module."): value for key, value in content.items()}
+    for key, value in state.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise CheckpointError(f"{path} holds NaN or infinity in {key}.")
+    return state
+
+
+def settings_of(state: Mapping[str, Tensor], path: str | Path) -> dict[str, int]:
+    """Arguments of `BlindSR` (scale and sizes), read from the shapes in `state`; `path` is for messages.
+
+    Raises:
+        CheckpointError: These aren't the weights of a DASR model.
+    """
+
+    def shape(key: str) -> torch.Size:
+        if key not in state:
+            raise CheckpointError(f"{path} holds no DASR model: it lacks {key}.")
+        return state[key].shape
+
+    def count(pattern: str) -> int:
+        return len({m[1] for m in (re.match(pattern, key) for key in state) if m})
+
+    channels, _, kernel_size, _ = _four(shape("G.head.0.weight"), "G.head.0.weight", path)
+    factor = shape("G.tail.0.0.weight")[0] / channels
+    scale = {(4.0, False): 2, (9.0, False): 3, (4.0, True): 4}.get((factor, "G.tail.0.2.weight" in state))
+    if scale is None:
+        raise CheckpointError(f"{path} holds a model whose scale is not 2, 3 or 4.")
+    representation, embedding = shape("G.compress.0.weight")
+    hidden = shape("G.body.0.body.0.da_conv1.ca.conv_du.0.weight")[0]
+    return {
+        "scale": scale,
+        "channels": channels,
+        "embedding": embedding,
+        "representation": representation,
+        "groups": count(r"G\.body\.(\d+)\.body\."),
+        "blocks": count(r"G\.body\.0\.body\.(\d+)\.da_conv1\."),
+        "kernel_size": kernel_size,
+        "reduction": representation // hidden,
+    }
+
+
+def load_weights(model: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
+    """Load weights into a `BlindSR`; what released checkpoints lack (`NOT_SAVED`) may be missing.
+
+    A missing key encoder becomes a copy of the query encoder. `path` is for messages.
+
+    Raises:
+        CheckpointError: Keys or shapes are those of another network. The model is then unchanged.
+    """
+    own = model.state_dict()
+    missing = [key for key in own if key not in state and not key.startswith(NOT_SAVED)]
+    unknown = [key for key in state if key not in own]
+    if missing or unknown:
+        what = f"it lacks {missing[0]}" if missing else f"it has {unknown[0]}"
+        raise CheckpointError(f"{path} holds another network: {what}.")
+    for key, value in state.items():
+        if value.shape != own[key].shape:
+            raise CheckpointError(
+                f"{path} holds another network: {key} is {list(value.shape)} instead of {list(own[key].shape)}."
+            )
+    model.load_state_dict(state, strict=False)
+    if not any(key.startswith("E.encoder_k.") for key in state):
+        model.get_submodule("E").copy_query_to_key()
+
+
+def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a `BlindSR`'s weights with the keys of a released checkpoint, whole or not at all.
+
+    Args:
+        model: The model.
+        path: Ends in `.safetensors` or `.pt`.
+        metadata: Texts to keep in a `.safetensors` file.
+
+    Raises:
+        ValueError: The file name ends otherwise.
+    """
+    path = Path(path)
+    if path.suffix not in (".safetensors", ".pt"):
+        raise ValueError(f"Weights are written as .safetensors or .pt; got {path.name}.")
+    state = {
+        key: value.detach().cpu().contiguous()
+        for key, value in model.state_dict().items()
+        if not key.startswith(NOT_SAVED)
+    }
+    with written_whole(path) as temporary:
+        if path.suffix == ".pt":
+            torch.save(state, temporary)
+        else:
+            save_file(state, temporary, metadata=dict(metadata or {}, format="pt"))
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is not a whole .safetensors file: {error}.") from None
+
+
+def _read_pickle(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "weights_only" in str(error).lower() or "GLOBAL" in str(error):
+            raise CheckpointError(
+                f"{path} holds Python objects that could run code, not only tensors, and was not loaded."
+            ) from None
+        raise CheckpointError(f"{path} is not a checkpoint that PyTorch can read.") from None
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError):
+        raise CheckpointError(f"{path} is not a whole checkpoint that PyTorch can read.") from None
+
+
+def _four(shape: torch.Size, key: str, path: str | Path) -> torch.Size:
+    if len(shape) != 4:
+        raise CheckpointError(f"{path} holds another network: {key} is {list(shape)}.")
+    return shape

@@ -1,0 +1,92 @@
+"""Momentum contrast of degradations."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dasr_fast.models.encoder import DegradationEncoder
+
+
+class MoCo(nn.Module):
+    """A query encoder, a key encoder that follows it slowly, and a queue of keys as negatives.
+
+    The released module `MoCo`, with its parameter and buffer names (He et al., CVPR 2020; paper Section 3.1 and
+    Equation 3). Unlike there, the key encoder is updated in place, so that no wrapper loses the update, the queue
+    takes batches of any size, and nothing waits for the device.
+
+    Args:
+        make_encoder: Called twice for the two encoders, each of which returns an embedding and a projection.
+        dim: Width of the projection.
+        queue_size: Number of keys kept.
+        momentum: Of the key encoder.
+        temperature: By which the logits are divided.
+    """
+
+    queue: Tensor
+    queue_ptr: Tensor
+
+    def __init__(
+        self,
+        make_encoder: Callable[[], DegradationEncoder] = DegradationEncoder,
+        dim: int = 256,
+        queue_size: int = 8192,
+        momentum: float = 0.999,
+        temperature: float = 0.07,
+    ) -> None:
+        super().__init__()
+        self.momentum, self.temperature = momentum, temperature
+        self.encoder_q = make_encoder()
+        self.encoder_k = make_encoder().requires_grad_(False)
+        self.copy_query_to_key()
+        self.register_buffer("queue", F.normalize(torch.randn(dim, queue_size), dim=0))
+        self.register_buffer("queue_ptr", torch.zeros(1, dtype=torch.long))
+
+    @torch.no_grad()
+    def copy_query_to_key(self) -> None:
+        """Set the key encoder to the query encoder, as before the first step."""
+        self.encoder_k.load_state_dict(self.encoder_q.state_dict())
+
+    def forward(self, im_q: Tensor, im_k: Tensor) -> tuple[Tensor, Tensor, Tensor] | Tensor:
+        """Contrast two patches of each image.
+
+        Args:
+            im_q: Query patches `[B, 3, H, W]` in 0 to 255.
+            im_k: Key patches `[B, 3, H, W]` with the same degradations; ignored in evaluation mode.
+
+        Returns:
+            In training mode the query embeddings `[B, 256]`, the logits `[B, 1 + queue_size]` (the positive
+            first, divided by the temperature) and the labels `[B]`, all zero; the key encoder and the queue are
+            updated. In evaluation mode the embeddings alone.
+
+        Raises:
+            ValueError: The batch is larger than the queue.
+        """
+        if not self.training:
+            return self.encoder_q.embed(im_q)
+        if im_k.shape[0] > self.queue.shape[1]:
+            raise ValueError(
+                f"MoCo: a batch of {im_k.shape[0]} doesn't fit into a queue of {self.queue.shape[1]} keys."
+            )
+        embedding, query = self.encoder_q(im_q)
+        query = F.normalize(query, dim=1)
+        with torch.no_grad():
+            self._update_key_encoder()
+            key = F.normalize(self.encoder_k(im_k)[1], dim=1)
+        positive = (query * key).sum(1, keepdim=True)
+        # The queue changes below, before the backward pass needs it.
+        negative = query @ self.queue.to(query.dtype, copy=True)
+        logits = torch.cat((positive, negative), dim=1) / self.temperature
+        self._enqueue(key)
+        return embedding, logits, torch.zeros(logits.shape[0], dtype=torch.long, device=logits.device)
+
+    def _update_key_encoder(self) -> None:
+        queries, keys = list(self.encoder_q.parameters()), list(self.encoder_k.parameters())
+        torch._foreach_lerp_(keys, queries, 1 - self.momentum)
+
+    @torch.no_grad()
+    def _enqueue(self, key: Tensor) -> None:
+        columns = (self.queue_ptr + torch.arange(key.shape[0], device=key.device)) % self.queue.shape[1]
+        self.queue.index_copy_(1, columns, key.T.to(self.queue.dtype))
+        self.queue_ptr.add_(key.shape[0]).remainder_(self.queue.shape[1])

@@ -1,0 +1,46 @@
+"""The degradation-aware block."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from dasr_fast.nn.activation import fixed_slope
+from dasr_fast.nn.da_conv import DAConv
+from dasr_fast.nn.inputs import features_and_representation
+
+
+class DABlock(nn.Module):
+    """Two DA convolutions, each followed by a convolution, and a skip connection.
+
+    The released module `DAB`, with its parameter names; paper Figure 2. No activation follows the last convolution.
+
+    Args:
+        channels: Channels C of the features.
+        representation: Width of the degradation representation.
+        kernel_size: Of all four convolutions.
+        reduction: Of `ChannelModulation`.
+        options: Further options of both `DAConv`.
+    """
+
+    def __init__(
+        self, channels: int, representation: int = 64, kernel_size: int = 3, reduction: int = 8, **options: Any
+    ) -> None:
+        super().__init__()
+        self.channels, self.representation = channels, representation
+        self.da_conv1 = DAConv(channels, representation, kernel_size, reduction, **options)
+        self.da_conv2 = DAConv(channels, representation, kernel_size, reduction, **options)
+        self.conv1 = nn.Conv2d(channels, channels, kernel_size, padding=kernel_size // 2)
+        self.conv2 = nn.Conv2d(channels, channels, kernel_size, padding=kernel_size // 2)
+        self.relu = nn.LeakyReLU(0.1)
+
+    def forward(self, x: Tensor | Sequence[Tensor], v: Tensor | None = None) -> Tensor:
+        """Features `[B, C, H, W]` and representation `[B, representation]` to features `[B, C, H, W]`."""
+        x, v = features_and_representation("DABlock", x, v, self.channels, self.representation)
+        y = self.relu(self.conv1(self._activated(self.da_conv1, x, v)))
+        return self.conv2(self._activated(self.da_conv2, y, v)) + x
+
+    def _activated(self, layer: DAConv, x: Tensor, v: Tensor) -> Tensor:
+        if fixed_slope(layer.relu) == self.relu.negative_slope:
+            return layer(x, v, activate=True)
+        return self.relu(layer(x, v))

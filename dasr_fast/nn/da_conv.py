@@ -1,0 +1,120 @@
+"""The degradation-aware convolution as a layer."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+
+from dasr_fast import ops
+from dasr_fast.nn.activation import Activation, fixed_slope, make_activation
+from dasr_fast.nn.channel_modulation import ChannelModulation
+from dasr_fast.nn.inputs import features_and_representation
+from dasr_fast.nn.spatial_gate import SpatialGate
+
+
+class DAConv(nn.Module):
+    """Depthwise convolution with kernels made from the representation, 1x1 convolution, channel modulation.
+
+    The released module `DA_conv`, with its parameter names; paper Section 3.2 and Figure 2. The options cover the
+    variants in models built on DASR; whatever they are, one kernel computes what it can (`ops.da_conv`).
+
+    Args:
+        channels: Channels C of the features.
+        representation: Width of the degradation representation.
+        kernel_size: Size k of the depthwise kernels: 1, 3, 5 or 7.
+        reduction: Of `ChannelModulation`.
+        out_channels: Channels after the 1x1 convolution; as many as before if None.
+        hidden: Width of the hidden layer that makes the kernels; `representation` if None.
+        activation: What follows the depthwise convolution.
+        kernel_activation: What the hidden layer has.
+        negative_slope: Slope of every "leaky_relu", and the initial one of every "prelu".
+        pointwise: Whether there is a 1x1 convolution.
+        gate: Channel modulation of the input, added ("parallel", as released), of the result ("series"), or "none".
+        spatial_gate: Whether `x * SpatialGate(x)` is added as well, with a convolution of the kernel's size.
+        backend: See `dasr_fast.ops`.
+
+    Raises:
+        ValueError: The options contradict each other.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        representation: int = 64,
+        kernel_size: int = 3,
+        reduction: int = 8,
+        *,
+        out_channels: int | None = None,
+        hidden: int | None = None,
+        activation: Activation = "leaky_relu",
+        kernel_activation: Activation = "leaky_relu",
+        negative_slope: float = 0.1,
+        pointwise: bool = True,
+        gate: Literal["parallel", "series", "none"] = "parallel",
+        spatial_gate: bool = False,
+        backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        if kernel_size not in (1, 3, 5, 7):
+            raise ValueError(f"DAConv: kernel_size must be 1, 3, 5 or 7; got {kernel_size}.")
+        if gate not in ("parallel", "series", "none"):
+            raise ValueError(f"DAConv: gate must be parallel, series or none; got {gate!r}.")
+        out_channels = channels if out_channels is None else out_channels
+        if out_channels != channels and (not pointwise or gate == "parallel" or spatial_gate):
+            raise ValueError(
+                f"DAConv: {out_channels} out_channels for {channels} channels need the 1x1 convolution, and no gate "
+                "that is added."
+            )
+        self.channels, self.representation, self.kernel_size = channels, representation, kernel_size
+        self.gate, self.backend = gate, backend
+        hidden = representation if hidden is None else hidden
+        self.kernel = nn.Sequential(
+            nn.Linear(representation, hidden, bias=False),
+            make_activation(kernel_activation, negative_slope),
+            nn.Linear(hidden, channels * kernel_size**2, bias=False),
+        )
+        self.conv = nn.Conv2d(channels, out_channels, 1) if pointwise else None
+        self.ca = (
+            ChannelModulation(out_channels, representation, reduction, negative_slope=negative_slope, backend=backend)
+            if gate != "none"
+            else None
+        )
+        self.sa = SpatialGate(kernel_size) if spatial_gate else None
+        self.relu = make_activation(activation, negative_slope)
+
+    def forward(self, x: Tensor | Sequence[Tensor], v: Tensor | None = None, *, activate: bool = False) -> Tensor:
+        """Features `[B, C, H, W]` and representation `[B, representation]` to `[B, out_channels, H, W]`.
+
+        Args:
+            x: Features, or the pair `[x, v]`.
+            v: Degradation representation, one for each sample.
+            activate: Whether the layer's activation is applied to the result too.
+        """
+        x, v = features_and_representation("DAConv", x, v, self.channels, self.representation)
+        kernel = self.kernel(v).unflatten(1, (self.channels, self.kernel_size, self.kernel_size))
+        gate = None if self.ca is None else self.ca.gate(v)
+        slope = fixed_slope(self.relu)
+        if self.conv is not None and slope is not None and self.gate != "series" and self.sa is None:
+            weight = self.conv.weight.flatten(1)
+            return ops.da_conv(
+                x,
+                kernel,
+                weight,
+                self.conv.bias,
+                gate,
+                negative_slope=slope,
+                activate=activate,
+                backend=self.backend,
+            )
+        y = ops.dynamic_depthwise_conv(x, kernel, negative_slope=slope, backend=self.backend)
+        if slope is None:
+            y = self.relu(y)
+        if self.conv is not None:
+            y = self.conv(y)
+        if gate is not None and self.gate == "series":
+            y = ops.channel_modulation(y, gate, backend=self.backend)
+        elif gate is not None:
+            y = ops.channel_modulation(x, gate, y, backend=self.backend)
+        if self.sa is not None:
+            y = y + x * self.sa(x)
+        return self.relu(y) if activate else y

@@ -1,0 +1,20 @@
+"""A gate for every pixel, as some models built on DASR add to the DA convolution."""
+
+import torch
+from torch import Tensor, nn
+
+
+class SpatialGate(nn.Module):
+    """Sigmoid of a convolution over the maximum and the mean of all channels (CBAM, Woo et al., 2018, Section 3).
+
+    Args:
+        kernel_size: Odd size of the convolution.
+    """
+
+    def __init__(self, kernel_size: int = 7) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Gate `[B, 1, H, W]` in (0, 1) for features `[B, C, H, W]`."""
+        return torch.sigmoid(self.conv(torch.cat((x.amax(1, keepdim=True), x.mean(1, keepdim=True)), 1)))

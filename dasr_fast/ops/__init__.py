@@ -1,0 +1,11 @@
+"""The ops: checked, differentiable, with a choice of backend. One file each.
+
+Every op works under `torch.compile(fullgraph=True)`, autocast and CUDA graph capture, and accepts an empty batch.
+"""
+
+from dasr_fast.ops.blur_downsample import blur_downsample
+from dasr_fast.ops.channel_modulation import channel_modulation
+from dasr_fast.ops.da_conv import da_conv
+from dasr_fast.ops.dynamic_depthwise_conv import dynamic_depthwise_conv
+
+__all__ = ["blur_downsample", "channel_modulation", "da_conv", "dynamic_depthwise_conv"]

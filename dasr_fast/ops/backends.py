@@ -1,0 +1,90 @@
+"""What can compute an op on this machine, and which of them does.
+
+A backend implements an op in one module that holds the functions of `dasr_fast.reference.<op>` under the same
+names and with the same arguments, and, where it can't do everything, `unsupported(*arguments)`, which takes the
+arguments of the op and returns the reason why not, or None. Adding such a module is all it takes.
+"""
+
+import importlib
+import importlib.util
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import torch
+
+OPS = ("dynamic_depthwise_conv", "channel_modulation", "da_conv", "blur_downsample")
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One way to compute ops: where its modules are, and the kind of device that they need (None: any)."""
+
+    name: str
+    package: str
+    device: str | None
+
+    def implementation(self, op: str) -> ModuleType | str:
+        """The module that implements `op` here, or the reason why there is none."""
+        if self.device == "cuda" and not torch.cuda.is_available():
+            return "no NVIDIA GPU was found"
+        module = f"{self.package}.{op}"
+        try:
+            if importlib.util.find_spec(module) is None:
+                return f"it does not implement {op}"
+            return importlib.import_module(module)
+        except ImportError as error:
+            return str(error)
+
+
+BACKENDS = {
+    backend.name: backend
+    for backend in (
+        Backend("cuda", "dasr_fast.compiled.cuda", "cuda"),
+        Backend("triton", "dasr_fast.kernels", "cuda"),
+        Backend("cpp", "dasr_fast.compiled.cpu", "cpu"),
+        Backend("reference", "dasr_fast.reference", None),
+    )
+}
+"""All backends by name, the preferred first."""
+
+# Looked up once, so that choosing stays a table look-up that torch.compile can follow.
+IMPLEMENTATIONS: dict[tuple[str, str], ModuleType | str] = {
+    (op, name): backend.implementation(op) for op in OPS for name, backend in BACKENDS.items()
+}
+
+
+def refusal(op: str, backend: str, device: str, arguments: tuple[Any, ...]) -> str | None:
+    """Why `backend` can't compute `op` on a `device` with these arguments, or None if it can."""
+    implementation = IMPLEMENTATIONS[op, backend]
+    if isinstance(implementation, str):
+        return implementation
+    needed = BACKENDS[backend].device
+    if needed is not None and device != needed:
+        return f"it needs tensors on {needed}, and these are on {device}"
+    unsupported = getattr(implementation, "unsupported", None)
+    return unsupported(*arguments) if unsupported is not None else None
+
+
+def choose(op: str, backend: str, device: str, arguments: tuple[Any, ...]) -> str:
+    """Name of the backend that computes `op`: the one asked for, or for "auto" the first that can.
+
+    Depends on devices, types and shapes alone, never on values.
+
+    Raises:
+        ValueError: No backend has that name.
+        RuntimeError: The backend asked for can't do it; the message says why.
+    """
+    if backend == "auto":
+        return next(name for name in BACKENDS if refusal(op, name, device, arguments) is None)
+    if backend not in BACKENDS:
+        raise ValueError(f"{op}: backend must be one of auto, {', '.join(BACKENDS)}; got {backend!r}.")
+    reason = refusal(op, backend, device, arguments)
+    if reason is not None:
+        raise RuntimeError(f"{op}: the backend {backend} can't run: {reason}.")
+    return backend
+
+
+def function(op: str, backend: str, name: str) -> Any:
+    """The function `name` (the op's, or one of its gradients) of a backend that `choose` returned."""
+    return getattr(IMPLEMENTATIONS[op, backend], name)

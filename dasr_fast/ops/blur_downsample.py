@@ -1,0 +1,129 @@
+"""The op `blur_downsample`: every image blurred with its sample's kernel, then downsampled."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dasr_fast.ops.backends import choose, function
+from dasr_fast.ops.checks import check_device, check_floating, check_tensor
+from dasr_fast.ops.registration import define, differentiate
+from dasr_fast.reference.layout import memory_format
+
+OP = "blur_downsample"
+MODES = ("bicubic", "s-fold")
+
+
+def blur_downsample(hr: Tensor, kernel: Tensor, scale: int, *, mode: str = "bicubic", backend: str = "auto") -> Tensor:
+    """Blur (reflect padding) and downsample images: the degradation of the paper's Equation 1 without its noise.
+
+    Differentiable in `kernel` and, for floating-point images, in `hr` (once). Autocast leaves it alone: a grey
+    level is finer than a 16-bit float. Source: `BatchBlur`, `bicubic` and the s-fold branch of
+    `SRMDPreprocessing` in the released code.
+
+    Args:
+        hr: Images `[B, N, C, H, W]` (N patches of a sample) or `[B, C, H, W]`, floating point or uint8, of at
+            least `scale` pixels and larger than half the kernel on each side.
+        kernel: Floating-point blur kernels `[B, kh, kw]`, as they are correlated with the image. Even sizes are
+            padded by `k // 2` before and `k // 2 - 1` after.
+        scale: Whole factor from 1 to 4; 1 only blurs.
+        mode: "bicubic": MATLAB's antialiased `imresize`, indices of the blurred image clamped at the edge;
+            "s-fold": every `scale`-th pixel from the first.
+        backend: "auto" or the name of one; see `dasr-fast doctor`.
+
+    Returns:
+        `[..., C, H // scale, W // scale]`, neither rounded nor clamped, in the type of `hr` (of `kernel` for
+        uint8 images).
+
+    Raises:
+        TypeError: An argument isn't a tensor or has a wrong type.
+        ValueError: A shape, device, scale, mode or backend name is wrong.
+        RuntimeError: The backend asked for can't run.
+    """
+    check_tensor(OP, "hr", hr)
+    check_tensor(OP, "kernel", kernel)
+    if hr.dtype != torch.uint8:
+        check_floating(OP, "hr", hr)
+    check_floating(OP, "kernel", kernel)
+    check_device(OP, "kernel", kernel, hr, "hr")
+    if hr.dim() not in (4, 5):
+        raise ValueError(f"{OP}: hr must be [B, N, C, H, W] or [B, C, H, W]; got {list(hr.shape)}.")
+    if kernel.dim() != 3 or kernel.shape[0] != hr.shape[0] or min(kernel.shape[1:]) < 1:
+        raise ValueError(
+            f"{OP}: kernel must be [B, kh, kw] with B = {hr.shape[0]} as hr has it; got {list(kernel.shape)}."
+        )
+    if isinstance(scale, bool) or scale not in (1, 2, 3, 4):
+        raise ValueError(f"{OP}: scale must be 1, 2, 3 or 4; got {scale}.")
+    if mode not in MODES:
+        raise ValueError(f"{OP}: mode must be bicubic or s-fold; got {mode!r}.")
+    for side, size, taps in zip(("high", "wide"), hr.shape[-2:], kernel.shape[1:], strict=True):
+        if size < max(scale, taps // 2 + 1):
+            raise ValueError(
+                f"{OP}: hr must be at least {max(scale, taps // 2 + 1)} pixels {side} for a kernel of {taps} and "
+                f"scale {scale}; got {size}."
+            )
+    scale = int(scale)
+    backend = choose(OP, backend, hr.device.type, (hr, kernel, scale, mode))
+    return _forward(hr, kernel, scale, mode, backend)
+
+
+def _run(hr: Tensor, kernel: Tensor, scale: int, mode: str, backend: str) -> Tensor:
+    y = function(OP, backend, OP)(hr, kernel, scale, mode)
+    return y if hr.dim() == 5 else y.contiguous(memory_format=memory_format(hr))
+
+
+def _run_grad_hr(grad: Tensor, kernel: Tensor, scale: int, mode: str, height: int, width: int, backend: str) -> Tensor:
+    return function(OP, backend, f"{OP}_grad_hr")(grad, kernel, scale, mode, height, width)
+
+
+def _run_grad_kernel(grad: Tensor, hr: Tensor, kernel: Tensor, scale: int, mode: str, backend: str) -> Tensor:
+    return function(OP, backend, f"{OP}_grad_kernel")(grad, hr, kernel, scale, mode)
+
+
+def _fake(hr: Tensor, kernel: Tensor, scale: int, mode: str, backend: str) -> Tensor:
+    shape = (*hr.shape[:-2], hr.shape[-2] // scale, hr.shape[-1] // scale)
+    dtype = hr.dtype if hr.dtype.is_floating_point else kernel.dtype
+    layout = memory_format(hr) if hr.dim() == 4 else torch.contiguous_format
+    return torch.empty(shape, dtype=dtype, device=hr.device, memory_format=layout)
+
+
+def _fake_grad_hr(grad: Tensor, kernel: Tensor, scale: int, mode: str, height: int, width: int, backend: str) -> Tensor:
+    return grad.new_empty(*grad.shape[:-2], height, width)
+
+
+def _fake_grad_kernel(grad: Tensor, hr: Tensor, kernel: Tensor, scale: int, mode: str, backend: str) -> Tensor:
+    return kernel.new_empty(kernel.shape)
+
+
+_forward = define(OP, "(Tensor hr, Tensor kernel, int scale, str mode, str backend) -> Tensor", _run, _fake)
+_grad_hr = define(
+    f"{OP}_grad_hr",
+    "(Tensor grad, Tensor kernel, int scale, str mode, SymInt height, SymInt width, str backend) -> Tensor",
+    _run_grad_hr,
+    _fake_grad_hr,
+)
+_grad_kernel = define(
+    f"{OP}_grad_kernel",
+    "(Tensor grad, Tensor hr, Tensor kernel, int scale, str mode, str backend) -> Tensor",
+    _run_grad_kernel,
+    _fake_grad_kernel,
+)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    hr, kernel, ctx.scale, ctx.mode, ctx.backend = inputs
+    ctx.size = hr.shape[-2:]
+    ctx.save_for_backward(hr, kernel)
+
+
+def _grad(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    hr, kernel = ctx.saved_tensors
+    grad_hr = grad_kernel = None
+    if ctx.needs_input_grad[0]:
+        grad_hr = _grad_hr(grad, kernel, ctx.scale, ctx.mode, *ctx.size, ctx.backend)
+    if ctx.needs_input_grad[1]:
+        grad_kernel = _grad_kernel(grad, hr, kernel, ctx.scale, ctx.mode, ctx.backend)
+    return grad_hr, grad_kernel, None, None, None
+
+
+differentiate(OP, _grad, _save)

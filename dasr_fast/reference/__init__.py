@@ -1,0 +1,20 @@
+"""Every op in plain torch: the mathematics, the oracle of the other backends, and the fallback on any device.
+
+The functions `<op>` are differentiable by themselves; `<op>_backward` and `<op>_grad_*` are the explicit
+gradients that the registered ops use. Nothing is checked here: `dasr_fast.ops` does that.
+"""
+
+from dasr_fast.reference.bicubic import bicubic_downsample, bicubic_upsample
+from dasr_fast.reference.blur_downsample import blur_downsample
+from dasr_fast.reference.channel_modulation import channel_modulation
+from dasr_fast.reference.da_conv import da_conv
+from dasr_fast.reference.dynamic_depthwise_conv import dynamic_depthwise_conv
+
+__all__ = [
+    "bicubic_downsample",
+    "bicubic_upsample",
+    "blur_downsample",
+    "channel_modulation",
+    "da_conv",
+    "dynamic_depthwise_conv",
+]

@@ -1,0 +1,103 @@
+"""Blur, then downsample: the degradation of the paper's Equation 1 without its noise."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dasr_fast.reference.bicubic import bicubic_downsample, bicubic_downsample_adjoint
+from dasr_fast.reference.layout import accumulation_dtype
+
+
+def blur_downsample(hr: Tensor, kernel: Tensor, scale: int, mode: str) -> Tensor:
+    """Blur every image of a sample with the sample's kernel (reflect padding), then downsample.
+
+    Args:
+        hr: Images `[B, N, C, H, W]` or `[B, C, H, W]`, floating point or uint8.
+        kernel: Blur kernels `[B, kh, kw]`; an even size is padded by (k // 2, k // 2 - 1).
+        scale: Whole factor from 1 to 4.
+        mode: "bicubic" (MATLAB's, antialiased, indices of the blurred image clamped) or "s-fold" (every
+            `scale`-th pixel).
+
+    Returns:
+        Images of `H // scale` x `W // scale`, neither rounded nor clamped, in the type of `hr` (of `kernel` for
+        uint8 images).
+    """
+    dtype = hr.dtype if hr.dtype.is_floating_point else kernel.dtype
+    height, width = hr.shape[-2] // scale, hr.shape[-1] // scale
+    if hr.numel() == 0:
+        return torch.empty((*hr.shape[:-2], height, width), dtype=dtype, device=hr.device)
+    wide = accumulation_dtype(dtype)
+    images = hr.to(wide).reshape(hr.shape[0], -1, *hr.shape[-2:])  # [B, N * C, H, W]
+    y = _correlate(F.pad(images, _padding(kernel), mode="reflect"), kernel.to(wide))
+    if mode == "bicubic":
+        y = bicubic_downsample(y, scale)
+    else:
+        y = y[..., ::scale, ::scale][..., :height, :width]
+    return y.to(dtype).reshape(*hr.shape[:-2], height, width).contiguous()
+
+
+def blur_downsample_grad_hr(grad: Tensor, kernel: Tensor, scale: int, mode: str, height: int, width: int) -> Tensor:
+    """Gradient for `hr`, whose images are `height` x `width`, in the type of `grad`."""
+    shape = (*grad.shape[:-2], height, width)
+    if grad.numel() == 0:
+        return grad.new_zeros(shape)
+    wide = accumulation_dtype(grad.dtype)
+    grad_blurred = _grad_blurred(grad.to(wide), scale, mode, height, width)
+    like = grad_blurred.new_empty(grad_blurred.shape)
+    padding = _padding(kernel)
+    padded = F.pad(like, padding, mode="reflect")
+    grad_padded, _ = _correlate_backward(grad_blurred, padded, kernel.to(wide), [True, False, False])
+    return torch.ops.aten.reflection_pad2d_backward(grad_padded, like, padding).reshape(shape).to(grad.dtype)
+
+
+def blur_downsample_grad_kernel(grad: Tensor, hr: Tensor, kernel: Tensor, scale: int, mode: str) -> Tensor:
+    """Gradient for `kernel`."""
+    if grad.numel() == 0:
+        return torch.zeros_like(kernel, memory_format=torch.contiguous_format)
+    wide = accumulation_dtype(grad.dtype)
+    images = hr.to(wide).reshape(hr.shape[0], -1, *hr.shape[-2:])
+    grad_blurred = _grad_blurred(grad.to(wide), scale, mode, *hr.shape[-2:])
+    padded = F.pad(images, _padding(kernel), mode="reflect")
+    _, grad_kernel = _correlate_backward(grad_blurred, padded, kernel.to(wide), [False, True, False])
+    return grad_kernel.reshape(hr.shape[0], -1, *kernel.shape[1:]).sum(1).to(kernel.dtype)
+
+
+def _padding(kernel: Tensor) -> list[int]:
+    kh, kw = kernel.shape[-2:]
+    return [kw // 2, (kw - 1) // 2, kh // 2, (kh - 1) // 2]
+
+
+def _correlate(images: Tensor, kernel: Tensor) -> Tensor:
+    b, n, h, w = images.shape
+    weight = kernel[:, None].expand(b, n, *kernel.shape[1:]).reshape(b * n, 1, *kernel.shape[1:])
+    y = F.conv2d(images.reshape(1, b * n, h, w), weight, groups=b * n)
+    return y.reshape(b, n, *y.shape[-2:])
+
+
+def _correlate_backward(grad: Tensor, images: Tensor, kernel: Tensor, mask: list[bool]) -> tuple[Tensor, Tensor]:
+    b, n, h, w = images.shape
+    weight = kernel[:, None].expand(b, n, *kernel.shape[1:]).reshape(b * n, 1, *kernel.shape[1:])
+    grad_images, grad_weight, _ = torch.ops.aten.convolution_backward(
+        grad.reshape(1, b * n, *grad.shape[-2:]),
+        images.reshape(1, b * n, h, w),
+        weight,
+        None,
+        [1, 1],
+        [0, 0],
+        [1, 1],
+        False,
+        [0, 0],
+        b * n,
+        mask,
+    )
+    return (grad_images.reshape(b, n, h, w) if mask[0] else grad_images), grad_weight
+
+
+def _grad_blurred(grad: Tensor, scale: int, mode: str, height: int, width: int) -> Tensor:
+    grad = grad.reshape(grad.shape[0], -1, *grad.shape[-2:])
+    if mode == "bicubic":
+        return bicubic_downsample_adjoint(grad, scale, height, width)
+    h, w = grad.shape[-2:]
+    blurred = grad.new_zeros(*grad.shape[:2], height, width)
+    blurred[..., : h * scale : scale, : w * scale : scale] = grad
+    return blurred

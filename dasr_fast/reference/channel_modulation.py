@@ -1,0 +1,32 @@
+"""Channel modulation: the second branch of the DA convolution (paper, Section 3.2)."""
+
+from torch import Tensor
+
+from dasr_fast.reference.layout import accumulation_dtype, memory_format
+
+
+def channel_modulation(x: Tensor, gate: Tensor, residual: Tensor | None) -> Tensor:
+    """`x * gate[:, :, None, None] + residual`.
+
+    Args:
+        x: Features `[B, C, H, W]`.
+        gate: Factors `[B, C]`.
+        residual: `[B, C, H, W]` to add, or None.
+
+    Returns:
+        `[B, C, H, W]`, in the type and memory format of `x`.
+    """
+    wide = accumulation_dtype(x.dtype)
+    y = x.to(wide) * gate.to(wide)[:, :, None, None]
+    if residual is not None:
+        y = y + residual
+    return y.to(x.dtype).contiguous(memory_format=memory_format(x))
+
+
+def channel_modulation_backward(grad: Tensor, x: Tensor, gate: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients for `x` and `gate`; that of `residual` is `grad` itself."""
+    wide = accumulation_dtype(x.dtype)
+    grad = grad.to(wide)
+    grad_x = grad * gate.to(wide)[:, :, None, None]
+    grad_gate = (grad * x.to(wide)).sum(dim=(2, 3))
+    return grad_x.to(x.dtype).contiguous(memory_format=memory_format(x)), grad_gate.to(gate.dtype)

@@ -1,0 +1,19 @@
+"""Layout and precision rules that every backend of every op keeps."""
+
+import torch
+from torch import Tensor
+
+
+def memory_format(x: Tensor) -> torch.memory_format:
+    """Memory format of an op's output, given its first input `[B, C, H, W]`.
+
+    Channels-last when `x` is laid out so, contiguous in every other case (also for slices and transposes).
+    """
+    if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
+        return torch.channels_last
+    return torch.contiguous_format
+
+
+def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Type in which an op with inputs of `dtype` accumulates: float64 for float64, else float32."""
+    return torch.float64 if dtype == torch.float64 else torch.float32

@@ -1,0 +1,66 @@
+"""What tests and benchmarks know about an op: inputs to try, accuracy to expect, bytes and operations it takes."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+FLOATING = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
+"""Largest `||result - expected|| / ||expected||` of a result that was accumulated in float32 (float64 for float64)."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call of an op.
+
+    Attributes:
+        label: Name in tests and benchmarks.
+        tensors: Shape of each tensor argument by name, in the op's order; None for one that is left out.
+        options: The other arguments.
+        timed: Whether benchmarks time it.
+    """
+
+    label: str
+    tensors: Mapping[str, tuple[int, ...] | None]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    timed: bool = False
+
+
+@dataclass(frozen=True)
+class Specification:
+    """An op's cases and what they cost.
+
+    Attributes:
+        op: Name of the op.
+        cases: Calls that every backend must get right; the timed ones are those that matter.
+        draw: Values of a tensor argument, from its name, shape and a generator, in float64.
+        bytes_moved: Fewest bytes that the forward pass of a case can move, from the case and the element size.
+        operations: Multiplications and additions of the forward pass of a case.
+        tolerance: Largest relative error (Euclidean) against float64, by type.
+    """
+
+    op: str
+    cases: tuple[Case, ...]
+    draw: Callable[[str, tuple[int, ...], torch.Generator], Tensor]
+    bytes_moved: Callable[[Case, int], int]
+    operations: Callable[[Case], int]
+    tolerance: Mapping[torch.dtype, float] = field(default_factory=lambda: dict(TOLERANCE))
+
+    def arguments(
+        self, case: Case, dtype: torch.dtype = torch.float64, device: str = "cpu", seed: int = 0
+    ) -> dict[str, Any]:
+        """Keyword arguments for the op: seeded tensors of `dtype` on `device`, and the options."""
+        generator = torch.Generator().manual_seed(seed)
+        tensors = {
+            name: None if shape is None else self.draw(name, shape, generator).to(device, dtype)
+            for name, shape in case.tensors.items()
+        }
+        return {**tensors, **case.options}
+
+
+def elements(case: Case, *names: str) -> int:
+    """Number of elements of these tensor arguments together."""
+    return sum(torch.Size(case.tensors[name] or (0,)).numel() for name in names)

@@ -18,7 +18,7 @@ from dasr_fast.files import written_whole
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 """Endings of the files that are read and written."""
 
-Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+Pixels = npt.NDArray[Any]
 
 
 class ImageError(ValueError):
@@ -70,8 +70,7 @@ class Picture:
         depth = self.pixels.dtype
         image = image * 257 if depth == np.uint16 else image
         limit = 65535 if depth == np.uint16 else 255
-        array: Pixels = image[0].permute(1, 2, 0).round().clamp(0, limit).cpu().numpy().astype(depth)
-        return array
+        return image[0].permute(1, 2, 0).round().clamp(0, limit).cpu().numpy().astype(depth)
 
 
 def read_image(path: str | Path) -> Picture:
@@ -127,10 +126,9 @@ def write_image(path: str | Path, picture: Picture) -> None:
         image.set_type(kind_of_value, name, value)
     if suffix == ".webp" and picture.pixels.dtype == np.uint16:
         image = image.colourspace("srgb" if picture.pixels.shape[2] == 3 else "b-w")
-    options = {".jpg": {"Q": 95}, ".jpeg": {"Q": 95}, ".webp": {"Q": 95}, ".tif": _TIFF, ".tiff": _TIFF}
     with written_whole(path) as temporary:
         try:
-            image.write_to_file(str(temporary), **options.get(suffix, {}))
+            image.write_to_file(str(temporary), **_OPTIONS.get(suffix, {}))
         except pyvips.Error as error:
             raise ImageError(f"{path} could not be written: {_reason(error)}.") from None
 
@@ -140,7 +138,13 @@ def find_images(folder: str | Path) -> list[Path]:
     return sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
 
 
-_TIFF = {"compression": "deflate"}
+_OPTIONS: dict[str, dict[str, Any]] = {
+    ".jpg": {"Q": 95},
+    ".jpeg": {"Q": 95},
+    ".webp": {"Q": 95},
+    ".tif": {"compression": "deflate"},
+    ".tiff": {"compression": "deflate"},
+}
 _KEPT = ("icc-profile-data", "xmp-data", "iptc-data", "exif-data", "resolution-unit")
 
 

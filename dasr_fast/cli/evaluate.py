@@ -56,7 +56,7 @@ def evaluate(
     dasr-fast evaluate Set5/ --scale 4 --method bicubic --sigma 1.2
     dasr-fast evaluate Set14/ --method model_600.pt --table3 --json set14.json
     """
-    from dasr_fast.evaluation import Setting, bicubic, evaluate_image, network, table2, table3
+    from dasr_fast.evaluation import Setting, bicubic, evaluate_image, table2, table3
     from dasr_fast.images import read_image
 
     images = input_images(source)

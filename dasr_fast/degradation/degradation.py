@@ -80,7 +80,8 @@ class Degradation(nn.Module):
         if self.isotropic:
             return gaussian_kernel(self.size, sigma)
         sigma_y = _uniform(self.sigma_y, batch, device, generator)
-        theta = _uniform(self.theta, batch, device, generator)
+        fixed = self.theta[0] == self.theta[1]
+        theta = self.theta[0] if fixed else _uniform(self.theta, batch, device, generator)
         return gaussian_kernel(self.size, sigma, sigma_y, theta)
 
     @torch.no_grad()

@@ -45,7 +45,9 @@ def gaussian_kernel(
     x, y = axis[None, :], axis[:, None]
 
     def column(value: float | Tensor) -> Tensor:
-        return torch.as_tensor(value, dtype=torch.float32, device=device)[..., None, None]
+        if not isinstance(value, Tensor):
+            return torch.full((1, 1), value, dtype=torch.float32, device=device)
+        return value.float()[..., None, None]
 
     width_x = column(sigma_x).clamp(min=NARROWEST)
     if sigma_y is None:

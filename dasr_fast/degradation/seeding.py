@@ -6,5 +6,6 @@ import torch
 
 
 def image_generator(name: str, seed: int = 0) -> torch.Generator:
-    """A CPU generator for the image called `name` (without folder), for any whole `seed` from 0 to 2^31 - 1."""
-    return torch.Generator().manual_seed(seed * 2**32 + zlib.crc32(name.encode()))
+    """A CPU generator for the image called `name` (without folder), for any whole `seed`."""
+    # The CPU's generator takes 32 bits of its seed.
+    return torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))

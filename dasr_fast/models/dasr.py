@@ -68,7 +68,7 @@ class DASR(nn.Module):
         v = self.compress(embedding)
         x = self.head(self.sub_mean(x))
         y = x
-        for group in self.body[:-1]:
+        for group in list(self.body)[:-1]:
             y = group(y, v)
         y = self.body[-1](y) + x
         return self.add_mean(self.tail(y))

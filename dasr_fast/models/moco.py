@@ -82,7 +82,8 @@ class MoCo(nn.Module):
         return embedding, logits, torch.zeros(logits.shape[0], dtype=torch.long, device=logits.device)
 
     def _update_key_encoder(self) -> None:
-        queries, keys = list(self.encoder_q.parameters()), list(self.encoder_k.parameters())
+        keys: list[Tensor] = list(self.encoder_k.parameters())
+        queries: list[Tensor] = list(self.encoder_q.parameters())
         torch._foreach_lerp_(keys, queries, 1 - self.momentum)
 
     @torch.no_grad()

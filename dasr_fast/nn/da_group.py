@@ -43,6 +43,6 @@ class DAGroup(nn.Module):
         """Features `[B, C, H, W]` and representation `[B, representation]` to features `[B, C, H, W]`."""
         x, v = features_and_representation("DAGroup", x, v, self.channels, self.representation)
         y = x
-        for block in self.body[:-1]:
+        for block in list(self.body)[:-1]:
             y = block(y, v)
         return self.body[-1](y) + x

@@ -34,7 +34,8 @@ class Backend:
                 return f"it does not implement {op}"
             return importlib.import_module(module)
         except ImportError as error:
-            return str(error)
+            absent = error.name is not None and self.package.startswith(error.name)
+            return "this installation was built without it" if absent else str(error)
 
 
 BACKENDS = {

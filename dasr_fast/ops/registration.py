@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-_LIBRARY = torch.library.Library("dasr_fast", "FRAGMENT")
+_LIBRARY: Any = torch.library.Library("dasr_fast", "FRAGMENT")  # type: ignore[no-untyped-call]
 
 
 def define(name: str, schema: str, implementation: Callable[..., Any], fake: Callable[..., Any]) -> Any:

@@ -25,14 +25,11 @@ def blur_downsample(hr: Tensor, kernel: Tensor, scale: int, mode: str) -> Tensor
     dtype = hr.dtype if hr.dtype.is_floating_point else kernel.dtype
     height, width = hr.shape[-2] // scale, hr.shape[-1] // scale
     if hr.numel() == 0:
-        return torch.empty((*hr.shape[:-2], height, width), dtype=dtype, device=hr.device)
+        return hr.to(dtype)[..., :height, :width].clone(memory_format=torch.contiguous_format)
     wide = accumulation_dtype(dtype)
     images = hr.to(wide).reshape(hr.shape[0], -1, *hr.shape[-2:])  # [B, N * C, H, W]
     y = _correlate(F.pad(images, _padding(kernel), mode="reflect"), kernel.to(wide))
-    if mode == "bicubic":
-        y = bicubic_downsample(y, scale)
-    else:
-        y = y[..., ::scale, ::scale][..., :height, :width]
+    y = bicubic_downsample(y, scale) if mode == "bicubic" else y[..., ::scale, ::scale][..., :height, :width]
     return y.to(dtype).reshape(*hr.shape[:-2], height, width).contiguous()
 
 

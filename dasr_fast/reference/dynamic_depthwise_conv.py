@@ -19,7 +19,7 @@ def dynamic_depthwise_conv(x: Tensor, kernel: Tensor, negative_slope: float | No
         `[B, C, H, W]`, in the type and memory format of `x`.
     """
     if x.numel() == 0:
-        return torch.empty_like(x, memory_format=memory_format(x))
+        return x.clone(memory_format=memory_format(x))
     wide = accumulation_dtype(x.dtype)
     y = _depthwise(x.to(wide), kernel.to(wide))
     if negative_slope is not None:

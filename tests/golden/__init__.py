@@ -1,0 +1,58 @@
+"""Inputs and outputs of the released DASR code, and the parameter values that went with them; see README.md."""
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+FOLDER = Path(__file__).parent
+
+
+def arrays(name: str) -> dict[str, Tensor]:
+    """All arrays of `<name>.npz` as tensors."""
+    with np.load(FOLDER / f"{name}.npz") as content:
+        return {key: torch.from_numpy(content[key]) for key in content}
+
+
+def table(name: str) -> Any:
+    """Content of `<name>.json`."""
+    return json.loads((FOLDER / f"{name}.json").read_text())
+
+
+def parameter(name: str, shape: tuple[int, ...]) -> Tensor:
+    """The value that the parameter or buffer called `name` has in every fixture."""
+    random = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
+    value = random.standard_normal(shape).astype(np.float32)
+    kind = name.split(".")[-1]
+    if kind == "running_var":
+        value = 1 + 0.1 * np.abs(value)
+    elif kind in ("running_mean", "bias"):
+        value = 0.01 * value
+    elif value.ndim == 1:
+        value = 1 + 0.1 * value
+    elif kind == "queue":
+        value = value / np.linalg.norm(value, axis=0, keepdims=True)
+    else:
+        value = value * np.float32(0.7) / np.sqrt(np.prod(shape[1:]), dtype=np.float32)
+    return torch.from_numpy(value.astype(np.float32))
+
+
+def fill(module: nn.Module) -> nn.Module:
+    """Give a module the fixtures' values: everything floating but the mean shifts."""
+    state = {
+        name: parameter(name, tuple(value.shape))
+        for name, value in module.state_dict().items()
+        if value.is_floating_point() and "_mean." not in name
+    }
+    module.load_state_dict(state, strict=False)
+    return module
+
+
+def error(result: Tensor, expected: Tensor) -> float:
+    """Largest difference over the largest magnitude that is expected."""
+    assert result.shape == expected.shape
+    return ((result - expected).abs().max() / expected.abs().max()).item()

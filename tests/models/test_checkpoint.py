@@ -1,0 +1,141 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from golden import table
+from safetensors.torch import save_file
+
+from dasr_fast.models import BlindSR, CheckpointError, save_weights
+
+SMALL = {"channels": 16, "groups": 2, "blocks": 3, "representation": 32, "reduction": 4}
+
+
+@pytest.fixture
+def model() -> BlindSR:
+    return BlindSR(3, **SMALL).eval()
+
+
+def outputs_agree(one: BlindSR, other: BlindSR) -> bool:
+    lr = torch.rand(1, 3, 9, 8) * 255
+    with torch.no_grad():
+        return torch.equal(one(lr), other(lr))
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_round_trip(model: BlindSR, suffix: str, tmp_path: Path):
+    path = tmp_path / f"weights{suffix}"
+    save_weights(model, path)
+    loaded = BlindSR.from_pretrained(path)
+    assert loaded.scale == 3
+    assert not loaded.training
+    assert outputs_agree(loaded, model)
+    for query, key in zip(loaded.E.encoder_q.parameters(), loaded.E.encoder_k.parameters(), strict=True):
+        assert torch.equal(query, key)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_scale_and_keys_of_released_checkpoints(scale: int, tmp_path: Path):
+    save_weights(BlindSR(scale), tmp_path / "a.pt")
+    saved = torch.load(tmp_path / "a.pt", weights_only=True)
+    assert list(saved) == table("state_dict_keys")[f"x{scale}_saved"]
+    assert BlindSR.from_pretrained(tmp_path / "a.pt").scale == scale
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("wrap", [None, "state_dict", "model"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_forms_of_pt_files(model: BlindSR, legacy: bool, wrap: str | None, prefix: str, tmp_path: Path):
+    state: Any = {prefix + key: value for key, value in model.state_dict().items()}
+    path = tmp_path / "model_600.pt"
+    torch.save({wrap: state} if wrap else state, path, _use_new_zipfile_serialization=not legacy)
+    assert outputs_agree(BlindSR.from_pretrained(path), model)
+
+
+def test_half_precision_weights(model: BlindSR, tmp_path: Path):
+    half = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    save_file(half, tmp_path / "half.safetensors")
+    loaded = BlindSR.from_pretrained(tmp_path / "half.safetensors")
+    assert loaded.G.head[0].weight.dtype == torch.float32
+    assert torch.equal(loaded.G.head[0].weight, model.G.head[0].weight.half().float())
+
+
+class Evil:
+    def __reduce__(self) -> Any:
+        import os
+
+        return os.system, ("touch hacked",)
+
+
+def write(content: Any, path: Path) -> Path:
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    return path
+
+
+def bad_files(model: BlindSR) -> dict[str, tuple[Any, str, str]]:
+    state = model.state_dict()
+    other = {**state, "G.head.0.weight": torch.zeros(16, 1, 3, 3)}
+    return {
+        "code": ({"a": Evil()}, ".pt", "holds Python objects that could run code"),
+        "text": (b"hello, I am no checkpoint", ".pt", "not a checkpoint that PyTorch can read|not a whole checkpoint"),
+        "empty": (b"", ".pt", "not a whole checkpoint|not a checkpoint"),
+        "no tensors": ({"a": 1}, ".pt", "holds something else than named tensors"),
+        "list": ([torch.zeros(1)], ".pt", "holds no dictionary of tensors"),
+        "resnet": ({"conv1.weight": torch.zeros(64, 3, 7, 7)}, ".pt", "no DASR model: it lacks G.head.0.weight"),
+        "nan": (
+            {**state, "G.head.0.bias": torch.full((16,), torch.nan)},
+            ".pt",
+            "holds NaN or infinity in G.head.0.bias",
+        ),
+        "more": ({**state, "G.extra": torch.zeros(1)}, ".pt", "another network: it has G.extra"),
+        "less": ({k: v for k, v in state.items() if k != "G.body.2.bias"}, ".pt", "it lacks G.body.2.bias"),
+        "grey": (other, ".pt", r"G.head.0.weight is \[16, 1, 3, 3\] instead of \[16, 3, 3, 3\]"),
+        "odd": ({**state, "G.head.0.weight": torch.zeros(3)}, ".pt", r"G.head.0.weight is \[3\]"),
+        "no gate": ({k: v for k, v in state.items() if ".ca." not in k}, ".pt", "it lacks G.body.0.body.0.da_conv1.ca"),
+        "no safetensors": (b"nonsense", ".safetensors", "not a whole .safetensors file"),
+    }
+
+
+@pytest.mark.parametrize("name", bad_files(BlindSR(3, **SMALL)))
+def test_bad_files(name: str, model: BlindSR, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    content, suffix, message = bad_files(model)[name]
+    path = write(content, tmp_path / f"bad{suffix}")
+    with pytest.raises(CheckpointError, match=message) as caught:
+        BlindSR.from_pretrained(path)
+    assert "\n" not in str(caught.value)
+    assert not Path("hacked").exists()
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_truncated(model: BlindSR, suffix: str, tmp_path: Path):
+    path = tmp_path / f"cut{suffix}"
+    save_weights(model, path)
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(CheckpointError, match=r"not a whole|not a checkpoint"):
+        BlindSR.from_pretrained(path)
+
+
+def test_missing_file():
+    with pytest.raises(FileNotFoundError, match="No weights at nowhere, and none of that name come with the package"):
+        BlindSR.from_pretrained("nowhere")
+
+
+def test_a_failed_save_leaves_the_old_file(model: BlindSR, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "weights.pt"
+    path.write_text("old")
+
+    def fail(*_: Any) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_weights(model, path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(ValueError, match=r"written as .safetensors or .pt; got weights.bin"):
+        save_weights(model, tmp_path / "weights.bin")

@@ -1,0 +1,58 @@
+"""Networks against the released ones."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from golden import arrays, error, fill, table
+
+from dasr_fast.models import BlindSR, DegradationEncoder, MoCo
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_state_dict(scale: int):
+    keys = table("state_dict_keys")[f"x{scale}"]
+    own = {key: list(value.shape) for key, value in BlindSR(scale).state_dict().items()}
+    assert own == keys
+    assert list(own) == list(keys)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_network(scale: int):
+    golden = {key[3:]: value for key, value in arrays("network").items() if key.startswith(f"x{scale}/")}
+    model = fill(BlindSR(scale)).eval()
+    lr = golden["lr"].float()
+    with torch.no_grad():
+        embedding = model.encode(lr)
+        assert error(embedding, golden["embedding"]) < 1e-5
+        assert error(model(lr), golden["sr"]) < 5e-5
+        assert error(model.restore(lr, golden["embedding"]), golden["sr"]) < 5e-5
+
+
+def test_encoder():
+    golden = arrays("contrastive")
+    for mode in ("train", "eval"):
+        encoder = fill(DegradationEncoder()).train(mode == "train")
+        embedding, projection = encoder(golden["encoder_train/x"])
+        assert error(embedding, golden[f"encoder_{mode}/embedding"]) < 1e-5
+        assert error(projection, golden[f"encoder_{mode}/projection"]) < 1e-5
+
+
+def test_contrastive_step():
+    golden = arrays("contrastive")
+    moco = fill(MoCo()).train()
+    moco.copy_query_to_key()
+    moco.queue_ptr.fill_(8188)
+    with torch.no_grad():
+        for parameter in moco.encoder_q.parameters():
+            parameter.mul_(1.05)
+    embedding, logits, labels = moco(golden["moco/q"], golden["moco/k"])
+    loss = F.cross_entropy(logits, labels)
+    loss.backward()
+    assert error(embedding, golden["moco/embedding"]) < 1e-5
+    assert error(logits[:, :64], golden["moco/logits_first64"]) < 1e-5
+    assert error(logits.double().sum(1), golden["moco/logits_sum"]) < 1e-5
+    assert loss.item() == pytest.approx(golden["moco/loss"].item(), rel=1e-5)
+    assert error(moco.queue[:, -8:], golden["moco/queue_last8"]) < 1e-5
+    assert torch.equal(moco.queue_ptr, golden["moco/queue_ptr"])
+    assert error(moco.encoder_k.E[0].weight, golden["moco/encoder_k_conv0"]) < 1e-5
+    assert error(moco.encoder_q.E[0].weight.grad, golden["moco/grad_conv0"]) < 1e-4

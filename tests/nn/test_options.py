@@ -1,0 +1,114 @@
+"""The variants of related models, against the same mathematics written with grouped convolutions."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn import Module
+
+from dasr_fast import nn
+
+ACTIVATIONS = {
+    "leaky_relu": lambda x: F.leaky_relu(x, 0.1),
+    "relu": F.relu,
+    "none": lambda x: x,
+}
+VARIANTS: list[dict[str, Any]] = [
+    {},
+    {"representation": 256, "reduction": 16},
+    {"channels": 180},
+    {"channels": 128, "representation": 32, "hidden": 48},
+    {"kernel_size": 7},
+    {"activation": "relu"},
+    {"activation": "prelu", "kernel_activation": "prelu"},
+    {"activation": "none", "pointwise": False, "gate": "none"},
+    {"pointwise": False},
+    {"gate": "series"},
+    {"gate": "none"},
+    {"gate": "none", "out_channels": 24},
+    {"gate": "series", "out_channels": 24},
+    {"spatial_gate": True},
+    {"spatial_gate": True, "gate": "none", "activation": "relu"},
+]
+
+
+def activated(x: Tensor, name: str, module: Module) -> Tensor:
+    return F.prelu(x, module.weight) if name == "prelu" else ACTIVATIONS[name](x)
+
+
+def naive(layer: nn.DAConv, x: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
+    hidden = activated(v @ layer.kernel[0].weight.T, options.get("kernel_activation", "leaky_relu"), layer.kernel[1])
+    b, c, h, w = x.shape
+    k = options.get("kernel_size", 3)
+    kernel = (hidden @ layer.kernel[2].weight.T).reshape(b * c, 1, k, k)
+    y = F.conv2d(x.reshape(1, b * c, h, w), kernel, padding=k // 2, groups=b * c).reshape(b, c, h, w)
+    y = activated(y, options.get("activation", "leaky_relu"), layer.relu)
+    if options.get("pointwise", True):
+        y = F.conv2d(y, layer.conv.weight, layer.conv.bias)
+    if options.get("gate") != "none":
+        first, _, last, _ = layer.ca.conv_du
+        gate = F.leaky_relu(F.conv2d(v[:, :, None, None], first.weight), 0.1)
+        gate = torch.sigmoid(F.conv2d(gate, last.weight))
+        y = y * gate if options.get("gate") == "series" else y + x * gate
+    if options.get("spatial_gate"):
+        pooled = torch.cat((x.max(1, keepdim=True).values, x.mean(1, keepdim=True)), 1)
+        y = y + x * torch.sigmoid(F.conv2d(pooled, layer.sa.conv.weight, layer.sa.conv.bias, padding=k // 2))
+    return y
+
+
+@pytest.mark.parametrize("activate", [False, True])
+@pytest.mark.parametrize("options", VARIANTS, ids=str)
+def test_variant(options: dict[str, Any], activate: bool):
+    options = {"channels": 16, "representation": 16, "reduction": 4, **options}
+    layer = nn.DAConv(**options).double()
+    x = torch.randn(2, options["channels"], 6, 5, dtype=torch.float64, requires_grad=True)
+    v = torch.randn(2, options["representation"], dtype=torch.float64, requires_grad=True)
+    expected = naive(layer, x, v, options)
+    if activate:
+        expected = activated(expected, options.get("activation", "leaky_relu"), layer.relu)
+    y = layer(x, v, activate=activate)
+    torch.testing.assert_close(y, expected)
+    tensors = [x, v, *layer.parameters()]
+    grad = torch.randn_like(y)
+    for result, target in zip(
+        torch.autograd.grad(y, tensors, grad), torch.autograd.grad(expected, tensors, grad), strict=True
+    ):
+        torch.testing.assert_close(result, target)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kernel_size": 4}, "kernel_size must be 1, 3, 5 or 7; got 4"),
+        ({"gate": "both"}, "gate must be parallel, series or none"),
+        ({"activation": "gelu"}, "activation must be leaky_relu, relu, prelu or none; got 'gelu'"),
+        ({"out_channels": 8}, "8 out_channels for 16 channels"),
+    ],
+)
+def test_contradictions(options: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match=message):
+        nn.DAConv(16, **options)
+
+
+@pytest.mark.parametrize("make", [nn.DAConv, nn.ChannelModulation, nn.DABlock, nn.DAGroup])
+def test_wrong_inputs(make: Any):
+    layer = make(16, 8)
+    x, v = torch.randn(2, 16, 5, 5), torch.randn(2, 8)
+    with pytest.raises(ValueError, match=r"x must be \[B, 16, H, W\]; got \[2, 15, 5, 5\]"):
+        layer(x[:, :15], v)
+    with pytest.raises(ValueError, match=r"v must be \[B, 8\] with B = 2 as x has it; got \[1, 8\]"):
+        layer(x, v[:1])
+    with pytest.raises(ValueError, match="representation v is missing"):
+        layer(x)
+    with pytest.raises(ValueError, match=r"call it with \(x, v\) or"):
+        layer([x])
+
+
+def test_blocks_without_activation_inside_activate_outside():
+    block = nn.DABlock(8, 8, activation="none", pointwise=False, gate="none")
+    x, v = torch.randn(1, 8, 5, 5), torch.randn(1, 8)
+    y = F.leaky_relu(block.conv1(F.leaky_relu(block.da_conv1(x, v), 0.1)), 0.1)
+    expected = block.conv2(F.leaky_relu(block.da_conv2(y, v), 0.1)) + x
+    torch.testing.assert_close(block(x, v), expected)

@@ -1,0 +1,71 @@
+"""Every wrong argument raises one sentence that names the op and the argument."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from dasr_fast import ops
+from dasr_fast.specification import SPECIFICATIONS
+
+X = (2, 4, 6, 5)
+WRONG: list[tuple[str, dict[str, Any], type[Exception], str]] = [
+    ("dynamic_depthwise_conv", {"x": torch.zeros(4, 6, 5)}, ValueError, "x must be [B, C, H, W]"),
+    ("dynamic_depthwise_conv", {"x": [1.0]}, TypeError, "x must be a tensor; got list"),
+    ("dynamic_depthwise_conv", {"x": torch.zeros(X, dtype=torch.int32)}, TypeError, "x must be float32"),
+    ("dynamic_depthwise_conv", {"kernel": torch.zeros(2, 4, 2, 2)}, ValueError, "k in 1, 3, 5, 7"),
+    ("dynamic_depthwise_conv", {"kernel": torch.zeros(2, 4, 9, 9)}, ValueError, "k in 1, 3, 5, 7"),
+    ("dynamic_depthwise_conv", {"kernel": torch.zeros(2, 4, 3, 5)}, ValueError, "k in 1, 3, 5, 7"),
+    ("dynamic_depthwise_conv", {"kernel": torch.zeros(3, 4, 3, 3)}, ValueError, "B = 2 and C = 4"),
+    ("dynamic_depthwise_conv", {"kernel": torch.zeros(2, 4, 3, 3).half()}, TypeError, "kernel must be float32 as x"),
+    ("dynamic_depthwise_conv", {"kernel": torch.zeros(2, 4, 3, 3, device="meta")}, ValueError, "kernel must be on cpu"),
+    ("dynamic_depthwise_conv", {"negative_slope": -1.0}, ValueError, "negative_slope must be from 0"),
+    ("dynamic_depthwise_conv", {"negative_slope": float("nan")}, ValueError, "negative_slope must be from 0"),
+    ("dynamic_depthwise_conv", {"backend": "cudnn"}, ValueError, "backend must be one of auto, cuda, triton, cpp"),
+    ("channel_modulation", {"gate": torch.zeros(2, 5)}, ValueError, "gate must be [B, C] = [2, 4]; got [2, 5]"),
+    ("channel_modulation", {"residual": torch.zeros(2, 4, 6, 6)}, ValueError, "residual must be [B, C, H, W]"),
+    ("channel_modulation", {"residual": torch.zeros(X).double()}, TypeError, "residual must be float32 as x"),
+    ("da_conv", {"weight": torch.zeros(4, 4, 1, 1)}, ValueError, "weight must be [C_out, C] with C = 4"),
+    ("da_conv", {"weight": torch.zeros(5, 4), "bias": None}, ValueError, "weight must be square"),
+    ("da_conv", {"weight": None}, TypeError, "weight must be a tensor; got NoneType"),
+    ("da_conv", {"bias": torch.zeros(3)}, ValueError, "bias must be [C_out] = [4]; got [3]"),
+    ("da_conv", {"gate": torch.zeros(2, 4, 1, 1)}, ValueError, "gate must be [B, C]"),
+    ("da_conv", {"gate": torch.zeros(2, 4).bfloat16()}, TypeError, "gate must be float32 as x is; got bfloat16"),
+    ("blur_downsample", {"scale": 5}, ValueError, "scale must be 1, 2, 3 or 4; got 5"),
+    ("blur_downsample", {"scale": 2.5}, ValueError, "scale must be 1, 2, 3 or 4; got 2.5"),
+    ("blur_downsample", {"mode": "nearest"}, ValueError, "mode must be bicubic or s-fold"),
+    ("blur_downsample", {"kernel": torch.zeros(2, 40, 5)}, ValueError, "hr must be at least 21 pixels high"),
+    ("blur_downsample", {"kernel": torch.zeros(2, 5, 40)}, ValueError, "hr must be at least 21 pixels wide"),
+    ("blur_downsample", {"kernel": torch.zeros(3, 5, 5)}, ValueError, "kernel must be [B, kh, kw] with B = 2"),
+    ("blur_downsample", {"kernel": torch.zeros(5, 5)}, ValueError, "kernel must be [B, kh, kw]"),
+    ("blur_downsample", {"kernel": torch.zeros(2, 5, 5, dtype=torch.uint8)}, TypeError, "kernel must be float32"),
+    ("blur_downsample", {"hr": torch.zeros(3, 16, 12)}, ValueError, "hr must be [B, N, C, H, W] or [B, C, H, W]"),
+    ("blur_downsample", {"hr": torch.zeros(2, 3, 3, 3, 12)}, ValueError, "at least 4 pixels high"),
+    ("blur_downsample", {"hr": torch.zeros(2, 3, 16, 12, dtype=torch.int64)}, TypeError, "hr must be float32"),
+]
+
+
+@pytest.mark.parametrize(("op", "wrong", "kind", "message"), WRONG)
+def test_wrong_arguments(op: str, wrong: dict[str, Any], kind: type[Exception], message: str):
+    good: dict[str, Any] = {
+        "dynamic_depthwise_conv": {"x": torch.zeros(X), "kernel": torch.zeros(2, 4, 3, 3)},
+        "channel_modulation": {"x": torch.zeros(X), "gate": torch.zeros(2, 4), "residual": torch.zeros(X)},
+        "da_conv": {
+            "x": torch.zeros(X),
+            "kernel": torch.zeros(2, 4, 3, 3),
+            "weight": torch.zeros(4, 4),
+            "bias": torch.zeros(4),
+            "gate": torch.zeros(2, 4),
+        },
+        "blur_downsample": {"hr": torch.zeros(2, 3, 16, 12), "kernel": torch.zeros(2, 5, 5), "scale": 4},
+    }[op]
+    getattr(ops, op)(**good)
+    with pytest.raises(kind) as caught:
+        getattr(ops, op)(**{**good, **wrong})
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(f"{op}: ")
+    assert str(caught.value).count("\n") == 0
+
+
+def test_every_op_has_a_specification():
+    assert set(SPECIFICATIONS) == set(ops.__all__)

@@ -1,0 +1,198 @@
+"""Every backend of every op that runs here, over the op's own cases and random shapes, against float64."""
+
+import importlib
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from dasr_fast import ops, reference
+from dasr_fast.ops.backends import BACKENDS, IMPLEMENTATIONS, OPS
+from dasr_fast.specification import SPECIFICATIONS, Case
+
+DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+DEVICE = {name: backend.device or "cpu" for name, backend in BACKENDS.items()}
+RUNNING = [(op, name) for op in OPS for name in BACKENDS if not isinstance(IMPLEMENTATIONS[op, name], str)]
+CASES = [
+    pytest.param(op, backend, case, id=f"{op}-{backend}-{case.label}")
+    for op, backend in RUNNING
+    for case in SPECIFICATIONS[op].cases
+    if not case.timed
+]
+
+
+def differentiable(arguments: dict[str, Any]) -> dict[str, Tensor]:
+    return {name: t.requires_grad_() for name, t in arguments.items() if isinstance(t, Tensor)}
+
+
+def positional(op: str, arguments: dict[str, Any]) -> list[Any]:
+    """The arguments in the order of the reference function, which has no defaults."""
+    function = getattr(reference, op)
+    names = function.__code__.co_varnames[: function.__code__.co_argcount]
+    fallback = {"negative_slope": 0.1 if op == "da_conv" else None, "activate": False, "mode": "bicubic"}
+    return [arguments[name] if name in arguments else fallback[name] for name in names]
+
+
+def expected(op: str, arguments: dict[str, Any], grad: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+    """Result and gradients of the reference function in float64, for the values that `arguments` have."""
+    wide = {k: v.detach().cpu().double() if isinstance(v, Tensor) else v for k, v in arguments.items()}
+    inputs = differentiable(wide)
+    y = getattr(reference, op)(*positional(op, wide))
+    if grad is None:
+        return y.detach(), []
+    grads = torch.autograd.grad(
+        y, list(inputs.values()), grad.cpu().double(), allow_unused=True, materialize_grads=True
+    )
+    return y.detach(), list(grads)
+
+
+def distance(result: Tensor, target: Tensor) -> float:
+    assert result.shape == target.shape
+    result = result.detach().cpu().double()
+    assert torch.isfinite(result).all()
+    return ((result - target).norm() / target.norm().clamp(min=1e-30)).item()
+
+
+def check(op: str, backend: str, arguments: dict[str, Any], dtype: torch.dtype) -> None:
+    limit = SPECIFICATIONS[op].tolerance[dtype]
+    inputs = differentiable(arguments)
+    y = getattr(ops, op)(**arguments, backend=backend)
+    grad = torch.randn(y.shape, dtype=torch.float64).to(y)
+    grads = torch.autograd.grad(y, list(inputs.values()), grad)
+    target, target_grads = expected(op, arguments, grad)
+    assert y.dtype == dtype
+    assert distance(y, target) <= limit
+    for name, result, wanted in zip(inputs, grads, target_grads, strict=True):
+        assert result.dtype == dtype, name
+        assert distance(result, wanted) <= 2 * limit, name
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(("op", "backend", "case"), CASES)
+def test_agrees_with_float64(op: str, backend: str, case: Case, dtype: torch.dtype):
+    check(op, backend, SPECIFICATIONS[op].arguments(case, dtype, DEVICE[backend]), dtype)
+
+
+LAYOUTS = {
+    "channels-last": lambda x: x.contiguous(memory_format=torch.channels_last),
+    "transposed": lambda x: x.transpose(-1, -2).contiguous().transpose(-1, -2),
+    "sliced": lambda x: torch.nn.functional.pad(x, (1, 2, 2, 1))[..., 2:-1, 1:-2],
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("op", "backend"), RUNNING)
+def test_any_layout(op: str, backend: str, layout: str):
+    specification = SPECIFICATIONS[op]
+    first = next(iter(specification.cases[0].tensors))
+    case = next(c for c in specification.cases if len(c.tensors[first] or ()) == 4)
+    arguments = specification.arguments(case, torch.float32, DEVICE[backend])
+    arguments[first] = LAYOUTS[layout](arguments[first])
+    y = getattr(ops, op)(**arguments, backend=backend)
+    kept = torch.channels_last if layout == "channels-last" else torch.contiguous_format
+    assert y.is_contiguous(memory_format=kept)
+    check(op, backend, arguments, torch.float32)
+
+
+@pytest.mark.parametrize(("op", "backend"), RUNNING)
+def test_opcheck(op: str, backend: str):
+    module = importlib.import_module(f"dasr_fast.ops.{op}")
+    for case in SPECIFICATIONS[op].cases[:2]:
+        arguments = SPECIFICATIONS[op].arguments(case, torch.float32, DEVICE[backend])
+        differentiable(arguments)
+        torch.library.opcheck(module._forward, (*positional(op, arguments), backend))
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize(("op", "backend"), RUNNING)
+def test_compiles_to_one_graph(op: str, backend: str, dynamic: bool):
+    torch.compiler.reset()
+    case = SPECIFICATIONS[op].cases[0]
+    arguments = SPECIFICATIONS[op].arguments(case, torch.float32, DEVICE[backend])
+    inputs = differentiable(arguments)
+
+    def loss(**arguments: Any) -> Tensor:
+        return getattr(ops, op)(**arguments, backend=backend).square().sum()
+
+    compiled = torch.compile(loss, fullgraph=True, dynamic=dynamic)
+    value, target = compiled(**arguments), loss(**arguments)
+    torch.testing.assert_close(value, target)
+    grads, targets = (torch.autograd.grad(v, list(inputs.values())) for v in (value, target))
+    for grad, wanted in zip(grads, targets, strict=True):
+        torch.testing.assert_close(grad, wanted)
+
+
+@pytest.mark.parametrize(("op", "backend"), RUNNING)
+def test_autocast(op: str, backend: str):
+    arguments = SPECIFICATIONS[op].arguments(SPECIFICATIONS[op].cases[0], torch.float32, DEVICE[backend])
+    inputs = differentiable(arguments)
+    with torch.autocast(DEVICE[backend], dtype=torch.bfloat16):
+        y = getattr(ops, op)(**arguments, backend=backend)
+    assert y.dtype == (torch.float32 if op == "blur_downsample" else torch.bfloat16)
+    grads = torch.autograd.grad(y.float().sum(), list(inputs.values()))
+    assert all(grad.dtype == torch.float32 for grad in grads)
+    assert distance(y, expected(op, arguments, None)[0]) < 0.02
+
+
+@pytest.mark.parametrize(("op", "backend"), RUNNING)
+def test_gradients_of_the_registered_op(op: str, backend: str):
+    if DEVICE[backend] != "cpu":
+        pytest.skip("float64 is the reference's")
+    case = next(c for c in SPECIFICATIONS[op].cases if c.label == "one pixel" or c.label == "one LR pixel")
+    arguments = SPECIFICATIONS[op].arguments(case)
+    inputs = differentiable(arguments)
+
+    def function(*tensors: Tensor) -> Tensor:
+        return getattr(ops, op)(**{**arguments, **dict(zip(inputs, tensors, strict=True))}, backend=backend)
+
+    assert torch.autograd.gradcheck(function, tuple(inputs.values()))
+
+
+sizes = st.integers(1, 9)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(b=st.integers(0, 3), c=st.integers(1, 9), h=sizes, w=sizes, k=st.sampled_from([1, 3, 5, 7]), seed=sizes)
+def test_features_of_any_shape(backend: str, b: int, c: int, h: int, w: int, k: int, seed: int):
+    x, kernel = (b, c, h, w), (b, c, k, k)
+    calls = {
+        "dynamic_depthwise_conv": Case("", {"x": x, "kernel": kernel}, {"negative_slope": 0.1}),
+        "channel_modulation": Case("", {"x": x, "gate": (b, c), "residual": x}),
+        "da_conv": Case(
+            "", {"x": x, "kernel": kernel, "weight": (c, c), "bias": (c,), "gate": (b, c)}, {"activate": True}
+        ),
+    }
+    for op, case in calls.items():
+        if (op, backend) in RUNNING:
+            arguments = SPECIFICATIONS[op].arguments(case, torch.float32, DEVICE[backend], seed)
+            check(op, backend, arguments, torch.float32)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    b=st.integers(0, 3),
+    h=st.integers(4, 24),
+    w=st.integers(4, 24),
+    k=st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    scale=st.integers(1, 4),
+    mode=st.sampled_from(["bicubic", "s-fold"]),
+)
+def test_images_of_any_shape(backend: str, b: int, h: int, w: int, k: tuple[int, int], scale: int, mode: str):
+    if ("blur_downsample", backend) in RUNNING:
+        case = Case("", {"hr": (b, 2, 3, h, w), "kernel": (b, *k)}, {"scale": scale, "mode": mode})
+        arguments = SPECIFICATIONS["blur_downsample"].arguments(case, torch.float32, DEVICE[backend])
+        check("blur_downsample", backend, arguments, torch.float32)
+
+
+@pytest.mark.parametrize("backend", [b for op, b in RUNNING if op == "blur_downsample"])
+def test_images_of_whole_numbers(backend: str):
+    case = SPECIFICATIONS["blur_downsample"].cases[0]
+    arguments = SPECIFICATIONS["blur_downsample"].arguments(case, torch.float32, DEVICE[backend])
+    whole = ops.blur_downsample(**{**arguments, "hr": arguments["hr"].byte()}, backend=backend)
+    assert whole.dtype == torch.float32
+    torch.testing.assert_close(whole, ops.blur_downsample(**arguments, backend=backend))

@@ -124,6 +124,7 @@ def write_image(path: str | Path, picture: Picture) -> None:
     image = image.copy(interpretation=kind)
     for name, (kind_of_value, value) in picture.metadata.items():
         image.set_type(kind_of_value, name, value)
+    image.set_type(pyvips.GValue.gint_type, "orientation", 1)  # Over that of the EXIF data, which was applied.
     if suffix == ".webp" and picture.pixels.dtype == np.uint16:
         image = image.colourspace("srgb" if picture.pixels.shape[2] == 3 else "b-w")
     with written_whole(path) as temporary:

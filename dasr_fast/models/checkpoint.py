@@ -168,7 +168,7 @@ def _read_pickle(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "weights_only" in str(error).lower() or "GLOBAL" in str(error):
+        if "Unsupported operand" not in str(error):
             raise CheckpointError(
                 f"{path} holds Python objects that could run code, not only tensors, and was not loaded."
             ) from None

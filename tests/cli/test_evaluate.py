@@ -1,0 +1,78 @@
+import json
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+from cli_helpers import Call, one_line
+from golden import arrays, table
+
+from dasr_fast.evaluation import Setting, evaluate_image, network, table3
+from dasr_fast.models import BlindSR
+
+
+def test_bicubic(call: Call, photo: Path, tmp_path: Path):
+    code, out, err = call(
+        "evaluate", photo, "--scale", 3, "--method", "bicubic", "--sigma", 1.2, "--json", tmp_path / "r.json"
+    )
+    assert (code, err) == (0, "")
+    expected = table("evaluation")["bicubic x3 iso 1.2"]
+    assert f"{expected['psnr']:.2f}" in out
+    content = json.loads((tmp_path / "r.json").read_text())
+    (row,) = content["rows"]
+    assert row["psnr"] == pytest.approx(expected["psnr"], abs=1e-3)
+    assert row["ssim"] == pytest.approx(expected["ssim"], abs=1e-5)
+    assert row["images"]["photo.png"]["psnr"] == row["psnr"]
+    assert (content["scale"], content["method"], content["failed"]) == (3, "bicubic", {})
+
+
+def test_network_and_folder(call: Call, folder: Path, weights: Path, tmp_path: Path):
+    code, out, err = call("evaluate", folder, "--method", weights, "--table2", "--json", tmp_path / "r.json")
+    assert code == 1
+    assert one_line(err)
+    assert "2 done, 1 failed" in out
+    content = json.loads((tmp_path / "r.json").read_text())
+    assert [row["sigma"] for row in content["rows"]] == [0, 0.6, 1.2, 1.8]
+    assert list(content["failed"]) == ["b.png"]
+    row = content["rows"][2]
+    assert row["psnr"] == pytest.approx(fmean(image["psnr"] for image in row["images"].values()))
+    hr = arrays("evaluation")["hr"].permute(2, 0, 1)
+    score = evaluate_image(hr, "a.png", network(BlindSR.from_pretrained(weights)), Setting(1.2), 2)
+    assert row["images"]["a.png"]["psnr"] == pytest.approx(score.psnr, abs=1e-4)
+
+
+def test_table3(call: Call, photo: Path, tmp_path: Path):
+    code, out, _ = call("evaluate", photo, "--method", "bicubic", "--table3", "--json", tmp_path / "r.json")
+    assert code == 0
+    assert "(3.5, 1.5, 30)" in out
+    rows = json.loads((tmp_path / "r.json").read_text())["rows"]
+    assert [(r["sigma"], r["sigma_y"], r["theta"], r["noise"]) for r in rows] == [
+        (s.sigma, s.sigma_y, s.theta, s.noise) for s in table3(4)
+    ]
+    assert rows[2]["psnr"] == pytest.approx(table("evaluation")["bicubic x4 aniso 3.5,1.5,30"]["psnr"], abs=1e-3)
+
+
+def test_noise_does_not_depend_on_other_images(call: Call, folder: Path, tmp_path: Path):
+    arguments = ["--method", "bicubic", "--noise", 10, "--json"]
+    call("evaluate", folder, *arguments, tmp_path / "all.json")
+    call("evaluate", folder / "c.tif", *arguments, tmp_path / "one.json")
+    both, one = (json.loads((tmp_path / name).read_text())["rows"][0]["images"] for name in ("all.json", "one.json"))
+    assert both["c.tif"] == one["c.tif"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--scale", "5"], "5 is not in the range 2<=x<=4"),
+        (["--method", "bicubic", "--scale", "2", "--table3"], "Table 3 has scale 4 only; got 2"),
+        (["--method", "bicubic", "--table2", "--sigma", "1"], "--table2 has its own kernels"),
+        (["--method", "nowhere.pt"], "No weights at nowhere.pt"),
+        (["--method", "{weights}", "--scale", "4"], "are weights for scale 2, not 4"),
+        (["--method", "bicubic", "--json", "{photo}"], "exists already"),
+        (["--method", "bicubic", "--json", "nowhere/r.json"], "There is no folder nowhere"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_2(call: Call, photo: Path, weights: Path, arguments: list[str], message: str):
+    code, _, err = call("evaluate", photo, *(argument.format(photo=photo, weights=weights) for argument in arguments))
+    assert code == 2
+    assert one_line(err)
+    assert message in err

@@ -1,0 +1,51 @@
+import subprocess
+import sys
+
+import pytest
+from cli_helpers import Call, one_line
+
+import dasr_fast
+
+
+def test_help_suffices(call: Call):
+    code, out, _ = call("--help")
+    assert code == 0
+    for command in ("upscale", "degrade", "evaluate", "doctor"):
+        assert command in out
+        code, details, _ = call(command, "--help")
+        assert code == 0
+        assert "Usage: dasr-fast" in details
+
+
+def test_version(call: Call):
+    code, out, _ = call("--version")
+    assert (code, out.split()[-1]) == (0, dasr_fast.__version__)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["enlarge"], "No such command 'enlarge'"),
+        (["upscale", "--fast"], "No such option"),
+        (["doctor", "x"], "unexpected"),
+    ],
+)
+def test_wrong_calls(call: Call, arguments: list[str], message: str):
+    code, _, err = call(*arguments)
+    assert code == 2
+    assert one_line(err)
+    assert message in err
+
+
+def test_no_command_shows_help(call: Call):
+    code, out, err = call()
+    assert code == 2
+    assert "Usage" in out + err
+
+
+def test_as_a_program():
+    program = [sys.executable, "-c", "from dasr_fast.cli import main; main()", "upscale", "nowhere.png"]
+    finished = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert finished.returncode == 2
+    assert one_line(finished.stderr)
+    assert finished.stdout == ""

@@ -1,0 +1,170 @@
+"""Image files against Pillow, which writes or reads them independently."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageCms
+
+from dasr_fast.images import ImageError, Picture, find_images, read_image, write_image
+
+RANDOM = np.random.default_rng(0)
+RGB = RANDOM.integers(0, 256, (11, 7, 3), dtype=np.uint8)
+ALPHA = RANDOM.integers(0, 256, (11, 7), dtype=np.uint8)
+DEEP = RANDOM.integers(0, 65536, (11, 7, 3), dtype=np.uint16)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "LA"])
+def test_reads_what_pillow_writes(mode: str, suffix: str, tmp_path: Path):
+    if suffix == ".webp" and mode in ("L", "LA"):
+        pytest.skip("WebP is never grey")
+    image = Image.fromarray(np.dstack((RGB, ALPHA))).convert(mode)
+    image.save(tmp_path / f"a{suffix}", **({"lossless": True, "exact": True} if suffix == ".webp" else {}))
+    expected = np.asarray(image).reshape(11, 7, -1)
+    picture = read_image(tmp_path / f"a{suffix}")
+    colours = 1 if mode[0] == "L" else 3
+    np.testing.assert_array_equal(picture.pixels, expected[:, :, :colours])
+    assert (picture.alpha is None) == (mode in ("RGB", "L"))
+    if picture.alpha is not None:
+        np.testing.assert_array_equal(picture.alpha, expected[:, :, -1])
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("alpha", [None, ALPHA])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pillow_reads_what_is_written(channels: int, alpha: np.ndarray | None, suffix: str, tmp_path: Path):
+    write_image(tmp_path / f"a{suffix}", Picture(RGB[:, :, :channels], alpha))
+    image = np.asarray(Image.open(tmp_path / f"a{suffix}")).reshape(11, 7, -1)
+    planes = [RGB[:, :, :channels]] if alpha is None else [RGB[:, :, :channels], alpha[:, :, None]]
+    np.testing.assert_array_equal(image, np.concatenate(planes, 2))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_16_bits(channels: int, suffix: str, tmp_path: Path):
+    path = tmp_path / f"a{suffix}"
+    write_image(path, Picture(DEEP[:, :, :channels]))
+    if channels == 1:
+        np.testing.assert_array_equal(np.asarray(Image.open(path)), DEEP[:, :, 0])
+    picture = read_image(path)
+    np.testing.assert_array_equal(picture.pixels, DEEP[:, :, :channels])
+    again = picture.replaced(picture.tensor(), None)
+    np.testing.assert_array_equal(again.pixels, picture.pixels)
+    assert picture.rgb().max() <= 255
+    torch.testing.assert_close(
+        picture.rgb()[0, 0, 3, 4].item(), DEEP[3, 4, 0] / 257, check_dtype=False, rtol=1e-6, atol=0
+    )
+
+
+@pytest.mark.parametrize(("suffix", "limit"), [(".jpg", 6), (".webp", 12)])
+def test_lossy_formats(suffix: str, limit: float, tmp_path: Path):
+    smooth = np.stack([np.add.outer(np.arange(64), np.arange(48)) * 2 for _ in range(3)], -1).astype(np.uint8)
+    for picture in (Picture(smooth), Picture(smooth.astype(np.uint16) * 257)):
+        write_image(tmp_path / f"a{suffix}", picture)
+        read = np.asarray(Image.open(tmp_path / f"a{suffix}").convert("RGB")).astype(int)
+        assert np.abs(read - smooth).max() <= limit
+
+
+def test_palette_bits_and_cmyk_are_converted(tmp_path: Path):
+    image = Image.fromarray(RGB)
+    palette = image.quantize(16)
+    palette.save(tmp_path / "palette.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "palette.png").pixels, np.asarray(palette.convert("RGB")))
+    bits = image.convert("1")
+    bits.save(tmp_path / "bits.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "bits.png").pixels[:, :, 0], np.asarray(bits.convert("L")))
+    Image.new("CMYK", (8, 8), (0, 0, 0, 0)).save(tmp_path / "cmyk.jpg")
+    white = read_image(tmp_path / "cmyk.jpg").pixels
+    assert white.shape == (8, 8, 3)
+    assert white.min() > 250
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_applied_and_metadata_kept(orientation: int, tmp_path: Path):
+    from PIL import ImageOps
+
+    image = Image.fromarray(np.kron(RGB, np.ones((8, 8, 1), np.uint8)))
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = orientation, "A camera"
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image.save(tmp_path / "a.jpg", exif=exif, icc_profile=profile, quality=95)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "a.jpg")))
+    picture = read_image(tmp_path / "a.jpg")
+    assert picture.pixels.shape == upright.shape
+    assert np.abs(picture.pixels.astype(int) - upright).mean() < 1
+    for suffix in (".jpg", ".png", ".webp", ".tif"):
+        write_image(tmp_path / f"b{suffix}", picture)
+        written = Image.open(tmp_path / f"b{suffix}")
+        assert written.getexif().get(0x0112, 1) == 1
+        assert written.info["icc_profile"] == profile
+        if suffix != ".tif":
+            assert written.getexif()[0x010F] == "A camera"
+
+
+def test_grey_takes_the_mean_and_values_are_clamped():
+    picture = Picture(RGB[:, :, :1])
+    image = torch.tensor([0.0, 30.0, 600.0])[None, :, None, None].expand(1, 3, 2, 2)
+    assert picture.replaced(image, None).pixels.tolist() == [[[210], [210]], [[210], [210]]]
+    assert Picture(RGB).replaced(image, None).pixels[0, 0].tolist() == [0, 30, 255]
+
+
+def broken(folder: Path) -> dict[str, str]:
+    buffer = io.BytesIO()
+    Image.fromarray(np.kron(RGB, np.ones((16, 16, 1), np.uint8))).save(buffer, "PNG")
+    (folder / "truncated.png").write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
+    buffer = io.BytesIO()
+    Image.fromarray(np.kron(RGB, np.ones((16, 16, 1), np.uint8))).save(buffer, "JPEG")
+    (folder / "truncated.jpg").write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
+    (folder / "text.png").write_text("I am no image.")
+    (folder / "empty.tif").write_bytes(b"")
+    Image.fromarray(RANDOM.random((8, 8), dtype=np.float32)).save(folder / "float.tif")
+    return {
+        "truncated.png": "is not a whole image",
+        "truncated.jpg": "is not a whole image",
+        "text.png": "is not a whole image",
+        "empty.tif": "is not a whole image",
+        "float.tif": "has pixels of type float; only 8 and 16-bit integers are supported",
+    }
+
+
+@pytest.mark.parametrize("name", ["truncated.png", "truncated.jpg", "text.png", "empty.tif", "float.tif"])
+def test_broken_files(name: str, tmp_path: Path):
+    message = broken(tmp_path)[name]
+    with pytest.raises(ImageError, match=message) as caught:
+        read_image(tmp_path / name)
+    assert str(tmp_path / name) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match=r"There is no file .*nowhere\.png"):
+        read_image(tmp_path / "nowhere.png")
+
+
+@pytest.mark.parametrize(
+    ("name", "picture", "kind", "message"),
+    [
+        ("a.jpg", Picture(RGB, ALPHA), ImageError, "JPEG can't hold transparency"),
+        ("a.gif", Picture(RGB), ImageError, "images are written as .png"),
+        ("no/a.png", Picture(RGB), FileNotFoundError, "There is no folder"),
+        ("a.webp", Picture(np.zeros((2, 17000, 3), np.uint8)), ImageError, "a.webp could not be written"),
+    ],
+)
+def test_what_cannot_be_written_leaves_nothing(
+    name: str, picture: Picture, kind: type[Exception], message: str, tmp_path: Path
+):
+    if "/" not in name:
+        (tmp_path / name).write_text("old")
+    with pytest.raises(kind, match=message):
+        write_image(tmp_path / name, picture)
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == ([(name, "old")] if "/" not in name else [])
+
+
+def test_find_images(tmp_path: Path):
+    for name in ("b.PNG", "a.jpeg", "c.txt", ".hidden"):
+        (tmp_path / name).touch()
+    (tmp_path / "d.png").mkdir()
+    assert [p.name for p in find_images(tmp_path)] == ["a.jpeg", "b.PNG"]

@@ -11,7 +11,7 @@ from dasr_fast.degradation import Degradation, gaussian_kernel, image_generator
 
 
 def degraded(photo: Path, degradation: Degradation, seed: int = 0) -> np.ndarray:
-    hr = torch.from_numpy(np.asarray(Image.open(photo))).permute(2, 0, 1)[None]
+    hr = torch.from_numpy(np.array(Image.open(photo))).permute(2, 0, 1)[None]
     lr, _ = degradation(hr, generator=image_generator(photo.name, seed))
     return lr[0].permute(1, 2, 0).byte().numpy()
 

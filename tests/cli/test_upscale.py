@@ -11,7 +11,7 @@ from dasr_fast.models import BlindSR
 
 def expected(weights: Path, image: Path) -> np.ndarray:
     model = BlindSR.from_pretrained(weights)
-    lr = torch.from_numpy(np.asarray(Image.open(image))).permute(2, 0, 1)[None].float()
+    lr = torch.from_numpy(np.array(Image.open(image))).permute(2, 0, 1)[None].float()
     with torch.no_grad():
         return model(lr)[0].round().clamp(0, 255).permute(1, 2, 0).byte().numpy()
 

@@ -82,7 +82,7 @@ def _filter(x: Tensor, first: int, weights: list[float], *, stride: int, count: 
     for k, weight in enumerate(weights):
         tap = padded.narrow(dim, before + first + k, reach)
         tap = tap[:, :, ::stride] if dim == 2 else tap[..., ::stride]
-        y = tap * weight if y is None else y + tap * weight
+        y = tap * weight if y is None else torch.add(y, tap, alpha=weight)
     assert y is not None
     return y
 

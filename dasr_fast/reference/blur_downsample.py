@@ -66,14 +66,14 @@ def _padding(kernel: Tensor) -> list[int]:
 
 def _correlate(images: Tensor, kernel: Tensor) -> Tensor:
     b, n, h, w = images.shape
-    weight = kernel[:, None].expand(b, n, *kernel.shape[1:]).reshape(b * n, 1, *kernel.shape[1:])
+    weight = kernel.repeat_interleave(n, 0)[:, None]
     y = F.conv2d(images.reshape(1, b * n, h, w), weight, groups=b * n)
     return y.reshape(b, n, *y.shape[-2:])
 
 
 def _correlate_backward(grad: Tensor, images: Tensor, kernel: Tensor, mask: list[bool]) -> tuple[Tensor, Tensor]:
     b, n, h, w = images.shape
-    weight = kernel[:, None].expand(b, n, *kernel.shape[1:]).reshape(b * n, 1, *kernel.shape[1:])
+    weight = kernel.repeat_interleave(n, 0)[:, None]
     grad_images, grad_weight, _ = torch.ops.aten.convolution_backward(
         grad.reshape(1, b * n, *grad.shape[-2:]),
         images.reshape(1, b * n, h, w),

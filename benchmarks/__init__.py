@@ -1,0 +1,1 @@
+"""Speed comparisons; `python benchmarks/run.py` runs them."""

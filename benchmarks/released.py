@@ -1,0 +1,111 @@
+"""Plain PyTorch with the released code's operations: the baseline of every comparison.
+
+Written for this purpose, to the released code's operations and shapes, since that code itself can't be shipped here.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dasr_fast.models import BlindSR
+from dasr_fast.nn import DAConv
+
+
+def dynamic_depthwise_conv(x: Tensor, kernel: Tensor, negative_slope: float | None = None) -> Tensor:
+    """One convolution with B * C groups."""
+    b, c, h, w = x.shape
+    k = kernel.shape[-1]
+    y = F.conv2d(x.reshape(1, b * c, h, w), kernel.reshape(b * c, 1, k, k), padding=k // 2, groups=b * c)
+    y = y.view(b, c, h, w)
+    return y if negative_slope is None else F.leaky_relu(y, negative_slope)
+
+
+def channel_modulation(x: Tensor, gate: Tensor, residual: Tensor | None = None) -> Tensor:
+    """A product and a sum."""
+    y = x * gate[:, :, None, None]
+    return y if residual is None else residual + y
+
+
+def da_conv(
+    x: Tensor,
+    kernel: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    gate: Tensor,
+    negative_slope: float = 0.1,
+    activate: bool = False,
+) -> Tensor:
+    """Grouped convolution, LeakyReLU, 1x1 convolution, product, sum, LeakyReLU, one after the other."""
+    y = F.conv2d(dynamic_depthwise_conv(x, kernel, negative_slope), weight[:, :, None, None], bias)
+    y = channel_modulation(x, gate, y)
+    return F.leaky_relu(y, negative_slope) if activate else y
+
+
+def blur_downsample(hr: Tensor, kernel: Tensor, scale: int) -> Tensor:
+    """Grouped convolution at full resolution, then bicubic downsampling that gathers the taps of every pixel."""
+    b, n, c, h, w = hr.shape
+    size = kernel.shape[-1]
+    padded = F.pad(hr.view(b, n * c, h, w), 4 * [size // 2], mode="reflect")
+    weight = kernel[:, None].repeat(1, n * c, 1, 1).view(b * n * c, 1, size, size)
+    y = F.conv2d(padded.view(1, b * n * c, *padded.shape[-2:]), weight, groups=b * n * c).view(b * n, c, h, w)
+    for _ in range(2):  # Rows, then, transposed, columns.
+        index, weights = _contributions(y.shape[2], scale)
+        y = (y[:, :, index, :] * weights[:, :, None]).sum(3).transpose(2, 3)
+    return y.reshape(b, n, c, h // scale, w // scale)
+
+
+def _contributions(size: int, scale: int) -> tuple[Tensor, Tensor]:
+    centre = (torch.arange(size // scale) + 0.5) * scale - 0.5
+    index = torch.floor(centre - 2 * scale)[:, None] + torch.arange(4 * scale + 2)
+    t = ((centre[:, None] - index) / scale).abs()
+    inner, outer = 1.5 * t**3 - 2.5 * t**2 + 1, -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2
+    weights = inner * (t <= 1) + outer * ((t > 1) & (t <= 2))
+    used = weights[0] != 0
+    weights = weights / weights.sum(1, keepdim=True)
+    return index.clamp(0, size - 1).long()[:, used], weights[:, used]
+
+
+def random_kernels(batch: int, size: int = 21) -> Tensor:
+    """Anisotropic Gaussians `[batch, size, size]` by matrix products and `torch.inverse`."""
+    theta = torch.rand(batch) * math.pi
+    widths = torch.rand(batch, 2) * 3.8 + 0.2
+    cos, sin = theta.cos(), theta.sin()
+    turn = torch.stack((torch.stack((cos, -sin), 1), torch.stack((sin, cos), 1)), 1)
+    precision = torch.inverse(turn @ torch.diag_embed(widths**2) @ turn.transpose(1, 2))
+    axis = torch.arange(size) - size // 2.0
+    xy = torch.stack((axis.repeat(size), axis.repeat_interleave(size)), -1)[None].expand(batch, -1, -1)
+    kernel = torch.exp(-0.5 * ((xy @ precision) * xy).sum(2)).view(batch, size, size)
+    return kernel / kernel.sum((1, 2), keepdim=True)
+
+
+def degrade(hr: Tensor, scale: int, noise: float) -> Tensor:
+    """Training's degradation of `[B, N, C, H, W]`: random kernels, blur, downsampling, noise, rounding."""
+    lr = blur_downsample(hr, random_kernels(hr.shape[0]), scale)
+    level = torch.rand(hr.shape[0], 1, 1, 1, 1) * noise
+    return (lr + torch.randn_like(lr) * level).round().clamp(0, 255)
+
+
+class ReleasedDAConv(nn.Module):
+    """A `DAConv`'s parameters with the released operations."""
+
+    def __init__(self, layer: DAConv) -> None:
+        super().__init__()
+        self.layer, self.relu, self.channels = layer, layer.relu, layer.channels
+
+    def forward(self, x: Tensor, v: Tensor, *, activate: bool = False) -> Tensor:
+        layer = self.layer
+        kernel = layer.kernel(v).view(*x.shape[:2], layer.kernel_size, layer.kernel_size)
+        assert layer.conv is not None
+        assert layer.ca is not None
+        return da_conv(x, kernel, layer.conv.weight[:, :, 0, 0], layer.conv.bias, layer.ca.gate(v), activate=activate)
+
+
+def with_released_operations(model: BlindSR) -> BlindSR:
+    """The model, changed in place, with the released operations in every DA convolution."""
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, DAConv):
+                setattr(module, name, ReleasedDAConv(child))
+    return model

@@ -39,6 +39,8 @@ class BlindSR(nn.Module):
         state = read_weights(path)
         model = cls(**settings_of(state, path))
         load_weights(model, state, path)
+        if not any(key.startswith("E.encoder_k.") for key in state):
+            model.E.copy_query_to_key()
         return model.eval()
 
     @property

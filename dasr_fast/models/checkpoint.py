@@ -4,17 +4,14 @@ import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from dasr_fast.files import written_whole
-
-if TYPE_CHECKING:
-    from dasr_fast.models.blind_sr import BlindSR
 
 SHIPPED = Path(__file__).resolve().parent.parent / "weights"
 """Folder of the weights that come with the package."""
@@ -107,10 +104,10 @@ def settings_of(state: Mapping[str, Tensor], path: str | Path) -> dict[str, int]
     }
 
 
-def load_weights(model: "BlindSR", state: Mapping[str, Tensor], path: str | Path) -> None:
+def load_weights(model: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
     """Load weights into a `BlindSR`; what released checkpoints lack (`NOT_SAVED`) may be missing.
 
-    A missing key encoder becomes a copy of the query encoder. `path` is for messages.
+    `path` is for messages.
 
     Raises:
         CheckpointError: Keys or shapes are those of another network. The model is then unchanged.
@@ -127,11 +124,9 @@ def load_weights(model: "BlindSR", state: Mapping[str, Tensor], path: str | Path
                 f"{path} holds another network: {key} is {list(value.shape)} instead of {list(own[key].shape)}."
             )
     model.load_state_dict(state, strict=False)
-    if not any(key.startswith("E.encoder_k.") for key in state):
-        model.E.copy_query_to_key()
 
 
-def save_weights(model: "BlindSR", path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
+def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
     """Write a `BlindSR`'s weights with the keys of a released checkpoint, whole or not at all.
 
     Args:

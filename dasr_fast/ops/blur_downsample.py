@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dasr_fast.ops.backends import choose, function
+from dasr_fast.ops.backends import choose
 from dasr_fast.ops.checks import check_device, check_floating, check_tensor
 from dasr_fast.ops.registration import define, differentiate
-from dasr_fast.reference.layout import memory_format
+from dasr_fast.reference.layout import image_format
 
 OP = "blur_downsample"
 MODES = ("bicubic", "s-fold")
@@ -67,24 +67,10 @@ def blur_downsample(hr: Tensor, kernel: Tensor, scale: int, *, mode: str = "bicu
     return _forward(hr, kernel, scale, mode, backend)
 
 
-def _run(hr: Tensor, kernel: Tensor, scale: int, mode: str, backend: str) -> Tensor:
-    y = function(OP, backend, OP)(hr, kernel, scale, mode)
-    return y if hr.dim() == 5 else y.contiguous(memory_format=memory_format(hr))
-
-
-def _run_grad_hr(grad: Tensor, kernel: Tensor, scale: int, mode: str, height: int, width: int, backend: str) -> Tensor:
-    return function(OP, backend, f"{OP}_grad_hr")(grad, kernel, scale, mode, height, width)
-
-
-def _run_grad_kernel(grad: Tensor, hr: Tensor, kernel: Tensor, scale: int, mode: str, backend: str) -> Tensor:
-    return function(OP, backend, f"{OP}_grad_kernel")(grad, hr, kernel, scale, mode)
-
-
 def _fake(hr: Tensor, kernel: Tensor, scale: int, mode: str, backend: str) -> Tensor:
     shape = (*hr.shape[:-2], hr.shape[-2] // scale, hr.shape[-1] // scale)
     dtype = hr.dtype if hr.dtype.is_floating_point else kernel.dtype
-    layout = memory_format(hr) if hr.dim() == 4 else torch.contiguous_format
-    return torch.empty(shape, dtype=dtype, device=hr.device, memory_format=layout)
+    return torch.empty(shape, dtype=dtype, device=hr.device, memory_format=image_format(hr))
 
 
 def _fake_grad_hr(grad: Tensor, kernel: Tensor, scale: int, mode: str, height: int, width: int, backend: str) -> Tensor:
@@ -95,17 +81,17 @@ def _fake_grad_kernel(grad: Tensor, hr: Tensor, kernel: Tensor, scale: int, mode
     return kernel.new_empty(kernel.shape)
 
 
-_forward = define(OP, "(Tensor hr, Tensor kernel, int scale, str mode, str backend) -> Tensor", _run, _fake)
+_forward = define(OP, OP, "(Tensor hr, Tensor kernel, int scale, str mode, str backend) -> Tensor", _fake)
 _grad_hr = define(
+    OP,
     f"{OP}_grad_hr",
     "(Tensor grad, Tensor kernel, int scale, str mode, SymInt height, SymInt width, str backend) -> Tensor",
-    _run_grad_hr,
     _fake_grad_hr,
 )
 _grad_kernel = define(
+    OP,
     f"{OP}_grad_kernel",
     "(Tensor grad, Tensor hr, Tensor kernel, int scale, str mode, str backend) -> Tensor",
-    _run_grad_kernel,
     _fake_grad_kernel,
 )
 

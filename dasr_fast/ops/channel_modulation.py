@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dasr_fast.ops.backends import choose, function
+from dasr_fast.ops.backends import choose
 from dasr_fast.ops.checks import check_alike, check_features, check_shape, check_tensor
 from dasr_fast.ops.registration import autocast, define, differentiate
 from dasr_fast.reference.layout import memory_format
@@ -48,14 +48,6 @@ def channel_modulation(x: Tensor, gate: Tensor, residual: Tensor | None = None, 
     return _forward(x, gate, residual, backend)
 
 
-def _run(x: Tensor, gate: Tensor, residual: Tensor | None, backend: str) -> Tensor:
-    return function(OP, backend, OP)(x, gate, residual)
-
-
-def _run_backward(grad: Tensor, x: Tensor, gate: Tensor, backend: str) -> tuple[Tensor, Tensor]:
-    return function(OP, backend, f"{OP}_backward")(grad, x, gate)
-
-
 def _fake(x: Tensor, gate: Tensor, residual: Tensor | None, backend: str) -> Tensor:
     return torch.empty_like(x, memory_format=memory_format(x))
 
@@ -64,11 +56,11 @@ def _fake_backward(grad: Tensor, x: Tensor, gate: Tensor, backend: str) -> tuple
     return torch.empty_like(x, memory_format=memory_format(x)), gate.new_empty(gate.shape)
 
 
-_forward = define(OP, "(Tensor x, Tensor gate, Tensor? residual, str backend) -> Tensor", _run, _fake)
+_forward = define(OP, OP, "(Tensor x, Tensor gate, Tensor? residual, str backend) -> Tensor", _fake)
 _backward = define(
+    OP,
     f"{OP}_backward",
     "(Tensor grad, Tensor x, Tensor gate, str backend) -> (Tensor, Tensor)",
-    _run_backward,
     _fake_backward,
 )
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dasr_fast.ops.backends import choose, function
+from dasr_fast.ops.backends import choose
 from dasr_fast.ops.checks import (
     check_alike,
     check_features,
@@ -79,32 +79,6 @@ def da_conv(
     return _forward(*arguments, choose(OP, backend, x.device.type, arguments))
 
 
-def _run(
-    x: Tensor,
-    kernel: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    gate: Tensor | None,
-    negative_slope: float,
-    activate: bool,
-    backend: str,
-) -> Tensor:
-    return function(OP, backend, OP)(x, kernel, weight, bias, gate, negative_slope, activate)
-
-
-def _run_backward(
-    grad: Tensor,
-    x: Tensor,
-    kernel: Tensor,
-    weight: Tensor,
-    gate: Tensor | None,
-    y: Tensor | None,
-    negative_slope: float,
-    backend: str,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return function(OP, backend, f"{OP}_backward")(grad, x, kernel, weight, gate, y, negative_slope)
-
-
 def _fake(
     x: Tensor,
     kernel: Tensor,
@@ -140,16 +114,16 @@ def _fake_backward(
 
 _forward = define(
     OP,
+    OP,
     "(Tensor x, Tensor kernel, Tensor weight, Tensor? bias, Tensor? gate, float negative_slope, bool activate, "
     "str backend) -> Tensor",
-    _run,
     _fake,
 )
 _backward = define(
+    OP,
     f"{OP}_backward",
     "(Tensor grad, Tensor x, Tensor kernel, Tensor weight, Tensor? gate, Tensor? y, float negative_slope, "
     "str backend) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
-    _run_backward,
     _fake_backward,
 )
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dasr_fast.ops.backends import choose, function
+from dasr_fast.ops.backends import choose
 from dasr_fast.ops.checks import check_alike, check_features, check_kernel, check_slope, check_tensor
 from dasr_fast.ops.registration import autocast, define, differentiate
 from dasr_fast.reference.layout import memory_format
@@ -47,16 +47,6 @@ def dynamic_depthwise_conv(
     return _forward(x, kernel, negative_slope, backend)
 
 
-def _run(x: Tensor, kernel: Tensor, negative_slope: float | None, backend: str) -> Tensor:
-    return function(OP, backend, OP)(x, kernel, negative_slope)
-
-
-def _run_backward(
-    grad: Tensor, x: Tensor, kernel: Tensor, y: Tensor, negative_slope: float | None, backend: str
-) -> tuple[Tensor, Tensor]:
-    return function(OP, backend, f"{OP}_backward")(grad, x, kernel, y, negative_slope)
-
-
 def _fake(x: Tensor, kernel: Tensor, negative_slope: float | None, backend: str) -> Tensor:
     return torch.empty_like(x, memory_format=memory_format(x))
 
@@ -70,11 +60,11 @@ def _fake_backward(
     )
 
 
-_forward = define(OP, "(Tensor x, Tensor kernel, float? negative_slope, str backend) -> Tensor", _run, _fake)
+_forward = define(OP, OP, "(Tensor x, Tensor kernel, float? negative_slope, str backend) -> Tensor", _fake)
 _backward = define(
+    OP,
     f"{OP}_backward",
     "(Tensor grad, Tensor x, Tensor kernel, Tensor y, float? negative_slope, str backend) -> (Tensor, Tensor)",
-    _run_backward,
     _fake_backward,
 )
 

@@ -5,23 +5,27 @@ from typing import Any
 
 import torch
 
+from dasr_fast.ops.backends import function
+
 _LIBRARY: Any = torch.library.Library("dasr_fast", "FRAGMENT")  # type: ignore[no-untyped-call]
 
 
-def define(name: str, schema: str, implementation: Callable[..., Any], fake: Callable[..., Any]) -> Any:
-    """Register `dasr_fast::name` for every device, and return it.
+def define(op: str, name: str, schema: str, fake: Callable[..., Any]) -> Any:
+    """Register `dasr_fast::name` (the op's own name, or a gradient's) for every device, and return it.
 
-    The body is out of autocast's reach: `autocast` has decided on the types. To `torch.compile` the op is one call;
-    looking into it would show the compiler a number of groups that varies with the batch, which is more than
-    Inductor can handle. The low-level registration costs 10 us a call less than `torch.library.custom_op`.
+    The last argument names the backend whose function `name` is called with the others, out of autocast's reach:
+    `autocast` has decided on the types. To `torch.compile` the op is one call; looking into it would show the
+    compiler a number of groups that varies with the batch, which is more than Inductor can handle. The low-level
+    registration costs 10 us a call less than `torch.library.custom_op`.
     """
 
     def body(*arguments: Any) -> Any:
+        implementation = function(op, arguments[-1], name)
         device = arguments[0].device.type
         if not _autocasts(device):
-            return implementation(*arguments)
+            return implementation(*arguments[:-1])
         with torch.autocast(device, enabled=False):
-            return implementation(*arguments)
+            return implementation(*arguments[:-1])
 
     _LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
     _LIBRARY.impl(name, body, "CompositeExplicitAutograd")

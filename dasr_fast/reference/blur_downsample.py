@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dasr_fast.reference.bicubic import bicubic_downsample, bicubic_downsample_adjoint
-from dasr_fast.reference.layout import accumulation_dtype
+from dasr_fast.reference.layout import accumulation_dtype, image_format
 
 
 def blur_downsample(hr: Tensor, kernel: Tensor, scale: int, mode: str) -> Tensor:
@@ -25,12 +25,12 @@ def blur_downsample(hr: Tensor, kernel: Tensor, scale: int, mode: str) -> Tensor
     dtype = hr.dtype if hr.dtype.is_floating_point else kernel.dtype
     height, width = hr.shape[-2] // scale, hr.shape[-1] // scale
     if hr.numel() == 0:
-        return hr.to(dtype)[..., :height, :width].clone(memory_format=torch.contiguous_format)
+        return hr.to(dtype)[..., :height, :width].clone(memory_format=image_format(hr))
     wide = accumulation_dtype(dtype)
     images = hr.to(wide).reshape(hr.shape[0], -1, *hr.shape[-2:])  # [B, N * C, H, W]
     y = _correlate(F.pad(images, _padding(kernel), mode="reflect"), kernel.to(wide))
     y = bicubic_downsample(y, scale) if mode == "bicubic" else y[..., ::scale, ::scale][..., :height, :width]
-    return y.to(dtype).reshape(*hr.shape[:-2], height, width).contiguous()
+    return y.to(dtype).reshape(*hr.shape[:-2], height, width).contiguous(memory_format=image_format(hr))
 
 
 def blur_downsample_grad_hr(grad: Tensor, kernel: Tensor, scale: int, mode: str, height: int, width: int) -> Tensor:

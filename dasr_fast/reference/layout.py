@@ -14,6 +14,11 @@ def memory_format(x: Tensor) -> torch.memory_format:
     return torch.contiguous_format
 
 
+def image_format(images: Tensor) -> torch.memory_format:
+    """As `memory_format` for images `[B, C, H, W]`; contiguous for `[B, N, C, H, W]`."""
+    return memory_format(images) if images.dim() == 4 else torch.contiguous_format
+
+
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     """Type in which an op with inputs of `dtype` accumulates: float64 for float64, else float32."""
     return torch.float64 if dtype == torch.float64 else torch.float32

@@ -16,11 +16,11 @@ lint: $(VENV)/lint $(VENV)/benchmark
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-$(VENV)/%: pyproject.toml setup.py constraints.txt | $(VENV)
+$(VENV)/%: pyproject.toml setup.py constraints.txt | $(BIN)/pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$*]"
 	touch $@
 
-$(VENV):
+$(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
 
 clean:

@@ -11,10 +11,11 @@ from benchmarks.timing import BASELINE, Work
 from dasr_fast.models import BlindSR
 
 
-def works(lr: Tensor) -> Iterator[Work]:
+def works(lr: Tensor, device: str) -> Iterator[Work]:
     """x4 on the LR image `[1, 3, h, w]`, in float32 and without weights that matter: their values cost no time."""
     torch.manual_seed(0)
-    model = BlindSR(4).eval().requires_grad_(False)
+    model = BlindSR(4).eval().requires_grad_(False).to(device)
+    lr = lr.to(device)
     baseline = with_released_operations(deepcopy(model))
     last = deepcopy(baseline).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     yield Work(
@@ -25,5 +26,5 @@ def works(lr: Tensor) -> Iterator[Work]:
             "released, channels-last": lambda: last(lr.contiguous(memory_format=torch.channels_last)),
             "dasr-fast": lambda: model(lr),
         },
-        lambda: deepcopy(model).double()(lr.double()),
+        lambda: deepcopy(model).double()(lr.double()).cpu(),
     )

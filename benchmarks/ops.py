@@ -14,18 +14,26 @@ from dasr_fast.ops.backends import BACKENDS, refusal
 from dasr_fast.specification import SPECIFICATIONS, Case
 
 
-def works(quick: bool) -> Iterator[Work]:
-    """Each timed case, in float32; the batch an eighth if `quick`."""
+def works(device: str, quick: bool) -> Iterator[Work]:
+    """Each timed case, in float32 on `device`; the batch an eighth if `quick`."""
     for op, specification in SPECIFICATIONS.items():
         for case in (case for case in specification.cases if case.timed):
-            arguments = specification.arguments(_smaller(case) if quick else case, torch.float32)
+            case = _smaller(case) if quick else case
+            arguments = specification.arguments(case, torch.float32, device)
             public = getattr(ops, op)
             contenders: dict[str, Callable[[], Tensor]] = {BASELINE: partial(getattr(released, op), **arguments)}
             for backend in BACKENDS:
-                if refusal(op, backend, "cpu", tuple(arguments.values())) is None:
+                if refusal(op, backend, device, tuple(arguments.values())) is None:
                     contenders[backend] = partial(public, **arguments, backend=backend)
             size = "x".join(str(n) for n in next(iter(arguments.values())).shape)
-            yield Work("ops", f"{op} {size}", contenders, partial(_expected, public, arguments))
+            yield Work(
+                "ops",
+                f"{op} {size}",
+                contenders,
+                partial(_expected, public, arguments),
+                bytes_moved=specification.bytes_moved(case, 4),
+                operations=specification.operations(case),
+            )
 
 
 def _smaller(case: Case) -> Case:
@@ -38,4 +46,4 @@ def _smaller(case: Case) -> Case:
 
 def _expected(public: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
     wide = {name: value.double() if isinstance(value, Tensor) else value for name, value in arguments.items()}
-    return public(**wide, backend="reference")
+    return public(**wide, backend="reference").cpu()

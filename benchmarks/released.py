@@ -51,14 +51,14 @@ def blur_downsample(hr: Tensor, kernel: Tensor, scale: int) -> Tensor:
     weight = kernel[:, None].repeat(1, n * c, 1, 1).view(b * n * c, 1, size, size)
     y = F.conv2d(padded.view(1, b * n * c, *padded.shape[-2:]), weight, groups=b * n * c).view(b * n, c, h, w)
     for _ in range(2):  # Rows, then, transposed, columns.
-        index, weights = _contributions(y.shape[2], scale)
+        index, weights = _contributions(y.shape[2], scale, y.device)
         y = (y[:, :, index, :] * weights[:, :, None]).sum(3).transpose(2, 3)
     return y.reshape(b, n, c, h // scale, w // scale)
 
 
-def _contributions(size: int, scale: int) -> tuple[Tensor, Tensor]:
-    centre = (torch.arange(size // scale) + 0.5) * scale - 0.5
-    index = torch.floor(centre - 2 * scale)[:, None] + torch.arange(4 * scale + 2)
+def _contributions(size: int, scale: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    centre = (torch.arange(size // scale, device=device) + 0.5) * scale - 0.5
+    index = torch.floor(centre - 2 * scale)[:, None] + torch.arange(4 * scale + 2, device=device)
     t = ((centre[:, None] - index) / scale).abs()
     inner, outer = 1.5 * t**3 - 2.5 * t**2 + 1, -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2
     weights = inner * (t <= 1) + outer * ((t > 1) & (t <= 2))
@@ -67,14 +67,14 @@ def _contributions(size: int, scale: int) -> tuple[Tensor, Tensor]:
     return index.clamp(0, size - 1).long()[:, used], weights[:, used]
 
 
-def random_kernels(batch: int, size: int = 21) -> Tensor:
+def random_kernels(batch: int, device: torch.device, size: int = 21) -> Tensor:
     """Anisotropic Gaussians `[batch, size, size]` by matrix products and `torch.inverse`."""
-    theta = torch.rand(batch) * math.pi
-    widths = torch.rand(batch, 2) * 3.8 + 0.2
+    theta = torch.rand(batch).to(device) * math.pi
+    widths = torch.rand(batch, 2).to(device) * 3.8 + 0.2
     cos, sin = theta.cos(), theta.sin()
     turn = torch.stack((torch.stack((cos, -sin), 1), torch.stack((sin, cos), 1)), 1)
     precision = torch.inverse(turn @ torch.diag_embed(widths**2) @ turn.transpose(1, 2))
-    axis = torch.arange(size) - size // 2.0
+    axis = torch.arange(size, device=device) - size // 2.0
     xy = torch.stack((axis.repeat(size), axis.repeat_interleave(size)), -1)[None].expand(batch, -1, -1)
     kernel = torch.exp(-0.5 * ((xy @ precision) * xy).sum(2)).view(batch, size, size)
     return kernel / kernel.sum((1, 2), keepdim=True)
@@ -82,8 +82,8 @@ def random_kernels(batch: int, size: int = 21) -> Tensor:
 
 def degrade(hr: Tensor, scale: int, noise: float) -> Tensor:
     """Training's degradation of `[B, N, C, H, W]`: random kernels, blur, downsampling, noise, rounding."""
-    lr = blur_downsample(hr, random_kernels(hr.shape[0]), scale)
-    level = torch.rand(hr.shape[0], 1, 1, 1, 1) * noise
+    lr = blur_downsample(hr, random_kernels(hr.shape[0], hr.device), scale)
+    level = torch.rand(hr.shape[0], 1, 1, 1, 1).to(hr.device) * noise
     return (lr + torch.randn_like(lr) * level).round().clamp(0, 255)
 
 

@@ -15,10 +15,10 @@ from dasr_fast import __version__
 from dasr_fast.files import written_whole
 
 
-def machine() -> dict[str, Any]:
-    """What the figures depend on."""
+def machine(device: str) -> dict[str, Any]:
+    """What the figures depend on; `device` is "cpu" or "cuda"."""
     return {
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else _processor(),
+        "device": torch.cuda.get_device_name() if device == "cuda" else _processor(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),
@@ -26,11 +26,10 @@ def machine() -> dict[str, Any]:
     }
 
 
-def print_table(by_work: list[list[Result]]) -> None:
+def print_table(by_work: list[list[Result]], facts: dict[str, Any]) -> None:
     """A section for each work, a row for each contender."""
-    facts = machine()
     table = Table(title=f"{facts['device']}, {facts['threads']} threads, torch {facts['torch']}, float32")
-    for name in ("", "median ms", "spread", "speed-up", "error"):
+    for name in ("", "median ms", "spread", "speed-up", "GB/s", "GFLOP/s", "error"):
         table.add_column(name, justify="right" if name else "left")
     for results in by_work:
         ratios = speedups(results)
@@ -38,16 +37,18 @@ def print_table(by_work: list[list[Result]]) -> None:
         for result in results:
             error = "random" if result.error is None else f"{result.error:.0e}"
             ratio = ratios.get(result.contender)
-            figures = ("WRONG", "", "") if result.wrong else (*_times(result), f"{ratio:.2f}x" if ratio else "")
-            table.add_row(f"  {result.contender}", *figures, error)
+            figures = (
+                ("WRONG",) if result.wrong else (*_times(result), f"{ratio:.2f}x" if ratio else "", *_rates(result))
+            )
+            table.add_row(f"  {result.contender}", *figures, *[""] * (5 - len(figures)), error)
         table.add_section()
     Console().print(table)
 
 
-def write_json(by_work: list[list[Result]], path: Path) -> None:
+def write_json(by_work: list[list[Result]], facts: dict[str, Any], path: Path) -> None:
     """Machine and every sample."""
     content = {
-        "machine": machine(),
+        "machine": facts,
         "results": [
             {
                 "suite": result.work.suite,
@@ -64,7 +65,7 @@ def write_json(by_work: list[list[Result]], path: Path) -> None:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def plot(by_work: list[list[Result]], path: Path) -> None:
+def plot(by_work: list[list[Result]], facts: dict[str, Any], path: Path) -> None:
     """Bars of the speed-up over the baseline, one for each work and contender."""
     import matplotlib
 
@@ -90,7 +91,6 @@ def plot(by_work: list[list[Result]], path: Path) -> None:
     axes.margins(x=0.1)
     axes.set_xlabel("speed-up over the released operations")
     axes.spines[["top", "right"]].set_visible(False)
-    facts = machine()
     axes.set_title(f"{facts['device']}, {facts['threads']} threads, float32", fontsize=10)
     figure.legend(
         handles=[Patch(color=colour, label=name) for name, colour in colours.items()],
@@ -108,6 +108,12 @@ def _times(result: Result) -> tuple[str, str]:
     middle = median(result.seconds)
     spread = (max(result.seconds) - min(result.seconds)) / middle
     return f"{middle * 1e3:.2f}", f"{spread:.0%}"
+
+
+def _rates(result: Result) -> tuple[str, str]:
+    counts, seconds = (result.work.bytes_moved, result.work.operations), median(result.seconds)
+    gigabytes, gigaflops = ("" if count is None else f"{count / seconds / 1e9:.1f}" for count in counts)
+    return gigabytes, gigaflops
 
 
 def _processor() -> str:

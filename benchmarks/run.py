@@ -12,6 +12,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from benchmarks import degradation, network, ops, picture, report  # noqa: E402
 from benchmarks.timing import compare  # noqa: E402
+from dasr_fast.cli.common import find_device  # noqa: E402
 from dasr_fast.degradation import bicubic_downsample  # noqa: E402
 from dasr_fast.images import ImageError, read_image  # noqa: E402
 
@@ -35,15 +36,17 @@ SUITES = ("ops", "degradation", "network")
     show_default=True,
     help="Folder for results.json, speedup.png and picture.png; those of an earlier run are replaced.",
 )
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="Threads of PyTorch; its own choice if left out.")
-def main(quick: bool, suites: tuple[str, ...], image: Path, output: Path, threads: int | None) -> None:
+def main(quick: bool, suites: tuple[str, ...], image: Path, output: Path, device: str, threads: int | None) -> None:
     """Time the ops, the degradation and the network against the released code's operations, written anew.
 
-    Results are compared with float64 first; one that disagrees is shown as wrong and not timed.
+    Results that aren't random are compared with float64 first; one that disagrees is shown as wrong and not timed.
     """
     if threads is not None:
         torch.set_num_threads(threads)
     torch.manual_seed(0)
+    device = find_device(device).type
     try:
         photo = read_image(image).rgb().contiguous()
     except (ImageError, FileNotFoundError) as error:
@@ -56,16 +59,17 @@ def main(quick: bool, suites: tuple[str, ...], image: Path, output: Path, thread
         lr = torch.nn.functional.interpolate(lr, (180, 320))
     with torch.no_grad():
         works = [
-            *(ops.works(quick) if "ops" in (suites or SUITES) else ()),
-            *(degradation.works(photo, quick) if "degradation" in (suites or SUITES) else ()),
-            *(network.works(lr) if "network" in (suites or SUITES) else ()),
+            *(ops.works(device, quick) if "ops" in (suites or SUITES) else ()),
+            *(degradation.works(photo, device, quick) if "degradation" in (suites or SUITES) else ()),
+            *(network.works(lr, device) if "network" in (suites or SUITES) else ()),
         ]
         results = [
             compare(work, rounds=3 if quick else 15) for work in track(works, "Timing", disable=not sys.stdout.isatty())
         ]
-    report.print_table(results)
-    report.write_json(results, output / "results.json")
-    report.plot(results, output / "speedup.png")
+    facts = report.machine(device)
+    report.print_table(results, facts)
+    report.write_json(results, facts, output / "results.json")
+    report.plot(results, facts, output / "speedup.png")
     click.echo(f"Written: {output / 'results.json'}, {output / 'speedup.png'}")
     try:
         click.echo(f"Written: {picture.write_picture(image, 'x4', output / 'picture.png')}")

@@ -21,6 +21,8 @@ class Work:
         contenders: By name; one is `BASELINE`.
         expected: The result in float64, or None where the contenders draw random numbers.
         tolerance: Largest `||result - expected|| / ||expected||` that counts as right.
+        bytes_moved: Fewest bytes that it can move, if counted.
+        operations: Multiplications and additions, if counted.
     """
 
     suite: str
@@ -28,6 +30,8 @@ class Work:
     contenders: dict[str, Callable[[], Tensor]]
     expected: Callable[[], Tensor] | None
     tolerance: float = 1e-5
+    bytes_moved: int | None = None
+    operations: int | None = None
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,12 @@
-"""Files that are written whole or not at all."""
+"""Which files are images, and files that are written whole or not at all."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
+"""Endings of the files that are read and written."""
 
 
 @contextmanager
@@ -22,3 +25,8 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def find_images(folder: str | Path) -> list[Path]:
+    """Image files in a folder by their endings, sorted by name; those in its subfolders are left out."""
+    return sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())

@@ -13,10 +13,7 @@ import pyvips
 import torch
 from torch import Tensor
 
-from dasr_fast.files import written_whole
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
-"""Endings of the files that are read and written."""
+from dasr_fast.files import SUFFIXES, written_whole
 
 Pixels = npt.NDArray[Any]
 
@@ -33,11 +30,13 @@ class Picture:
         pixels: `[H, W, C]`, uint8 or uint16, C 1 (grey) or 3 (RGB).
         alpha: `[H, W]` of the same type, or None.
         metadata: Colour profile, EXIF and such, as libvips names them, for `write_image`.
+        resolution: Pixels per millimetre, horizontally and vertically.
     """
 
     pixels: Pixels
     alpha: Pixels | None = None
     metadata: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    resolution: tuple[float, float] = (1.0, 1.0)
 
     def tensor(self) -> Tensor:
         """Pixels as a float32 tensor `[1, C, H, W]` in 0 to 255 (16-bit ones with fractions)."""
@@ -60,7 +59,8 @@ class Picture:
         """
         if self.pixels.shape[2] == 1:
             image = image.mean(1, keepdim=True)
-        return Picture(self._array(image), None if alpha is None else self._array(alpha)[:, :, 0], self.metadata)
+        planes = self._array(image), None if alpha is None else self._array(alpha)[:, :, 0]
+        return Picture(*planes, self.metadata, self.resolution)
 
     def _tensor(self, pixels: Pixels) -> Tensor:
         tensor = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None]
@@ -99,7 +99,7 @@ def read_image(path: str | Path) -> Picture:
     pixels = np.ascontiguousarray(array[:, :, : array.shape[2] - (alpha is not None)])
     if pixels.shape[2] not in (1, 3):
         raise ImageError(f"{path} has {pixels.shape[2]} colour channels; only grey and RGB are supported.")
-    return Picture(pixels, alpha, _metadata(image))
+    return Picture(pixels, alpha, _metadata(image), (image.xres, image.yres))
 
 
 def write_image(path: str | Path, picture: Picture) -> None:
@@ -121,7 +121,7 @@ def write_image(path: str | Path, picture: Picture) -> None:
     image = pyvips.Image.new_from_array(np.concatenate(planes, axis=2))
     kinds = {(1, 1): "b-w", (3, 1): "srgb", (1, 2): "grey16", (3, 2): "rgb16"}
     kind = kinds[picture.pixels.shape[2], picture.pixels.dtype.itemsize]
-    image = image.copy(interpretation=kind)
+    image = image.copy(interpretation=kind, xres=picture.resolution[0], yres=picture.resolution[1])
     for name, (kind_of_value, value) in picture.metadata.items():
         image.set_type(kind_of_value, name, value)
     image.set_type(pyvips.GValue.gint_type, "orientation", 1)  # Over that of the EXIF data, which was applied.
@@ -132,11 +132,6 @@ def write_image(path: str | Path, picture: Picture) -> None:
             image.write_to_file(str(temporary), **_OPTIONS.get(suffix, {}))
         except pyvips.Error as error:
             raise ImageError(f"{path} could not be written: {_reason(error)}.") from None
-
-
-def find_images(folder: str | Path) -> list[Path]:
-    """Image files in a folder by their endings, sorted by name; those in its subfolders are left out."""
-    return sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
 
 
 _OPTIONS: dict[str, dict[str, Any]] = {

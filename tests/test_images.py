@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from dasr_fast.images import ImageError, Picture, find_images, read_image, write_image
+from dasr_fast.files import find_images
+from dasr_fast.images import ImageError, Picture, read_image, write_image
 
 RANDOM = np.random.default_rng(0)
 RGB = RANDOM.integers(0, 256, (11, 7, 3), dtype=np.uint8)
@@ -90,7 +91,7 @@ def test_orientation_is_applied_and_metadata_kept(orientation: int, tmp_path: Pa
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = orientation, "A camera"
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    image.save(tmp_path / "a.jpg", exif=exif, icc_profile=profile, quality=95)
+    image.save(tmp_path / "a.jpg", exif=exif, icc_profile=profile, quality=95, dpi=(300, 300))
     upright = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "a.jpg")))
     picture = read_image(tmp_path / "a.jpg")
     assert picture.pixels.shape == upright.shape
@@ -100,6 +101,8 @@ def test_orientation_is_applied_and_metadata_kept(orientation: int, tmp_path: Pa
         written = Image.open(tmp_path / f"b{suffix}")
         assert written.getexif().get(0x0112, 1) == 1
         assert written.info["icc_profile"] == profile
+        if suffix != ".webp":
+            assert [round(float(dpi)) for dpi in written.info["dpi"]] == [300, 300]
         if suffix != ".tif":
             assert written.getexif()[0x010F] == "A camera"
 

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-import torch
-from rich.progress import track
 
-from dasr_fast.images import SUFFIXES, find_images
+from dasr_fast.files import SUFFIXES, find_images
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -91,7 +89,11 @@ def output_paths(
             if source.is_dir()
             else {source: source.with_name(renamed(source, mark))}
         )
-    elif output.suffix.lower() in SUFFIXES and not output.is_dir():
+    elif output.suffix and not output.is_dir() and (output.suffix.lower() in SUFFIXES or source.is_file()):
+        if output.suffix.lower() not in SUFFIXES:
+            raise click.UsageError(f"{output}: images are written as {', '.join(SUFFIXES)}; a folder must exist.")
+        if suffix is not None and output.suffix.lower() != suffix:
+            raise click.UsageError(f"{output} isn't a name for the format {suffix.removeprefix('.')}.")
         if source.is_dir():
             raise click.UsageError(f"The images of a folder can't all go into the file {output}; name a folder.")
         targets = {source: output}
@@ -110,11 +112,25 @@ def refuse_overwriting(target: Path, overwrite: bool) -> None:
         raise FileExistsError(f"{target} exists already; --overwrite replaces it.")
 
 
+def check_target(target: Path, overwrite: bool) -> None:
+    """Raises an error if `target` can't be written later: it exists, or its folder doesn't."""
+    refuse_overwriting(target, overwrite)
+    if not target.parent.is_dir():
+        raise click.UsageError(f"There is no folder {target.parent} to write {target.name} into.")
+
+
+def refuse_angle_alone(sigma_y: float | None, theta: float | None) -> None:
+    """Raises click.UsageError for an angle without a second width, which would do nothing."""
+    if theta is not None and sigma_y is None:
+        raise click.UsageError("--theta turns an anisotropic blur; give --sigma-y too.")
+
+
 def progress(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
     """The items behind a progress bar, where someone can see it."""
     if total < 2 or not sys.stderr.isatty():
         return items
     from rich.console import Console
+    from rich.progress import track
 
     return track(items, description=what, total=total, console=Console(stderr=True))
 
@@ -131,12 +147,14 @@ def make_folder(folder: Path) -> None:
         raise click.UsageError(f"{folder} is not a folder.") from None
 
 
-def find_device(name: str) -> torch.device:
+def find_device(name: str) -> Any:
     """The device of that name; "auto" is a GPU where there is one.
 
     Raises:
         click.UsageError: There is no such device here.
     """
+    import torch
+
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
@@ -180,9 +198,7 @@ def blur_options(function: Function) -> Function:
         click.option(
             "--sigma-y", type=Number(min=0), help="Along the other axis, for an anisotropic blur; --sigma if left out."
         ),
-        click.option(
-            "--theta", type=Number(), default=0.0, help="Angle of an anisotropic blur in degrees, from x towards y."
-        ),
+        click.option("--theta", type=Number(), help="Angle of an anisotropic blur in degrees, from x towards y."),
         click.option(
             "--noise",
             type=Number(min=0),

@@ -9,11 +9,13 @@ import click
 from dasr_fast.cli.common import (
     Report,
     blur_options,
+    check_target,
     input_images,
     make_folder,
     output_paths,
     overwrite_option,
     progress,
+    refuse_angle_alone,
     refuse_overwriting,
     seed_option,
 )
@@ -47,7 +49,7 @@ def degrade(
     scale: int,
     sigma: float,
     sigma_y: float | None,
-    theta: float,
+    theta: float | None,
     noise: float,
     random_kernel: str | None,
     kernel_file: Path | None,
@@ -71,10 +73,12 @@ def degrade(
     from dasr_fast.files import written_whole
     from dasr_fast.images import read_image, write_image
 
-    if random_kernel and (kernel_file or sigma or sigma_y):
-        raise click.UsageError("--random draws the kernel; leave out --sigma, --sigma-y and --kernel-file.")
-    if kernel_file and (sigma or sigma_y):
-        raise click.UsageError("--kernel-file is the kernel; leave out --sigma and --sigma-y.")
+    gaussian = sigma or sigma_y is not None or theta is not None
+    if random_kernel and (kernel_file or gaussian):
+        raise click.UsageError("--random draws the kernel; leave out --sigma, --sigma-y, --theta and --kernel-file.")
+    if kernel_file and gaussian:
+        raise click.UsageError("--kernel-file is the kernel; leave out --sigma, --sigma-y and --theta.")
+    refuse_angle_alone(sigma_y, theta)
     options: dict[str, Any] = {"scale": scale, "mode": mode, "noise": noise if random_kernel else (noise, noise)}
     if kernel_file:
         options["kernel"] = _read_kernel(kernel_file)
@@ -82,12 +86,13 @@ def degrade(
         options["kernel"] = random_kernel
     else:
         options["kernel"] = "isotropic" if sigma_y is None else "anisotropic"
-        options |= {"sigma": sigma, "sigma_y": sigma_y, "theta": math.radians(theta)}
+        options |= {"sigma": sigma, "sigma_y": sigma_y, "theta": math.radians(theta or 0.0)}
     degradation = Degradation(**options)
     images = input_images(source)
     targets = output_paths(source, images, output, f"_lr{scale}", None)
     if save_kernels is not None:
-        refuse_overwriting(save_kernels, overwrite)
+        save_kernels = save_kernels.with_suffix(".npz")
+        check_target(save_kernels, overwrite)
     report, kernels = Report(), {}
     for image, target in progress(targets.items(), "Degrading", len(targets)):
         make_folder(target.parent)
@@ -99,7 +104,7 @@ def degrade(
             write_image(target, picture.replaced(lr, None if alpha is None else bicubic_downsample(alpha, scale)))
             kernels[image.name] = used[0].numpy()
     if save_kernels is not None:
-        with written_whole(save_kernels.with_suffix(".npz")) as temporary:
+        with written_whole(save_kernels) as temporary:
             np.savez(temporary, **kernels)
     return report.finish(f"Degraded to {next(iter(targets.values())).parent}")
 

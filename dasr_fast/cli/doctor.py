@@ -20,7 +20,7 @@ def doctor(as_json: bool) -> int:
     from rich.table import Table
 
     console = Console()
-    for name in ("dasr-fast", "python", "torch", "triton", "device", "threads"):
+    for name in ("dasr-fast", "python", "torch", "triton", "libvips", "device", "threads"):
         console.print(f"{name:10} {facts[name]}", highlight=False)
     table = Table("op", "backend", "state", "reason")
     for op, backends in facts["ops"].items():
@@ -43,10 +43,20 @@ def examine() -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "triton": _version("triton"),
+        "libvips": _libvips(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU ({platform.machine()})",
         "threads": torch.get_num_threads(),
         "ops": {op: {backend: reasons[op, backend] for backend in BACKENDS} for op in OPS},
     }
+
+
+def _libvips() -> str:
+    try:
+        import pyvips
+
+        return ".".join(str(pyvips.version(part)) for part in range(3))
+    except (ImportError, OSError) as error:
+        return f"not usable, so image files can't be read or written: {error}"
 
 
 def _version(package: str) -> str:

@@ -12,12 +12,13 @@ import click
 from dasr_fast.cli.common import (
     Report,
     blur_options,
+    check_target,
     device_option,
     find_device,
     input_images,
     overwrite_option,
     progress,
-    refuse_overwriting,
+    refuse_angle_alone,
     seed_option,
 )
 
@@ -39,7 +40,7 @@ def evaluate(
     method: str | None,
     sigma: float,
     sigma_y: float | None,
-    theta: float,
+    theta: float | None,
     noise: float,
     rows: str | None,
     json_path: Path | None,
@@ -60,18 +61,17 @@ def evaluate(
     from dasr_fast.images import read_image
 
     images = input_images(source)
+    refuse_angle_alone(sigma_y, theta)
     if json_path is not None:
-        refuse_overwriting(json_path, overwrite)
-        if not json_path.parent.is_dir():
-            raise click.UsageError(f"There is no folder {json_path.parent} to write {json_path.name} into.")
+        check_target(json_path, overwrite)
     if method == "bicubic":
         scale = scale or 4
         restore = bicubic(scale)
     else:
         restore, scale = _load(method, scale, device)
     if rows is None:
-        settings = [Setting(sigma, sigma_y, theta, noise)]
-    elif sigma or sigma_y is not None or theta or noise:
+        settings = [Setting(sigma, sigma_y, theta or 0.0, noise)]
+    elif sigma or sigma_y is not None or noise:
         raise click.UsageError(f"--{rows} has its own kernels and noise; leave out --sigma and the like.")
     else:
         settings = table2(scale) if rows == "table2" else table3(scale)

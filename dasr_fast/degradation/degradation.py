@@ -1,6 +1,7 @@
 """The degradation that turns HR images into LR ones: blur, downsampling, noise."""
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 from dasr_fast import ops
 from dasr_fast.degradation.gaussian_kernel import gaussian_kernel
 
-Range = tuple[float, float]
+Range = Sequence[float]
+"""Both ends (low, high) from between which a number is drawn uniformly."""
 
 
 class Degradation(nn.Module):
@@ -21,7 +23,8 @@ class Degradation(nn.Module):
     Args:
         scale: 1 (no downsampling) to 4.
         kernel: "isotropic" or "anisotropic" Gaussians, or kernels of one's own, as they are correlated with the
-            image: one, `[kh, kw]`, or several to draw from, `[K, kh, kw]`.
+            image: one, `[kh, kw]`, or several to draw from, `[K, kh, kw]`. They are a buffer: `.to(device)` moves
+            them where the images are.
         noise: Largest standard deviation of the noise in grey levels; each image's is uniform in [0, noise]. A pair
             gives both ends of the range.
         size: Rows and columns of the Gaussian kernels.
@@ -68,7 +71,7 @@ class Degradation(nn.Module):
         self.sigma = _range("sigma", sigma)
         self.sigma_y = self.sigma if sigma_y is None else _range("sigma_y", sigma_y)
         self.theta = _range("theta", theta, low=-math.inf)
-        self.noise = _range("noise", noise if isinstance(noise, tuple) else (0.0, noise))
+        self.noise = _range("noise", noise if isinstance(noise, Sequence) else (0.0, noise))
 
     def draw_kernels(self, batch: int, device: torch.device, generator: torch.Generator | None = None) -> Tensor:
         """Random kernels `[batch, kh, kw]` on `device`; fixed ones where the settings are numbers."""
@@ -107,7 +110,7 @@ class Degradation(nn.Module):
         if kernels is None:
             kernels = self.draw_kernels(hr.shape[0], hr.device, generator)
         images = hr.float() if hr.dtype in (torch.float16, torch.bfloat16) else hr
-        lr = ops.blur_downsample(images, kernels, self.scale, mode=self.mode)
+        lr = ops.blur_downsample(images, kernels.float(), self.scale, mode=self.mode)
         if self.noise[1] > 0:
             level = _uniform(self.noise, hr.shape[0], hr.device, generator)
             source = hr.device if generator is None else generator.device
@@ -122,8 +125,8 @@ def _uniform(bounds: Range, batch: int, device: torch.device, generator: torch.G
     return (torch.rand(batch, generator=generator, device=source) * (high - low) + low).to(device)
 
 
-def _range(name: str, value: float | Range, low: float = 0.0) -> Range:
-    bounds = value if isinstance(value, tuple) else (value, value)
+def _range(name: str, value: float | Range, low: float = 0.0) -> tuple[float, float]:
+    bounds = value if isinstance(value, Sequence) else (value, value)
     if len(bounds) != 2 or not (low <= bounds[0] <= bounds[1] < math.inf and bounds[0] > -math.inf):
         least = "" if low == -math.inf else f" of at least {low:g}"
         raise ValueError(f"Degradation: {name} must be a finite number{least}, or a pair (low, high); got {value}.")

@@ -20,9 +20,9 @@ def gaussian_kernel(
 
     The covariance has the standard deviations `sigma_x` and `sigma_y` (the released code's lambda_1 and lambda_2)
     along axes turned by `theta` from x towards y. Width 0 gives the identity. Source: `cal_sigma`,
-    `anisotropic_gaussian_kernel` and `isotropic_gaussian_kernel` of the released code. Its values above 1e-30 are
-    reproduced to the last bit, on which LR pixels halfway between two grey levels depend, without its call of
-    `torch.inverse`, for which a GPU would be waited for.
+    `anisotropic_gaussian_kernel` and `isotropic_gaussian_kernel` of the released code. From size 11 on its
+    values above 1e-30 are reproduced to the last bit (as a CPU computes them), on which LR pixels halfway between two
+    grey levels depend, without its call of `torch.inverse`, for which a GPU would be waited for.
 
     Args:
         size: Rows and columns.

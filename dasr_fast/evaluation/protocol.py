@@ -27,7 +27,7 @@ def evaluate_image(hr: Tensor, name: str, restore: Restore, setting: Setting, sc
     """Degrade, restore and compare one image.
 
     The image is cropped to a multiple of the scale. SR and HR are rounded and clamped, and `scale` pixels left out on
-    every side. Noise depends on `seed`, `name` and the setting, not on other images or their order.
+    every side. Noise depends on `seed` and `name`, not on other images or their order.
 
     Args:
         hr: HR image `[3, H, W]` in 0 to 255, uint8 or floating point.
@@ -43,7 +43,7 @@ def evaluate_image(hr: Tensor, name: str, restore: Restore, setting: Setting, sc
     height, width = (size // scale * scale for size in hr.shape[-2:])
     hr = hr[:, :height, :width]
     lr, _ = setting.degradation(scale)(hr[None].float(), generator=image_generator(name, seed))
-    sr, hr = quantize(restore(lr)[0]), quantize(hr.float())
+    sr, hr = quantize(restore(lr)[0].to(hr.device)), quantize(hr.float())
     return Score(psnr(sr, hr, border=scale).item(), ssim(sr, hr, border=scale).item())
 
 
@@ -53,10 +53,12 @@ def bicubic(scale: int) -> Restore:
 
 
 def network(model: BlindSR) -> Restore:
-    """DASR with a model in evaluation mode."""
+    """DASR with a model in evaluation mode, on the model's device."""
+    device = next(model.parameters()).device
 
     @torch.inference_mode()
     def restore(lr: Tensor) -> Tensor:
+        lr = lr.to(device)
         return model.restore(lr, model.encode(lr))
 
     return restore

@@ -50,7 +50,7 @@ class BlindSR(nn.Module):
 
     def encode(self, lr: Tensor) -> Tensor:
         """Embedding `[B, 256]` of the degradation of LR images `[B, 3, H, W]` in 0 to 255."""
-        _check_images(lr, "[B, 3, H, W]")
+        _check_images(lr, (3,), "[B, 3, H, W]")
         return self.E.encoder_q.embed(lr)
 
     def restore(self, lr: Tensor, v: Tensor) -> Tensor:
@@ -58,7 +58,7 @@ class BlindSR(nn.Module):
 
         Values are in 0 to 255, neither rounded nor clamped.
         """
-        _check_images(lr, "[B, 3, H, W]")
+        _check_images(lr, (3,), "[B, 3, H, W]")
         if tuple(v.shape) != (lr.shape[0], self.G.embedding):
             raise ValueError(
                 f"BlindSR: v must be [B, {self.G.embedding}] with B = {lr.shape[0]} as lr has it; got {list(v.shape)}."
@@ -82,14 +82,13 @@ class BlindSR(nn.Module):
         """
         if not self.training:
             return self.restore(x, self.encode(x))
-        _check_images(x, "[B, 2, 3, H, W] in training mode")
+        _check_images(x, (2, 3), "[B, 2, 3, H, W] in training mode")
         embedding, logits, labels = self.E(x[:, 0], x[:, 1])
         return self.G(x[:, 0], embedding), logits, labels
 
 
-def _check_images(x: Tensor, shape: str) -> None:
-    expected = (3,) if shape.count(",") == 3 else (2, 3)
-    if x.dim() != 3 + len(expected) or tuple(x.shape[1:-2]) != expected or 0 in x.shape[-2:]:
+def _check_images(x: Tensor, middle: tuple[int, ...], shape: str) -> None:
+    if x.dim() != 3 + len(middle) or tuple(x.shape[1:-2]) != middle or 0 in x.shape[-2:]:
         raise ValueError(f"BlindSR: images must be {shape}; got {list(x.shape)}.")
     if not x.dtype.is_floating_point:
         raise TypeError(f"BlindSR: images must be floating point in 0 to 255; got {str(x.dtype)[6:]}.")

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -77,21 +78,24 @@ def settings_of(state: Mapping[str, Tensor], path: str | Path) -> dict[str, int]
         CheckpointError: These aren't the weights of a DASR model.
     """
 
-    def shape(key: str) -> torch.Size:
+    def shape(key: str, dimensions: int) -> torch.Size:
         if key not in state:
             raise CheckpointError(f"{path} holds no DASR model: it lacks {key}.")
-        return state[key].shape
+        size = state[key].shape
+        if len(size) != dimensions or 0 in size:
+            raise CheckpointError(f"{path} holds another network: {key} is {list(size)}.")
+        return size
 
     def count(pattern: str) -> int:
         return len({m[1] for m in (re.match(pattern, key) for key in state) if m})
 
-    channels, _, kernel_size, _ = _four(shape("G.head.0.weight"), "G.head.0.weight", path)
-    factor = shape("G.tail.0.0.weight")[0] / channels
+    channels, _, kernel_size, _ = shape("G.head.0.weight", 4)
+    factor = shape("G.tail.0.0.weight", 4)[0] / channels
     scale = {(4.0, False): 2, (9.0, False): 3, (4.0, True): 4}.get((factor, "G.tail.0.2.weight" in state))
     if scale is None:
         raise CheckpointError(f"{path} holds a model whose scale is not 2, 3 or 4.")
-    representation, embedding = shape("G.compress.0.weight")
-    hidden = shape("G.body.0.body.0.da_conv1.ca.conv_du.0.weight")[0]
+    representation, embedding = shape("G.compress.0.weight", 2)
+    hidden = shape("G.body.0.body.0.da_conv1.ca.conv_du.0.weight", 4)[0]
     return {
         "scale": scale,
         "channels": channels,
@@ -160,19 +164,17 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_pickle(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Unsupported operand" not in str(error):
-            raise CheckpointError(
-                f"{path} holds Python objects that could run code, not only tensors, and was not loaded."
-            ) from None
-        raise CheckpointError(f"{path} is not a checkpoint that PyTorch can read.") from None
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError):
-        raise CheckpointError(f"{path} is not a whole checkpoint that PyTorch can read.") from None
-
-
-def _four(shape: torch.Size, key: str, path: str | Path) -> torch.Size:
-    if len(shape) != 4:
-        raise CheckpointError(f"{path} holds another network: {key} is {list(shape)}.")
-    return shape
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            if "Unsupported global" in str(error) or "Unsupported class" in str(error) or "GLOBAL" in str(error):
+                raise CheckpointError(
+                    f"{path} holds Python objects that could run code, not only tensors, and was not loaded."
+                ) from None
+            raise CheckpointError(f"{path} is not a checkpoint that PyTorch can read.") from None
+        except MemoryError:
+            raise
+        except Exception:  # Damaged files make PyTorch raise almost anything.
+            raise CheckpointError(f"{path} is not a whole checkpoint that PyTorch can read.") from None

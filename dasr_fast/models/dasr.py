@@ -22,7 +22,7 @@ class DASR(nn.Module):
         blocks: Number of DA blocks in each.
         kernel_size: Of all convolutions of the body, head and tail.
         reduction: Of `dasr_fast.nn.ChannelModulation`.
-        options: Further options of each `dasr_fast.nn.DAConv`.
+        options: Further options of each `dasr_fast.nn.DABlock`.
 
     Raises:
         ValueError: The scale is another.

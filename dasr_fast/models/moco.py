@@ -13,8 +13,8 @@ class MoCo(nn.Module):
     """A query encoder, a key encoder that follows it slowly, and a queue of keys as negatives.
 
     The released module `MoCo`, with its parameter and buffer names (He et al., CVPR 2020; paper Section 3.1 and
-    Equation 3). Unlike there, the key encoder is updated in place, so that no wrapper loses the update, the queue
-    takes batches of any size, and nothing waits for the device.
+    Equation 3). Unlike there, the key encoder is updated in place, the queue takes batches of any size, nothing waits
+    for the device, and DataParallel over several devices, which would lose the updates, is refused.
 
     Args:
         make_encoder: Called twice for the two encoders, each of which returns an embedding and a projection.
@@ -62,6 +62,7 @@ class MoCo(nn.Module):
 
         Raises:
             ValueError: The batch is larger than the queue.
+        RuntimeError: In training mode under DataParallel over several devices.
         """
         if not self.training:
             return self.encoder_q.embed(im_q)
@@ -82,6 +83,11 @@ class MoCo(nn.Module):
         return embedding, logits, torch.zeros(logits.shape[0], dtype=torch.long, device=logits.device)
 
     def _update_key_encoder(self) -> None:
+        if next(self.encoder_k.parameters(), None) is None:  # A copy by DataParallel has no parameters.
+            raise RuntimeError(
+                "MoCo: DataParallel would lose the updates of the key encoder and the queue; train with "
+                "DistributedDataParallel."
+            )
         keys: list[Tensor] = list(self.encoder_k.parameters())
         queries: list[Tensor] = list(self.encoder_q.parameters())
         torch._foreach_lerp_(keys, queries, 1 - self.momentum)

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dasr_fast.nn.activation import fixed_slope
+from dasr_fast.nn.activation import Activation, fixed_slope, make_activation
 from dasr_fast.nn.da_conv import DAConv
 from dasr_fast.nn.inputs import features_and_representation
 
@@ -20,11 +20,21 @@ class DABlock(nn.Module):
         representation: Width of the degradation representation.
         kernel_size: Of all four convolutions.
         reduction: Of `ChannelModulation`.
+        block_activation: What follows each DA convolution and the convolution between them.
+        block_slope: Its slope, if "leaky_relu" or "prelu".
         options: Further options of both `DAConv`.
     """
 
     def __init__(
-        self, channels: int, representation: int = 64, kernel_size: int = 3, reduction: int = 8, **options: Any
+        self,
+        channels: int,
+        representation: int = 64,
+        kernel_size: int = 3,
+        reduction: int = 8,
+        *,
+        block_activation: Activation = "leaky_relu",
+        block_slope: float = 0.1,
+        **options: Any,
     ) -> None:
         super().__init__()
         self.channels, self.representation = channels, representation
@@ -32,7 +42,7 @@ class DABlock(nn.Module):
         self.da_conv2 = DAConv(channels, representation, kernel_size, reduction, **options)
         self.conv1 = nn.Conv2d(channels, channels, kernel_size, padding=kernel_size // 2)
         self.conv2 = nn.Conv2d(channels, channels, kernel_size, padding=kernel_size // 2)
-        self.relu = nn.LeakyReLU(0.1)
+        self.relu = make_activation(block_activation, block_slope)
 
     def forward(self, x: Tensor | Sequence[Tensor], v: Tensor | None = None) -> Tensor:
         """Features `[B, C, H, W]` and representation `[B, representation]` to features `[B, C, H, W]`."""
@@ -41,6 +51,7 @@ class DABlock(nn.Module):
         return self.conv2(self._activated(self.da_conv2, y, v)) + x
 
     def _activated(self, layer: DAConv, x: Tensor, v: Tensor) -> Tensor:
-        if fixed_slope(layer.relu) == self.relu.negative_slope:
+        slope = fixed_slope(self.relu)
+        if slope is not None and slope == fixed_slope(layer.relu):
             return layer(x, v, activate=True)
         return self.relu(layer(x, v))

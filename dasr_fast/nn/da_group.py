@@ -20,7 +20,7 @@ class DAGroup(nn.Module):
         kernel_size: Of all convolutions.
         reduction: Of `ChannelModulation`.
         blocks: Number of DA blocks.
-        options: Further options of each `DAConv`.
+        options: Further options of each `DABlock`.
     """
 
     def __init__(

@@ -7,6 +7,7 @@ arguments of the op and returns the reason why not, or None. Adding such a modul
 
 import importlib
 import importlib.util
+import os
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -18,11 +19,19 @@ OPS = ("dynamic_depthwise_conv", "channel_modulation", "da_conv", "blur_downsamp
 
 @dataclass(frozen=True)
 class Backend:
-    """One way to compute ops: where its modules are, and the kind of device that they need (None: any)."""
+    """One way to compute ops.
+
+    Attributes:
+        name: As users ask for it.
+        package: Where its modules are.
+        device: Kind of device that its tensors must be on; None for any.
+        automatic: Whether "auto" may take it.
+    """
 
     name: str
     package: str
     device: str | None
+    automatic: bool = True
 
     def implementation(self, op: str) -> ModuleType | str:
         """The module that implements `op` here, or the reason why there is none."""
@@ -35,14 +44,19 @@ class Backend:
             return importlib.import_module(module)
         except ImportError as error:
             absent = error.name is not None and self.package.startswith(error.name)
-            return "this installation was built without it" if absent else str(error)
+            return "this installation was built without it" if absent else f"importing it failed: {error}"
+        except Exception as error:  # A stale library or an incompatible version must not break the other backends.
+            return f"importing it failed: {error}"
 
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+"""Whether Triton kernels run on the CPU, slowly, for tests."""
 
 BACKENDS = {
     backend.name: backend
     for backend in (
         Backend("cuda", "dasr_fast.compiled.cuda", "cuda"),
-        Backend("triton", "dasr_fast.kernels", "cuda"),
+        Backend("triton", "dasr_fast.kernels", "cpu" if INTERPRETED else "cuda", automatic=not INTERPRETED),
         Backend("cpp", "dasr_fast.compiled.cpu", "cpu"),
         Backend("reference", "dasr_fast.reference", None),
     )
@@ -77,7 +91,8 @@ def choose(op: str, backend: str, device: str, arguments: tuple[Any, ...]) -> st
         RuntimeError: The backend asked for can't do it; the message says why.
     """
     if backend == "auto":
-        return next(name for name in BACKENDS if refusal(op, name, device, arguments) is None)
+        candidates = (name for name, candidate in BACKENDS.items() if candidate.automatic)
+        return next(name for name in candidates if refusal(op, name, device, arguments) is None)
     if backend not in BACKENDS:
         raise ValueError(f"{op}: backend must be one of auto, {', '.join(BACKENDS)}; got {backend!r}.")
     reason = refusal(op, backend, device, arguments)

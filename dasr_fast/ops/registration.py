@@ -1,6 +1,7 @@
 """Registration of an op with PyTorch, and what autocast does to its arguments."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,6 +31,8 @@ def define(op: str, name: str, schema: str, fake: Callable[..., Any]) -> Any:
     _LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
     _LIBRARY.impl(name, body, "CompositeExplicitAutograd")
     torch.library.register_fake(f"dasr_fast::{name}", fake, lib=_LIBRARY)
+    if name != op:
+        differentiate(name, partial(_refuse, op), lambda ctx, inputs, output: None)
     return getattr(torch.ops.dasr_fast, name).default
 
 
@@ -38,13 +41,23 @@ def differentiate(name: str, backward: Callable[..., Any], save: Callable[..., N
     torch.library.register_autograd(f"dasr_fast::{name}", backward, setup_context=save, lib=_LIBRARY)
 
 
+def _refuse(op: str, *_: Any) -> None:
+    raise RuntimeError(f"{op}: only first derivatives are implemented; dasr_fast.reference.{op} has all.")
+
+
 def autocast(*tensors: Any) -> tuple[Any, ...]:
     """The tensors in autocast's type where autocast is on for their device (float64 stays), as convolutions do."""
     device = tensors[0].device.type
     if not _autocasts(device):
         return tensors
     dtype = torch.get_autocast_dtype(device)
-    return tuple(t if t is None or t.dtype == torch.float64 else t.to(dtype) for t in tensors)
+
+    def cast(tensor: Any) -> Any:
+        if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point() or tensor.dtype == torch.float64:
+            return tensor
+        return tensor.to(dtype)
+
+    return tuple(cast(tensor) for tensor in tensors)
 
 
 def _autocasts(device: str) -> bool:

@@ -41,10 +41,11 @@ def blur_downsample_grad_hr(grad: Tensor, kernel: Tensor, scale: int, mode: str,
     wide = accumulation_dtype(grad.dtype)
     grad_blurred = _grad_blurred(grad.to(wide), scale, mode, height, width)
     like = grad_blurred.new_empty(grad_blurred.shape)
-    padding = _padding(kernel)
-    padded = F.pad(like, padding, mode="reflect")
+    left, right, top, bottom = _padding(kernel)
+    padded = F.pad(like, (left, right, top, bottom), mode="reflect")
     grad_padded, _ = _correlate_backward(grad_blurred, padded, kernel.to(wide), [True, False, False])
-    return torch.ops.aten.reflection_pad2d_backward(grad_padded, like, padding).reshape(shape).to(grad.dtype)
+    grad_images = _unreflect(_unreflect(grad_padded, top, bottom, dim=2), left, right, dim=3)
+    return grad_images.reshape(shape).to(grad.dtype)
 
 
 def blur_downsample_grad_kernel(grad: Tensor, hr: Tensor, kernel: Tensor, scale: int, mode: str) -> Tensor:
@@ -62,6 +63,15 @@ def blur_downsample_grad_kernel(grad: Tensor, hr: Tensor, kernel: Tensor, scale:
 def _padding(kernel: Tensor) -> list[int]:
     kh, kw = kernel.shape[-2:]
     return [kw // 2, (kw - 1) // 2, kh // 2, (kh - 1) // 2]
+
+
+def _unreflect(grad: Tensor, before: int, after: int, dim: int) -> Tensor:
+    """Adjoint of reflect padding along `dim`; PyTorch's own adds atomically on a GPU, in an order that varies."""
+    size = grad.shape[dim] - before - after
+    inner = grad.narrow(dim, before, size).clone()
+    inner.narrow(dim, 1, before).add_(grad.narrow(dim, 0, before).flip(dim))
+    inner.narrow(dim, size - 1 - after, after).add_(grad.narrow(dim, before + size, after).flip(dim))
+    return inner
 
 
 def _correlate(images: Tensor, kernel: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Channel modulation: the second branch of the DA convolution (paper, Section 3.2)."""
 
+import torch
 from torch import Tensor
 
 from dasr_fast.reference.layout import accumulation_dtype, memory_format
@@ -17,9 +18,8 @@ def channel_modulation(x: Tensor, gate: Tensor, residual: Tensor | None) -> Tens
         `[B, C, H, W]`, in the type and memory format of `x`.
     """
     wide = accumulation_dtype(x.dtype)
-    y = x.to(wide) * gate.to(wide)[:, :, None, None]
-    if residual is not None:
-        y = y + residual
+    wide_x, wide_gate = x.to(wide), gate.to(wide)[:, :, None, None]
+    y = wide_x * wide_gate if residual is None else torch.addcmul(residual.to(wide), wide_x, wide_gate)
     return y.to(x.dtype).contiguous(memory_format=memory_format(x))
 
 

@@ -38,9 +38,11 @@ def da_conv(
     wide = accumulation_dtype(x.dtype)
     wide_x = x.to(wide)
     y = dynamic_depthwise_conv(wide_x, kernel.to(wide), negative_slope)
-    y = F.conv2d(y, weight.to(wide)[:, :, None, None], None if bias is None else bias.to(wide))
+    y = torch.einsum("oc,bchw->bohw", weight.to(wide), y)
+    if bias is not None:
+        y = y + bias.to(wide)[:, None, None]
     if gate is not None:
-        y = y + wide_x * gate.to(wide)[:, :, None, None]
+        y = torch.addcmul(y, wide_x, gate.to(wide)[:, :, None, None])
     if activate:
         y = F.leaky_relu(y, negative_slope)
     return y.to(x.dtype).contiguous(memory_format=memory_format(x))

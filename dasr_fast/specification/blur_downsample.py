@@ -38,6 +38,7 @@ SPECIFICATION = Specification(
         _case("s-fold", (2, 2, 3, 17, 14), (5, 5), 4, mode="s-fold"),
         _case("s-fold, x3", (1, 1, 3, 11, 12), (3, 3), 3, mode="s-fold"),
         _case("one LR pixel", (2, 1, 3, 4, 4), (3, 3), 4),
+        _case("medium", (2, 1, 3, 70, 53), (21, 21), 4),
         _case("no sample", (0, 2, 3, 16, 16), (5, 5), 4),
         _case("training", (32, 2, 3, 192, 192), (21, 21), 4, timed=True),
     ),

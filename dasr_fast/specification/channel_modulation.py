@@ -22,6 +22,8 @@ SPECIFICATION = Specification(
         _case("small", 2, 8, 9, 7),
         _case("no residual", 2, 5, 3, 6, residual=False),
         _case("one pixel", 3, 2, 1, 1),
+        _case("medium", 2, 64, 37, 50),
+        _case("no row", 2, 4, 0, 6),
         _case("no sample", 0, 4, 5, 6),
         _case("training", 32, 64, 48, 48, timed=True),
         _case("frame", 1, 64, 180, 320, timed=True),

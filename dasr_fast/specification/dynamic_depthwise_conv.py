@@ -26,6 +26,8 @@ SPECIFICATION = Specification(
         _case("7x7", 1, 4, 7, 10, k=7, negative_slope=0.2),
         _case("smaller than kernel", 2, 4, 1, 2, k=5, negative_slope=0.1),
         _case("one pixel", 3, 2, 1, 1, negative_slope=0.1),
+        _case("medium", 2, 64, 37, 50, negative_slope=0.1),
+        _case("no row", 2, 4, 0, 6, negative_slope=0.1),
         _case("no sample", 0, 4, 5, 6, negative_slope=0.1),
         _case("training", 32, 64, 48, 48, timed=True, negative_slope=0.1),
         _case("frame", 1, 64, 180, 320, timed=True, negative_slope=0.1),

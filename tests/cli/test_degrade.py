@@ -74,13 +74,24 @@ def test_grey_is_degraded_as_one_channel(call: Call, tmp_path: Path):
         (["--kernel-file", "{bad}"], "kernel must be finite"),
         (["--kernel-file", "{flat}"], "kernel must be [kh, kw]"),
         (["--kernel-file", "{flat}", "--sigma", "1"], "--kernel-file is the kernel"),
-        (["--sigma", "1", "--save-kernels", "{photo}"], "exists already"),
+        (["--kernel-file", "{flat}", "--theta", "0"], "--kernel-file is the kernel"),
+        (["--random", "isotropic", "--sigma-y", "0"], "--random draws the kernel"),
+        (["--sigma", "2", "--theta", "30"], "--theta turns an anisotropic blur; give --sigma-y too"),
+        (["--sigma", "1", "--save-kernels", "{kernels}"], "kernels.npz exists already"),
+        (["--sigma", "1", "--save-kernels", "nowhere/k.npz"], "There is no folder nowhere"),
+        (["--sigma", "1", "-o", "lr.gif"], "lr.gif: images are written as .png"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_2(call: Call, photo: Path, tmp_path: Path, arguments: list[str], message: str):
     np.save(tmp_path / "bad.npy", np.full((3, 3), np.nan))
     np.save(tmp_path / "flat.npy", np.ones(3))
-    places = {"photo": photo, "bad": tmp_path / "bad.npy", "flat": tmp_path / "flat.npy"}
+    np.savez(tmp_path / "kernels.npz", a=np.ones(1))
+    places = {
+        "kernels": tmp_path / "kernels",
+        "photo": photo,
+        "bad": tmp_path / "bad.npy",
+        "flat": tmp_path / "flat.npy",
+    }
     before = sorted(tmp_path.rglob("*"))
     code, _, err = call("degrade", photo, *(argument.format(**places) for argument in arguments))
     assert code == 2

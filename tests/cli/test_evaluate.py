@@ -26,7 +26,9 @@ def test_bicubic(call: Call, photo: Path, tmp_path: Path):
 
 
 def test_network_and_folder(call: Call, folder: Path, weights: Path, tmp_path: Path):
-    code, out, err = call("evaluate", folder, "--method", weights, "--table2", "--json", tmp_path / "r.json")
+    code, out, err = call(
+        "evaluate", folder, "--method", weights, "--device", "cpu", "--table2", "--json", tmp_path / "r.json"
+    )
     assert code == 1
     assert one_line(err)
     assert "2 done, 1 failed" in out
@@ -65,6 +67,7 @@ def test_noise_does_not_depend_on_other_images(call: Call, folder: Path, tmp_pat
         (["--scale", "5"], "5 is not in the range 2<=x<=4"),
         (["--method", "bicubic", "--scale", "2", "--table3"], "Table 3 has scale 4 only; got 2"),
         (["--method", "bicubic", "--table2", "--sigma", "1"], "--table2 has its own kernels"),
+        (["--method", "bicubic", "--sigma", "1", "--theta", "3"], "--theta turns an anisotropic blur"),
         (["--method", "nowhere.pt"], "No weights at nowhere.pt"),
         (["--method", "{weights}", "--scale", "4"], "are weights for scale 2, not 4"),
         (["--method", "bicubic", "--json", "{photo}"], "exists already"),

@@ -17,21 +17,21 @@ def expected(weights: Path, image: Path) -> np.ndarray:
 
 
 def test_named_output(call: Call, photo: Path, weights: Path, tmp_path: Path):
-    code, out, err = call("upscale", photo, "-o", tmp_path / "large.png", "--weights", weights)
+    code, out, err = call("upscale", photo, "-o", tmp_path / "large.png", "--weights", weights, "--device", "cpu")
     assert (code, err) == (0, "")
     assert "1 done" in out
     np.testing.assert_array_equal(pixels(tmp_path / "large.png"), expected(weights, photo))
 
 
 def test_default_output_and_format(call: Call, photo: Path, weights: Path):
-    assert call("upscale", photo, "--weights", weights)[0] == 0
+    assert call("upscale", photo, "--weights", weights, "--device", "cpu")[0] == 0
     assert pixels(photo.with_name("photo_x2.png")).shape == (192, 168, 3)
-    assert call("upscale", photo, "--weights", weights, "--format", "webp", "--scale", 2)[0] == 0
+    assert call("upscale", photo, "--weights", weights, "--device", "cpu", "--format", "webp", "--scale", 2)[0] == 0
     assert pixels(photo.with_name("photo_x2.webp")).shape == (192, 168, 3)
 
 
 def test_folder_reports_and_skips_what_it_cannot_read(call: Call, folder: Path, weights: Path, tmp_path: Path):
-    code, out, err = call("upscale", folder, "-o", tmp_path / "large", "--weights", weights)
+    code, out, err = call("upscale", folder, "-o", tmp_path / "large", "--weights", weights, "--device", "cpu")
     assert code == 1
     assert one_line(err)
     assert "b.png is not a whole image" in err
@@ -43,15 +43,15 @@ def test_folder_reports_and_skips_what_it_cannot_read(call: Call, folder: Path, 
 def test_nothing_is_overwritten_unasked(call: Call, photo: Path, weights: Path, tmp_path: Path):
     target = tmp_path / "large.png"
     target.write_text("precious")
-    code, _, err = call("upscale", photo, "-o", target, "--weights", weights)
+    code, _, err = call("upscale", photo, "-o", target, "--weights", weights, "--device", "cpu")
     assert code == 1
     assert one_line(err)
     assert "large.png exists already; --overwrite replaces it" in err
     assert target.read_text() == "precious"
-    assert call("upscale", photo, "-o", target, "--weights", weights, "--overwrite")[0] == 0
+    assert call("upscale", photo, "-o", target, "--weights", weights, "--device", "cpu", "--overwrite")[0] == 0
     assert pixels(target).shape == (192, 168, 3)
     before = photo.read_bytes()
-    assert call("upscale", photo, "-o", photo.parent / "", "--weights", weights)[0] == 1
+    assert call("upscale", photo, "-o", photo.parent / "", "--weights", weights, "--device", "cpu")[0] == 1
     assert photo.read_bytes() == before
 
 
@@ -61,7 +61,7 @@ def test_grey_alpha_and_16_bits_are_kept(call: Call, weights: Path, tmp_path: Pa
     alpha = Image.fromarray(np.full((10, 12, 4), (10, 20, 30, 128), np.uint8))
     alpha.save(tmp_path / "alpha.png")
     for name in ("deep", "alpha"):
-        assert call("upscale", tmp_path / f"{name}.png", "--weights", weights)[0] == 0
+        assert call("upscale", tmp_path / f"{name}.png", "--weights", weights, "--device", "cpu")[0] == 0
     deep = pixels(tmp_path / "deep_x2.png")
     assert deep.shape == (30, 40)
     assert deep.max() > 255
@@ -81,6 +81,11 @@ def test_grey_alpha_and_16_bits_are_kept(call: Call, weights: Path, tmp_path: Pa
         (["{folder}", "-o", "{photo}/x", "--weights", "{weights}"], "is not a folder"),
         (["{twins}", "--format", "png", "--weights", "{weights}"], "Two images would both be written to"),
         (["{photo}", "--device", "cuda", "--weights", "{weights}"], "There is no NVIDIA GPU"),
+        (["{photo}", "-o", "out.gif", "--weights", "{weights}"], "out.gif: images are written as .png"),
+        (
+            ["{photo}", "-o", "a.jpg", "--format", "png", "--weights", "{weights}"],
+            "a.jpg isn't a name for the format png",
+        ),
         ([], "Missing argument 'SOURCE'"),
     ],
 )
@@ -113,7 +118,7 @@ def test_a_network_that_gives_nan_writes_nothing(call: Call, photo: Path, tmp_pa
     with torch.no_grad():
         model.G.head[0].weight.fill_(3e38)
     save_weights(model, tmp_path / "huge.pt")
-    code, _, err = call("upscale", photo, "--weights", tmp_path / "huge.pt")
+    code, _, err = call("upscale", photo, "--weights", tmp_path / "huge.pt", "--device", "cpu")
     assert code == 1
     assert "photo.png: The network's result holds NaN or infinity." in err
     assert not (tmp_path / "photo_x2.png").exists()

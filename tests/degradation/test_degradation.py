@@ -111,6 +111,37 @@ def test_kernels_of_ones_own():
     assert torch.equal(again, lr)
 
 
+def test_types_of_ranges_and_kernels():
+    hr = torch.randint(256, (2, 3, 24, 24), dtype=torch.uint8)
+    lr, _ = Degradation(2, noise=[0, 25], sigma=[1, 2])(hr, kernels=torch.rand(2, 5, 5).half())
+    assert lr.dtype == torch.float32
+
+
+@pytest.mark.parametrize("resize", [bicubic_downsample, bicubic_upsample])
+def test_wrong_bicubic(resize: Any):
+    with pytest.raises(ValueError, match=r"image must be \[N, C, H, W\]; got \[3, 8, 8\]"):
+        resize(torch.rand(3, 8, 8), 2)
+    with pytest.raises(TypeError, match="image must be floating point; got uint8"):
+        resize(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), 2)
+    for scale in (0, 2.5, True):
+        with pytest.raises(ValueError, match="scale must be a whole number"):
+            resize(torch.rand(1, 3, 8, 8), scale)
+    with pytest.raises(ValueError, match="at least 9 pixels"):
+        bicubic_downsample(torch.rand(1, 3, 8, 8), 9)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_nothing_waits_for_the_device():
+    hr = torch.rand(4, 2, 3, 48, 48, device="cuda") * 255
+    degradation = Degradation(4)
+    degradation(hr)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        degradation(hr)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 def test_scale_1_only_blurs():
     hr = torch.rand(1, 3, 16, 16) * 255
     lr, _ = Degradation(1, "isotropic", 0.0, sigma=1.0, size=5)(hr)

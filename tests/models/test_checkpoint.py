@@ -96,6 +96,8 @@ def bad_files(model: BlindSR) -> dict[str, tuple[Any, str, str]]:
         "grey": (other, ".pt", r"G.head.0.weight is \[16, 1, 3, 3\] instead of \[16, 3, 3, 3\]"),
         "odd": ({**state, "G.head.0.weight": torch.zeros(3)}, ".pt", r"G.head.0.weight is \[3\]"),
         "no gate": ({k: v for k, v in state.items() if ".ca." not in k}, ".pt", "it lacks G.body.0.body.0.da_conv1.ca"),
+        "rank": ({**state, "G.compress.0.weight": torch.zeros(32)}, ".pt", r"G.compress.0.weight is \[32\]"),
+        "nothing": ({**state, "G.head.0.weight": torch.zeros(0, 3, 3, 3)}, ".pt", r"G.head.0.weight is \[0, 3, 3, 3\]"),
         "no safetensors": (b"nonsense", ".safetensors", "not a whole .safetensors file"),
     }
 
@@ -139,3 +141,11 @@ def test_a_failed_save_leaves_the_old_file(model: BlindSR, tmp_path: Path, monke
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(ValueError, match=r"written as .safetensors or .pt; got weights.bin"):
         save_weights(model, tmp_path / "weights.bin")
+
+
+def test_random_bytes(tmp_path: Path):
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(100):
+        path = write(bytes(torch.randint(256, (300,), generator=generator).tolist()), tmp_path / "random.pt")
+        with pytest.raises(CheckpointError, match=r"is not a (whole )?checkpoint|could run code"):
+            BlindSR.from_pretrained(path)

@@ -40,6 +40,14 @@ def test_evaluation_returns_the_embedding_and_changes_nothing():
     assert all(torch.equal(value, state[key]) for key, value in moco.state_dict().items())
 
 
+def test_a_copy_by_data_parallel_is_refused():
+    moco = MoCo(queue_size=8).train()
+    for module in moco.encoder_k.modules():
+        module._parameters = dict.fromkeys(module._parameters)
+    with pytest.raises(RuntimeError, match="train with DistributedDataParallel"):
+        moco._update_key_encoder()
+
+
 def test_batch_larger_than_the_queue():
     patches = torch.rand(3, 3, 8, 8)
     with pytest.raises(ValueError, match="a batch of 3 doesn't fit into a queue of 2 keys"):

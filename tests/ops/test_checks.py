@@ -13,6 +13,7 @@ WRONG: list[tuple[str, dict[str, Any], type[Exception], str]] = [
     ("dynamic_depthwise_conv", {"x": torch.zeros(4, 6, 5)}, ValueError, "x must be [B, C, H, W]"),
     ("dynamic_depthwise_conv", {"x": [1.0]}, TypeError, "x must be a tensor; got list"),
     ("dynamic_depthwise_conv", {"x": torch.zeros(X, dtype=torch.int32)}, TypeError, "x must be float32"),
+    ("dynamic_depthwise_conv", {"x": torch.zeros(X, dtype=torch.int64)}, TypeError, "x must be float32"),
     ("dynamic_depthwise_conv", {"kernel": torch.zeros(2, 4, 2, 2)}, ValueError, "k in 1, 3, 5, 7"),
     ("dynamic_depthwise_conv", {"kernel": torch.zeros(2, 4, 9, 9)}, ValueError, "k in 1, 3, 5, 7"),
     ("dynamic_depthwise_conv", {"kernel": torch.zeros(2, 4, 3, 5)}, ValueError, "k in 1, 3, 5, 7"),
@@ -65,6 +66,12 @@ def test_wrong_arguments(op: str, wrong: dict[str, Any], kind: type[Exception], 
     assert message in str(caught.value)
     assert str(caught.value).startswith(f"{op}: ")
     assert str(caught.value).count("\n") == 0
+
+
+def test_autocast_does_not_hide_a_wrong_type():
+    x, kernel = torch.zeros(X, dtype=torch.int64), torch.zeros(2, 4, 3, 3)
+    with torch.autocast("cpu", dtype=torch.bfloat16), pytest.raises(TypeError, match="x must be float32"):
+        ops.dynamic_depthwise_conv(x, kernel)
 
 
 def test_every_op_has_a_specification():

@@ -1,6 +1,7 @@
 """Every backend of every op that runs here, over the op's own cases and random shapes, against float64."""
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,14 +15,26 @@ from dasr_fast.ops.backends import BACKENDS, IMPLEMENTATIONS, OPS
 from dasr_fast.specification import SPECIFICATIONS, Case
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-DEVICE = {name: backend.device or "cpu" for name, backend in BACKENDS.items()}
-RUNNING = [(op, name) for op in OPS for name in BACKENDS if not isinstance(IMPLEMENTATIONS[op, name], str)]
-CASES = [
-    pytest.param(op, backend, case, id=f"{op}-{backend}-{case.label}")
-    for op, backend in RUNNING
-    for case in SPECIFICATIONS[op].cases
-    if not case.timed
+DEVICES = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+RUNNING = [
+    pytest.param(op, backend, device, id=f"{op}-{backend}-{device}")
+    for op in OPS
+    for backend in BACKENDS
+    for device in DEVICES
+    if not isinstance(IMPLEMENTATIONS[op, backend], str) and BACKENDS[backend].device in (None, device)
 ]
+CASES = [
+    pytest.param(*running.values, case, id=f"{running.id}-{case.label}")
+    for running in RUNNING
+    for case in SPECIFICATIONS[str(running.values[0])].cases
+    if not case.timed or running.values[1] != "reference"
+]
+every_op = pytest.mark.parametrize(("op", "backend", "device"), RUNNING)
+
+
+def running(op: str, backend: str) -> list[str]:
+    """Devices on which a backend runs an op here."""
+    return [str(param.values[2]) for param in RUNNING if param.values[:2] == (op, backend)]
 
 
 def differentiable(arguments: dict[str, Any]) -> dict[str, Tensor]:
@@ -56,11 +69,18 @@ def distance(result: Tensor, target: Tensor) -> float:
     return ((result - target).norm() / target.norm().clamp(min=1e-30)).item()
 
 
-def check(op: str, backend: str, arguments: dict[str, Any], dtype: torch.dtype) -> None:
+def check(
+    op: str,
+    backend: str,
+    arguments: dict[str, Any],
+    dtype: torch.dtype,
+    lay_out: Callable[[Tensor], Tensor] = torch.Tensor.contiguous,
+) -> None:
+    """Result and gradients against float64; `lay_out` decides on the strides of the upstream gradient."""
     limit = SPECIFICATIONS[op].tolerance[dtype]
     inputs = differentiable(arguments)
     y = getattr(ops, op)(**arguments, backend=backend)
-    grad = torch.randn(y.shape, dtype=torch.float64).to(y)
+    grad = lay_out(torch.randn(y.shape, dtype=torch.float64).to(y))
     grads = torch.autograd.grad(y, list(inputs.values()), grad)
     target, target_grads = expected(op, arguments, grad)
     assert y.dtype == dtype
@@ -71,47 +91,96 @@ def check(op: str, backend: str, arguments: dict[str, Any], dtype: torch.dtype) 
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize(("op", "backend", "case"), CASES)
-def test_agrees_with_float64(op: str, backend: str, case: Case, dtype: torch.dtype):
-    check(op, backend, SPECIFICATIONS[op].arguments(case, dtype, DEVICE[backend]), dtype)
+@pytest.mark.parametrize(("op", "backend", "device", "case"), CASES)
+def test_agrees_with_float64(op: str, backend: str, device: str, case: Case, dtype: torch.dtype):
+    check(op, backend, SPECIFICATIONS[op].arguments(case, dtype, device), dtype)
 
 
 LAYOUTS = {
     "channels-last": lambda x: x.contiguous(memory_format=torch.channels_last),
     "transposed": lambda x: x.transpose(-1, -2).contiguous().transpose(-1, -2),
     "sliced": lambda x: torch.nn.functional.pad(x, (1, 2, 2, 1))[..., 2:-1, 1:-2],
+    "sliced channels-last": lambda x: torch.nn.functional.pad(x, (1, 2, 2, 1)).contiguous(
+        memory_format=torch.channels_last
+    )[..., 2:-1, 1:-2],
 }
 
 
+@pytest.mark.parametrize("everything", [False, True])
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize(("op", "backend"), RUNNING)
-def test_any_layout(op: str, backend: str, layout: str):
+@every_op
+def test_any_layout(op: str, backend: str, device: str, layout: str, everything: bool):
     specification = SPECIFICATIONS[op]
     first = next(iter(specification.cases[0].tensors))
     case = next(c for c in specification.cases if len(c.tensors[first] or ()) == 4)
-    arguments = specification.arguments(case, torch.float32, DEVICE[backend])
-    arguments[first] = LAYOUTS[layout](arguments[first])
+    arguments = specification.arguments(case, torch.float32, device)
+    for name, value in arguments.items():
+        if isinstance(value, Tensor) and value.dim() == 4 and (everything or name == first):
+            arguments[name] = LAYOUTS[layout](value)
     y = getattr(ops, op)(**arguments, backend=backend)
     kept = torch.channels_last if layout == "channels-last" else torch.contiguous_format
     assert y.is_contiguous(memory_format=kept)
-    check(op, backend, arguments, torch.float32)
+    check(op, backend, arguments, torch.float32, LAYOUTS[layout])
 
 
-@pytest.mark.parametrize(("op", "backend"), RUNNING)
-def test_opcheck(op: str, backend: str):
+@every_op
+def test_gradients_of_a_sum(op: str, backend: str, device: str):
+    arguments = SPECIFICATIONS[op].arguments(SPECIFICATIONS[op].cases[0], torch.float32, device)
+    check(op, backend, arguments, torch.float32, lambda grad: torch.ones((), device=device).expand(grad.shape))
+
+
+@every_op
+def test_second_derivatives_are_refused(op: str, backend: str, device: str):
+    arguments = SPECIFICATIONS[op].arguments(SPECIFICATIONS[op].cases[0], torch.float32, device)
+    inputs = list(differentiable(arguments).values())
+    y = getattr(ops, op)(**arguments, backend=backend)
+    grads = torch.autograd.grad(y.square().sum(), inputs, create_graph=True)
+    with pytest.raises(RuntimeError, match=f"{op}: only first derivatives are implemented"):
+        grads[0].square().sum().backward()
+
+
+@every_op
+def test_some_inputs_need_no_gradient(op: str, backend: str, device: str):
+    for wanted in SPECIFICATIONS[op].cases[0].tensors:
+        arguments = SPECIFICATIONS[op].arguments(SPECIFICATIONS[op].cases[0], torch.float32, device)
+        arguments[wanted].requires_grad_()
+        y = getattr(ops, op)(**arguments, backend=backend)
+        (grad,) = torch.autograd.grad(y.sum(), [arguments[wanted]])
+        names = list(differentiable(arguments))
+        target = expected(op, arguments, torch.ones_like(y))[1][names.index(wanted)]
+        assert distance(grad, target) <= 2 * SPECIFICATIONS[op].tolerance[torch.float32]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@every_op
+def test_cuda_graph(op: str, backend: str, device: str):
+    if device != "cuda":
+        pytest.skip("on the CPU")
+    arguments = SPECIFICATIONS[op].arguments(SPECIFICATIONS[op].cases[0], torch.float32, device)
+    expected_y = getattr(ops, op)(**arguments, backend=backend)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        y = getattr(ops, op)(**arguments, backend=backend)
+    y.fill_(torch.nan)
+    graph.replay()
+    assert torch.equal(y, expected_y)
+
+
+@every_op
+def test_opcheck(op: str, backend: str, device: str):
     module = importlib.import_module(f"dasr_fast.ops.{op}")
     for case in SPECIFICATIONS[op].cases[:2]:
-        arguments = SPECIFICATIONS[op].arguments(case, torch.float32, DEVICE[backend])
+        arguments = SPECIFICATIONS[op].arguments(case, torch.float32, device)
         differentiable(arguments)
         torch.library.opcheck(module._forward, (*positional(op, arguments), backend))
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
-@pytest.mark.parametrize(("op", "backend"), RUNNING)
-def test_compiles_to_one_graph(op: str, backend: str, dynamic: bool):
+@every_op
+def test_compiles_to_one_graph(op: str, backend: str, device: str, dynamic: bool):
     torch.compiler.reset()
     case = SPECIFICATIONS[op].cases[0]
-    arguments = SPECIFICATIONS[op].arguments(case, torch.float32, DEVICE[backend])
+    arguments = SPECIFICATIONS[op].arguments(case, torch.float32, device)
     inputs = differentiable(arguments)
 
     def loss(**arguments: Any) -> Tensor:
@@ -125,11 +194,11 @@ def test_compiles_to_one_graph(op: str, backend: str, dynamic: bool):
         torch.testing.assert_close(grad, wanted)
 
 
-@pytest.mark.parametrize(("op", "backend"), RUNNING)
-def test_autocast(op: str, backend: str):
-    arguments = SPECIFICATIONS[op].arguments(SPECIFICATIONS[op].cases[0], torch.float32, DEVICE[backend])
+@every_op
+def test_autocast(op: str, backend: str, device: str):
+    arguments = SPECIFICATIONS[op].arguments(SPECIFICATIONS[op].cases[0], torch.float32, device)
     inputs = differentiable(arguments)
-    with torch.autocast(DEVICE[backend], dtype=torch.bfloat16):
+    with torch.autocast(device, dtype=torch.bfloat16):
         y = getattr(ops, op)(**arguments, backend=backend)
     assert y.dtype == (torch.float32 if op == "blur_downsample" else torch.bfloat16)
     grads = torch.autograd.grad(y.float().sum(), list(inputs.values()))
@@ -137,12 +206,12 @@ def test_autocast(op: str, backend: str):
     assert distance(y, expected(op, arguments, None)[0]) < 0.02
 
 
-@pytest.mark.parametrize(("op", "backend"), RUNNING)
-def test_gradients_of_the_registered_op(op: str, backend: str):
-    if DEVICE[backend] != "cpu":
+@every_op
+def test_gradients_of_the_registered_op(op: str, backend: str, device: str):
+    if backend != "reference":
         pytest.skip("float64 is the reference's")
     case = next(c for c in SPECIFICATIONS[op].cases if c.label == "one pixel" or c.label == "one LR pixel")
-    arguments = SPECIFICATIONS[op].arguments(case)
+    arguments = SPECIFICATIONS[op].arguments(case, device=device)
     inputs = differentiable(arguments)
 
     def function(*tensors: Tensor) -> Tensor:
@@ -167,8 +236,8 @@ def test_features_of_any_shape(backend: str, b: int, c: int, h: int, w: int, k: 
         ),
     }
     for op, case in calls.items():
-        if (op, backend) in RUNNING:
-            arguments = SPECIFICATIONS[op].arguments(case, torch.float32, DEVICE[backend], seed)
+        for device in running(op, backend):
+            arguments = SPECIFICATIONS[op].arguments(case, torch.float32, device, seed)
             check(op, backend, arguments, torch.float32)
 
 
@@ -183,16 +252,18 @@ def test_features_of_any_shape(backend: str, b: int, c: int, h: int, w: int, k: 
     mode=st.sampled_from(["bicubic", "s-fold"]),
 )
 def test_images_of_any_shape(backend: str, b: int, h: int, w: int, k: tuple[int, int], scale: int, mode: str):
-    if ("blur_downsample", backend) in RUNNING:
+    for device in running("blur_downsample", backend):
         case = Case("", {"hr": (b, 2, 3, h, w), "kernel": (b, *k)}, {"scale": scale, "mode": mode})
-        arguments = SPECIFICATIONS["blur_downsample"].arguments(case, torch.float32, DEVICE[backend])
+        arguments = SPECIFICATIONS["blur_downsample"].arguments(case, torch.float32, device)
         check("blur_downsample", backend, arguments, torch.float32)
 
 
-@pytest.mark.parametrize("backend", [b for op, b in RUNNING if op == "blur_downsample"])
-def test_images_of_whole_numbers(backend: str):
+@every_op
+def test_images_of_whole_numbers(op: str, backend: str, device: str):
+    if op != "blur_downsample":
+        pytest.skip("no images")
     case = SPECIFICATIONS["blur_downsample"].cases[0]
-    arguments = SPECIFICATIONS["blur_downsample"].arguments(case, torch.float32, DEVICE[backend])
+    arguments = SPECIFICATIONS["blur_downsample"].arguments(case, torch.float32, device)
     whole = ops.blur_downsample(**{**arguments, "hr": arguments["hr"].byte()}, backend=backend)
     assert whole.dtype == torch.float32
     torch.testing.assert_close(whole, ops.blur_downsample(**arguments, backend=backend))

@@ -86,12 +86,14 @@ def read_image(path: str | Path) -> Picture:
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     try:
+        with path.open("rb"):
+            pass  # Raises what the operating system says where reading isn't allowed.
         image = pyvips.Image.new_from_file(str(path), fail_on="error")
+        if image.format not in ("uchar", "ushort"):
+            raise ImageError(f"{path} has pixels of type {image.format}; only 8 and 16-bit integers are supported.")
         if image.interpretation not in ("srgb", "rgb", "rgb16", "b-w", "grey16"):
             image = image.colourspace("srgb")
         image = image.autorot()
-        if image.format not in ("uchar", "ushort"):
-            raise ImageError(f"{path} has pixels of type {image.format}; only 8 and 16-bit integers are supported.")
         array = image.numpy().reshape(image.height, image.width, -1)
     except pyvips.Error as error:
         raise ImageError(f"{path} is not a whole image: {_reason(error)}.") from None

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import pyvips
 import torch
 from PIL import Image, ImageCms
 
@@ -124,16 +125,20 @@ def broken(folder: Path) -> dict[str, str]:
     (folder / "text.png").write_text("I am no image.")
     (folder / "empty.tif").write_bytes(b"")
     Image.fromarray(RANDOM.random((8, 8), dtype=np.float32)).save(folder / "float.tif")
+    pyvips.Image.new_from_array(RANDOM.random((8, 8, 3), dtype=np.float32)).copy(interpretation="scrgb").write_to_file(
+        str(folder / "scrgb.tif")
+    )
     return {
         "truncated.png": "is not a whole image",
         "truncated.jpg": "is not a whole image",
         "text.png": "is not a whole image",
         "empty.tif": "is not a whole image",
+        "scrgb.tif": "has pixels of type float",
         "float.tif": "has pixels of type float; only 8 and 16-bit integers are supported",
     }
 
 
-@pytest.mark.parametrize("name", ["truncated.png", "truncated.jpg", "text.png", "empty.tif", "float.tif"])
+@pytest.mark.parametrize("name", ["truncated.png", "truncated.jpg", "text.png", "empty.tif", "float.tif", "scrgb.tif"])
 def test_broken_files(name: str, tmp_path: Path):
     message = broken(tmp_path)[name]
     with pytest.raises(ImageError, match=message) as caught:
@@ -171,3 +176,9 @@ def test_find_images(tmp_path: Path):
         (tmp_path / name).touch()
     (tmp_path / "d.png").mkdir()
     assert [p.name for p in find_images(tmp_path)] == ["a.jpeg", "b.PNG"]
+
+
+def test_long_names(tmp_path: Path):
+    path = tmp_path / f"{'n' * 251}.png"
+    write_image(path, Picture(RGB))
+    np.testing.assert_array_equal(read_image(path).pixels, RGB)

@@ -1,5 +1,6 @@
 """What the commands share: which files, progress, reports, exit codes."""
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -85,7 +86,7 @@ def output_paths(
 
     if output is None:
         targets = (
-            {image: source.with_name(source.name + mark) / renamed(image) for image in images}
+            {image: source.resolve().parent / (source.resolve().name + mark) / renamed(image) for image in images}
             if source.is_dir()
             else {source: source.with_name(renamed(source, mark))}
         )
@@ -114,9 +115,13 @@ def refuse_overwriting(target: Path, overwrite: bool) -> None:
 
 def check_target(target: Path, overwrite: bool) -> None:
     """Raises an error if `target` can't be written later: it exists, or its folder doesn't."""
+    if target.is_dir():
+        raise click.UsageError(f"{target} is a folder; name a file.")
     refuse_overwriting(target, overwrite)
     if not target.parent.is_dir():
         raise click.UsageError(f"There is no folder {target.parent} to write {target.name} into.")
+    if not os.access(target.parent, os.W_OK):
+        raise click.UsageError(f"The folder {target.parent} doesn't allow writing {target.name}.")
 
 
 def refuse_angle_alone(sigma_y: float | None, theta: float | None) -> None:
@@ -198,7 +203,9 @@ def blur_options(function: Function) -> Function:
         click.option(
             "--sigma-y", type=Number(min=0), help="Along the other axis, for an anisotropic blur; --sigma if left out."
         ),
-        click.option("--theta", type=Number(), help="Angle of an anisotropic blur in degrees, from x towards y."),
+        click.option(
+            "--theta", type=Number(-360, 360), help="Angle of an anisotropic blur in degrees, from x towards y."
+        ),
         click.option(
             "--noise",
             type=Number(min=0),

@@ -1,8 +1,7 @@
 """`dasr-fast degrade`."""
 
-import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -51,9 +50,9 @@ def degrade(
     sigma_y: float | None,
     theta: float | None,
     noise: float,
-    random_kernel: str | None,
+    random_kernel: Literal["isotropic", "anisotropic"] | None,
     kernel_file: Path | None,
-    mode: str,
+    mode: Literal["bicubic", "s-fold"],
     save_kernels: Path | None,
     seed: int,
     overwrite: bool,
@@ -70,6 +69,7 @@ def degrade(
     import numpy as np
 
     from dasr_fast.degradation import Degradation, bicubic_downsample, image_generator
+    from dasr_fast.evaluation import Setting
     from dasr_fast.files import written_whole
     from dasr_fast.images import read_image, write_image
 
@@ -79,15 +79,12 @@ def degrade(
     if kernel_file and gaussian:
         raise click.UsageError("--kernel-file is the kernel; leave out --sigma, --sigma-y and --theta.")
     refuse_angle_alone(sigma_y, theta)
-    options: dict[str, Any] = {"scale": scale, "mode": mode, "noise": noise if random_kernel else (noise, noise)}
     if kernel_file:
-        options["kernel"] = _read_kernel(kernel_file)
+        degradation = Degradation(scale, _read_kernel(kernel_file), (noise, noise), mode=mode)
     elif random_kernel:
-        options["kernel"] = random_kernel
+        degradation = Degradation(scale, random_kernel, noise, mode=mode)
     else:
-        options["kernel"] = "isotropic" if sigma_y is None else "anisotropic"
-        options |= {"sigma": sigma, "sigma_y": sigma_y, "theta": math.radians(theta or 0.0)}
-    degradation = Degradation(**options)
+        degradation = Setting(sigma, sigma_y, theta or 0.0, noise).degradation(scale, mode)
     images = input_images(source)
     targets = output_paths(source, images, output, f"_lr{scale}", None)
     if save_kernels is not None:

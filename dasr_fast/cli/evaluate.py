@@ -86,7 +86,7 @@ def evaluate(
             for setting, score in figures.items():
                 scores[setting][path.name] = score
     if report.done:
-        _print_table(scores, f"{source.name} x{scale} {method or 'DASR'}")
+        _print_table(scores, f"{source.resolve().name} x{scale} {method or 'DASR'}")
     if json_path is not None:
         _write_json(json_path, source, scale, method, seed, scores, report)
     return report.finish(f"Evaluated {source}")
@@ -104,15 +104,18 @@ def _load(method: str | None, scale: int | None, device: str) -> tuple[Any, int]
 
 def _print_table(scores: dict[Any, dict[str, Any]], title: str) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=title)
+    table = Table(title=escape(title))
     for name in ("kernel", "noise", "image", "PSNR", "SSIM"):
         table.add_column(name, justify="left" if name == "image" else "right")
     for setting, by_image in scores.items():
         if len(scores) == 1:
             for name, score in by_image.items():
-                table.add_row(setting.kernel, f"{setting.noise:g}", name, f"{score.psnr:.2f}", f"{score.ssim:.4f}")
+                table.add_row(
+                    setting.kernel, f"{setting.noise:g}", escape(name), f"{score.psnr:.2f}", f"{score.ssim:.4f}"
+                )
             table.add_section()
         psnr, ssim = (fmean(getattr(score, figure) for score in by_image.values()) for figure in ("psnr", "ssim"))
         table.add_row(setting.kernel, f"{setting.noise:g}", f"mean of {len(by_image)}", f"{psnr:.2f}", f"{ssim:.4f}")
@@ -140,7 +143,7 @@ def _write_json(
         for setting, by_image in scores.items()
     ]
     content = {
-        "source": source.name,
+        "source": source.resolve().name,
         "scale": scale,
         "method": method or f"x{scale}",
         "seed": seed,

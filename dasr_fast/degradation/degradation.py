@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Literal
 
 import torch
@@ -12,6 +13,9 @@ from dasr_fast.degradation.gaussian_kernel import gaussian_kernel
 
 Range = Sequence[float]
 """Both ends (low, high) from between which a number is drawn uniformly."""
+
+
+LARGEST = 1e6  # Of any width, angle or noise level.
 
 
 class Degradation(nn.Module):
@@ -53,25 +57,26 @@ class Degradation(nn.Module):
         mode: Literal["bicubic", "s-fold"] = "bicubic",
     ) -> None:
         super().__init__()
-        if scale not in (1, 2, 3, 4):
-            raise ValueError(f"Degradation: scale must be 1, 2, 3 or 4; got {scale}.")
+        if isinstance(scale, bool) or scale not in (1, 2, 3, 4):
+            raise ValueError(f"Degradation: scale must be 1, 2, 3 or 4; got {scale!r}.")
         if mode not in ("bicubic", "s-fold"):
             raise ValueError(f"Degradation: mode must be bicubic or s-fold; got {mode!r}.")
         if isinstance(kernel, Tensor):
             _check_kernels(kernel)
             self.register_buffer("kernels", kernel.float().reshape(-1, *kernel.shape[-2:]), persistent=False)
-        elif kernel in ("isotropic", "anisotropic"):
+        elif isinstance(kernel, str) and kernel in ("isotropic", "anisotropic"):
             self.kernels = None
         else:
             raise ValueError(f"Degradation: kernel must be isotropic, anisotropic or a tensor; got {kernel!r}.")
-        if size < 1:
-            raise ValueError(f"Degradation: size must be at least 1; got {size}.")
+        if not isinstance(size, int) or size < 1:
+            raise ValueError(f"Degradation: size must be a whole number of at least 1; got {size!r}.")
         self.scale, self.mode, self.size = scale, mode, size
         self.isotropic = not isinstance(kernel, Tensor) and kernel == "isotropic"
         self.sigma = _range("sigma", sigma)
         self.sigma_y = self.sigma if sigma_y is None else _range("sigma_y", sigma_y)
         self.theta = _range("theta", theta, low=-math.inf)
-        self.noise = _range("noise", noise if isinstance(noise, Sequence) else (0.0, noise))
+        low, high = _range("noise", noise)
+        self.noise = (low, high) if isinstance(noise, Sequence) else (0.0, high)
 
     def draw_kernels(self, batch: int, device: torch.device, generator: torch.Generator | None = None) -> Tensor:
         """Random kernels `[batch, kh, kw]` on `device`; fixed ones where the settings are numbers."""
@@ -105,6 +110,8 @@ class Degradation(nn.Module):
         Raises:
             TypeError, ValueError: As `ops.blur_downsample`.
         """
+        if not isinstance(hr, Tensor):
+            raise TypeError(f"Degradation: hr must be a tensor; got {type(hr).__name__}.")
         if hr.dim() not in (4, 5):
             raise ValueError(f"Degradation: hr must be [B, N, C, H, W] or [B, C, H, W]; got {list(hr.shape)}.")
         if kernels is None:
@@ -126,15 +133,18 @@ def _uniform(bounds: Range, batch: int, device: torch.device, generator: torch.G
 
 
 def _range(name: str, value: float | Range, low: float = 0.0) -> tuple[float, float]:
-    bounds = value if isinstance(value, Sequence) else (value, value)
-    if len(bounds) != 2 or not (low <= bounds[0] <= bounds[1] < math.inf and bounds[0] > -math.inf):
-        least = "" if low == -math.inf else f" of at least {low:g}"
-        raise ValueError(f"Degradation: {name} must be a finite number{least}, or a pair (low, high); got {value}.")
+    bounds = value if isinstance(value, Sequence) and not isinstance(value, str) else (value, value)
+    numbers = len(bounds) == 2 and all(isinstance(bound, Real) for bound in bounds)
+    if not numbers or not max(low, -LARGEST) <= bounds[0] <= bounds[1] <= LARGEST:
+        least = -LARGEST if low == -math.inf else low
+        raise ValueError(
+            f"Degradation: {name} must be a number from {least:g} to {LARGEST:g}, or a pair (low, high); got {value!r}."
+        )
     return float(bounds[0]), float(bounds[1])
 
 
 def _check_kernels(kernel: Tensor) -> None:
     if kernel.dim() not in (2, 3) or kernel.numel() == 0:
         raise ValueError(f"Degradation: kernel must be [kh, kw] or [K, kh, kw]; got {list(kernel.shape)}.")
-    if not torch.isfinite(kernel).all():
+    if not torch.isfinite(kernel.float()).all():
         raise ValueError("Degradation: kernel must be finite; it holds NaN or infinity.")

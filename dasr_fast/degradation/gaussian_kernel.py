@@ -1,11 +1,14 @@
 """Gaussian blur kernels, isotropic and anisotropic."""
 
 import math
+from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
 
 NARROWEST = 1e-4  # A narrower Gaussian is the identity on a pixel grid, and its inverse would overflow.
+WIDEST = 1e6  # A wider one is flat on any grid, and its square would overflow.
 NEGLIGIBLE = 1e-30
 THINNEST = 1000  # A wider ratio of both widths is more than the inverse in float32 can tell.
 
@@ -36,11 +39,9 @@ def gaussian_kernel(
     Raises:
         ValueError: The size is below 1, or a number is negative or not finite.
     """
-    if size < 1:
-        raise ValueError(f"gaussian_kernel: size must be at least 1; got {size}.")
-    for name, value in (("sigma_x", sigma_x), ("sigma_y", sigma_y), ("theta", theta)):
-        if isinstance(value, (int, float)) and not (abs(value) < float("inf") and (name == "theta" or value >= 0)):
-            raise ValueError(f"gaussian_kernel: {name} must be finite and not negative; got {value}.")
+    if not isinstance(size, int) or size < 1:
+        raise ValueError(f"gaussian_kernel: size must be a whole number of at least 1; got {size!r}.")
+    sigma_x, sigma_y, theta = _number("sigma_x", sigma_x), _number("sigma_y", sigma_y), _number("theta", theta)
     device = next((v.device for v in (sigma_x, sigma_y, theta) if isinstance(v, Tensor)), None)
     axis = torch.arange(size, dtype=torch.float32, device=device) - size // 2
     x, y = axis[None, :], axis[:, None]
@@ -50,18 +51,32 @@ def gaussian_kernel(
             return torch.full((1, 1), value, dtype=torch.float32, device=device)
         return value.float()[..., None, None]
 
-    width_x = column(sigma_x).clamp(min=NARROWEST)
+    width_x = column(sigma_x).clamp(NARROWEST, WIDEST)
     if sigma_y is None:
         kernel = torch.exp(-(x**2 + y**2) / (2.0 * width_x**2))
     else:
-        width_y = column(sigma_y).clamp(min=NARROWEST)
+        width_y = column(sigma_y).clamp(NARROWEST, WIDEST)
         width_x, width_y = torch.maximum(width_x, width_y / THINNEST), torch.maximum(width_y, width_x / THINNEST)
         # Numbers take the released code's way, through degrees in float32.
-        angle = column(theta) if isinstance(theta, Tensor) else column(round(math.degrees(theta), 6)) / 180 * math.pi
+        angle = (
+            column(theta)
+            if isinstance(theta, Tensor)
+            else column(round(math.degrees(math.remainder(theta, 2 * math.pi)), 6)) / 180 * math.pi
+        )
         kernel = torch.exp(-0.5 * _squared_distance(x, y, width_x**2, width_y**2, angle))
     kernel = kernel / kernel.sum((-2, -1), keepdim=True)
     # Subnormal numbers add nothing and slow a CPU's convolution down several times.
     return torch.where(kernel < NEGLIGIBLE, 0.0, kernel)
+
+
+def _number(name: str, value: Any) -> Any:
+    """A tensor as it is, anything else as a float that has been checked."""
+    if value is None or isinstance(value, Tensor):
+        return value
+    if not isinstance(value, Real) or not math.isfinite(value) or (name != "theta" and value < 0):
+        least = "finite" if name == "theta" else "finite and not negative"
+        raise ValueError(f"gaussian_kernel: {name} must be a number, {least}; got {value!r}.")
+    return min(float(value), WIDEST) if name != "theta" else float(value)
 
 
 def _squared_distance(x: Tensor, y: Tensor, variance_x: Tensor, variance_y: Tensor, theta: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ def psnr(sr: Tensor, hr: Tensor, *, border: int, luma: bool = True) -> Tensor:
         float64, `[]` or `[B]`.
 
     Raises:
+        TypeError: An image isn't a tensor.
         ValueError: Shapes differ or are too small, or an image holds NaN or infinity.
     """
     _check("psnr", sr, hr, border, least=1)
@@ -53,6 +54,7 @@ def ssim(sr: Tensor, hr: Tensor, *, border: int) -> Tensor:
         float64, `[]` or `[B]`.
 
     Raises:
+        TypeError: An image isn't a tensor.
         ValueError: Shapes differ or are too small, or an image holds NaN or infinity.
     """
     _check("ssim", sr, hr, border, least=11)
@@ -90,13 +92,15 @@ def _window(image: Tensor) -> Tensor:
 
 
 def _check(name: str, sr: Tensor, hr: Tensor, border: int, least: int) -> None:
+    if not isinstance(sr, Tensor) or not isinstance(hr, Tensor):
+        raise TypeError(f"{name}: sr and hr must be tensors; got {type(sr).__name__} and {type(hr).__name__}.")
     if sr.shape != hr.shape or sr.dim() not in (3, 4) or sr.shape[-3] not in (1, 3):
         raise ValueError(
             f"{name}: sr and hr must both be [C, H, W] or [B, C, H, W] with C 1 or 3; got {list(sr.shape)} and "
             f"{list(hr.shape)}."
         )
-    if border < 0:
-        raise ValueError(f"{name}: border must not be negative; got {border}.")
+    if not isinstance(border, int) or border < 0:
+        raise ValueError(f"{name}: border must be a whole number and not negative; got {border!r}.")
     if min(sr.shape[-2:]) - 2 * border < least:
         raise ValueError(
             f"{name}: images must be at least {least + 2 * border} pixels high and wide for a border of {border}; "

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from dasr_fast.degradation import Degradation
 
@@ -29,15 +30,17 @@ class Setting:
             return f"{self.sigma:g}"
         return f"({self.sigma:.1f}, {self.sigma_y:.1f}, {self.theta:g})"
 
-    def degradation(self, scale: int) -> Degradation:
-        """The degradation at that scale."""
+    def degradation(self, scale: int, mode: Literal["bicubic", "s-fold"] = "bicubic") -> Degradation:
+        """The degradation at that scale. Without blur, images may be smaller than the usual kernel."""
         return Degradation(
             scale,
             "isotropic" if self.sigma_y is None else "anisotropic",
             (self.noise, self.noise),
+            size=1 if self.sigma == 0 and self.sigma_y is None else 21,
             sigma=self.sigma,
             sigma_y=self.sigma_y,
             theta=math.radians(self.theta),
+            mode=mode,
         )
 
 

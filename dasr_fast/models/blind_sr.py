@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from dasr_fast.models.checkpoint import find_weights, load_weights, read_weights, settings_of
 from dasr_fast.models.dasr import DASR
+from dasr_fast.models.encoder import EMBEDDING
 from dasr_fast.models.moco import MoCo
 
 
@@ -24,12 +25,18 @@ class BlindSR(nn.Module):
         super().__init__()
         self.G = DASR(scale, **options)
         self.E = MoCo()
+        if self.G.embedding != EMBEDDING:
+            raise ValueError(f"BlindSR: the encoder's embedding has width {EMBEDDING}; got {self.G.embedding}.")
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str | Path) -> "BlindSR":
+    def from_pretrained(cls, name_or_path: str | Path, **options: Any) -> "BlindSR":
         """The model whose weights have that name (shipped with the package) or path, in evaluation mode.
 
-        Scale and size are those of the weights: a `.pt` or `.safetensors` file with the released model's keys.
+        Scale and sizes are those of the weights: a `.pt` or `.safetensors` file with the released model's keys.
+
+        Args:
+            name_or_path: Name or path.
+            options: Arguments of `BlindSR` that shapes don't tell, such as `gate="series"`.
 
         Raises:
             FileNotFoundError: There are no such weights.
@@ -37,7 +44,7 @@ class BlindSR(nn.Module):
         """
         path = find_weights(name_or_path)
         state = read_weights(path)
-        model = cls(**settings_of(state, path))
+        model = cls(**{**settings_of(state, path), **options})
         load_weights(model, state, path)
         if not any(key.startswith("E.encoder_k.") for key in state):
             model.E.copy_query_to_key()
@@ -88,6 +95,8 @@ class BlindSR(nn.Module):
 
 
 def _check_images(x: Tensor, middle: tuple[int, ...], shape: str) -> None:
+    if not isinstance(x, Tensor):
+        raise TypeError(f"BlindSR: images must be a tensor; got {type(x).__name__}.")
     if x.dim() != 3 + len(middle) or tuple(x.shape[1:-2]) != middle or 0 in x.shape[-2:]:
         raise ValueError(f"BlindSR: images must be {shape}; got {list(x.shape)}.")
     if not x.dtype.is_floating_point:

@@ -56,6 +56,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
+    with path.open("rb"):
+        pass  # Raises what the operating system says where reading isn't allowed.
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
     for key in ("state_dict", "model", "params"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
@@ -66,7 +68,9 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} holds something else than named tensors.")
     state = {key.removeprefix("module."): value for key, value in content.items()}
     for key, value in state.items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
+        if value.is_complex() or value.is_quantized or value.layout != torch.strided or value.is_meta:
+            raise CheckpointError(f"{path} holds no ordinary tensor in {key}.")
+        if value.is_floating_point() and not torch.isfinite(value.float()).all():
             raise CheckpointError(f"{path} holds NaN or infinity in {key}.")
     return state
 
@@ -95,8 +99,7 @@ def settings_of(state: Mapping[str, Tensor], path: str | Path) -> dict[str, int]
     if scale is None:
         raise CheckpointError(f"{path} holds a model whose scale is not 2, 3 or 4.")
     representation, embedding = shape("G.compress.0.weight", 2)
-    hidden = shape("G.body.0.body.0.da_conv1.ca.conv_du.0.weight", 4)[0]
-    return {
+    settings = {
         "scale": scale,
         "channels": channels,
         "embedding": embedding,
@@ -104,8 +107,11 @@ def settings_of(state: Mapping[str, Tensor], path: str | Path) -> dict[str, int]
         "groups": count(r"G\.body\.(\d+)\.body\."),
         "blocks": count(r"G\.body\.0\.body\.(\d+)\.da_conv1\."),
         "kernel_size": kernel_size,
-        "reduction": representation // hidden,
     }
+    gate = "G.body.0.body.0.da_conv1.ca.conv_du.0.weight"
+    if gate in state:
+        settings["reduction"] = max(1, representation // shape(gate, 4)[0])
+    return settings
 
 
 def load_weights(model: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
@@ -123,6 +129,8 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], path: str | Path
         what = f"it lacks {missing[0]}" if missing else f"it has {unknown[0]}"
         raise CheckpointError(f"{path} holds another network: {what}.")
     for key, value in state.items():
+        if value.is_floating_point() != own[key].is_floating_point():
+            raise CheckpointError(f"{path} holds another network: {key} is {str(value.dtype).removeprefix('torch.')}.")
         if value.shape != own[key].shape:
             raise CheckpointError(
                 f"{path} holds another network: {key} is {list(value.shape)} instead of {list(own[key].shape)}."

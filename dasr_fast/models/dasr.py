@@ -76,6 +76,6 @@ class DASR(nn.Module):
 
 def _upsampling_factors(scale: int) -> list[int]:
     factors = {2: [2], 3: [3], 4: [2, 2]}
-    if scale not in factors:
+    if not isinstance(scale, int) or scale not in factors:
         raise ValueError(f"DASR: scale must be 2, 3 or 4; got {scale}.")
     return factors[scale]

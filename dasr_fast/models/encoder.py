@@ -2,6 +2,9 @@
 
 from torch import Tensor, nn
 
+EMBEDDING = 256
+"""Width of the embedding."""
+
 
 class DegradationEncoder(nn.Module):
     """Six convolutions and global average pooling to an embedding, and the MLP that projects it for contrast.

@@ -19,6 +19,9 @@ class ChannelModulation(nn.Module):
         reduction: The hidden layer has `representation // reduction` channels, at least one.
         negative_slope: Slope of the hidden layer's LeakyReLU.
         backend: See `dasr_fast.ops`.
+
+    Raises:
+        ValueError: The reduction is below 1.
     """
 
     def __init__(
@@ -31,6 +34,8 @@ class ChannelModulation(nn.Module):
         backend: str = "auto",
     ) -> None:
         super().__init__()
+        if reduction < 1:
+            raise ValueError(f"ChannelModulation: reduction must be at least 1; got {reduction}.")
         self.channels, self.representation, self.backend = channels, representation, backend
         hidden = max(1, representation // reduction)
         self.conv_du = nn.Sequential(

@@ -10,6 +10,7 @@ from dasr_fast.nn.activation import Activation, fixed_slope, make_activation
 from dasr_fast.nn.channel_modulation import ChannelModulation
 from dasr_fast.nn.inputs import features_and_representation
 from dasr_fast.nn.spatial_gate import SpatialGate
+from dasr_fast.ops.backends import BACKENDS
 
 
 class DAConv(nn.Module):
@@ -57,6 +58,10 @@ class DAConv(nn.Module):
         super().__init__()
         if kernel_size not in (1, 3, 5, 7):
             raise ValueError(f"DAConv: kernel_size must be 1, 3, 5 or 7; got {kernel_size}.")
+        if not 0 <= negative_slope <= 1:
+            raise ValueError(f"DAConv: negative_slope must be from 0 to 1; got {negative_slope}.")
+        if backend not in ("auto", *BACKENDS):
+            raise ValueError(f"DAConv: backend must be one of auto, {', '.join(BACKENDS)}; got {backend!r}.")
         if gate not in ("parallel", "series", "none"):
             raise ValueError(f"DAConv: gate must be parallel, series or none; got {gate!r}.")
         out_channels = channels if out_channels is None else out_channels

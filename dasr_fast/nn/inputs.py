@@ -11,6 +11,7 @@ def features_and_representation(
     """Features `[B, channels, H, W]` and degradation representation `[B, representation]`, checked.
 
     Raises:
+        TypeError: Something isn't a tensor.
         ValueError: There is no representation, or a shape is wrong.
     """
     if not isinstance(x, Tensor):
@@ -19,6 +20,8 @@ def features_and_representation(
         x, v = x
     if v is None:
         raise ValueError(f"{layer}: the degradation representation v is missing; call it with (x, v).")
+    if not isinstance(x, Tensor) or not isinstance(v, Tensor):
+        raise TypeError(f"{layer}: x and v must be tensors; got {type(x).__name__} and {type(v).__name__}.")
     if x.dim() != 4 or x.shape[1] != channels:
         raise ValueError(f"{layer}: x must be [B, {channels}, H, W]; got {list(x.shape)}.")
     if tuple(v.shape) != (x.shape[0], representation):

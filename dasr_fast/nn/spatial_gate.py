@@ -9,10 +9,15 @@ class SpatialGate(nn.Module):
 
     Args:
         kernel_size: Odd size of the convolution.
+
+    Raises:
+        ValueError: The size is even.
     """
 
     def __init__(self, kernel_size: int = 7) -> None:
         super().__init__()
+        if kernel_size % 2 == 0:
+            raise ValueError(f"SpatialGate: kernel_size must be odd; got {kernel_size}.")
         self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2)
 
     def forward(self, x: Tensor) -> Tensor:

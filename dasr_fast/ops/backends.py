@@ -93,7 +93,7 @@ def choose(op: str, backend: str, device: str, arguments: tuple[Any, ...]) -> st
     if backend == "auto":
         candidates = (name for name, candidate in BACKENDS.items() if candidate.automatic)
         return next(name for name in candidates if refusal(op, name, device, arguments) is None)
-    if backend not in BACKENDS:
+    if not isinstance(backend, str) or backend not in BACKENDS:
         raise ValueError(f"{op}: backend must be one of auto, {', '.join(BACKENDS)}; got {backend!r}.")
     reason = refusal(op, backend, device, arguments)
     if reason is not None:

@@ -52,8 +52,8 @@ def check_kernel(op: str, kernel: Tensor, x: Tensor) -> None:
         )
 
 
-def check_slope(op: str, negative_slope: float) -> None:
-    if not 0 <= negative_slope <= 1:
+def check_slope(op: str, negative_slope: object) -> None:
+    if not isinstance(negative_slope, (int, float)) or not 0 <= negative_slope <= 1:
         raise ValueError(f"{op}: negative_slope must be from 0 (ReLU) to 1 (no activation); got {negative_slope}.")
 
 

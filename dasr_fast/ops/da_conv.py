@@ -61,7 +61,7 @@ def da_conv(
     x, kernel, weight, bias, gate = autocast(x, kernel, weight, bias, gate)
     check_features(OP, x)
     check_kernel(OP, kernel, x)
-    if weight.dim() != 2 or weight.shape[1] != x.shape[1]:
+    if weight.dim() != 2 or weight.shape[0] < 1 or weight.shape[1] != x.shape[1]:
         raise ValueError(
             f"{OP}: weight must be [C_out, C] with C = {x.shape[1]} as x has it; got {list(weight.shape)}."
         )
@@ -135,12 +135,12 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _grad(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    gate = ctx.saved_tensors[3]
-    *grads, grad_bias, grad_gate = _backward(grad, *ctx.saved_tensors, ctx.negative_slope, ctx.backend)
+    saved = ctx.saved_tensors
+    *grads, grad_bias, grad_gate = _backward(grad, *saved, ctx.negative_slope, ctx.backend)
     return (
         *grads,
         grad_bias if ctx.has_bias else None,
-        None if gate is None else grad_gate,
+        None if saved[3] is None else grad_gate,
         None,
         None,
         None,

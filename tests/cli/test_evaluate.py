@@ -5,6 +5,7 @@ from statistics import fmean
 import pytest
 from cli_helpers import Call, one_line
 from golden import arrays, table
+from PIL import Image
 
 from dasr_fast.evaluation import Setting, evaluate_image, network, table3
 from dasr_fast.models import BlindSR
@@ -53,6 +54,26 @@ def test_table3(call: Call, photo: Path, tmp_path: Path):
     assert rows[2]["psnr"] == pytest.approx(table("evaluation")["bicubic x4 aniso 3.5,1.5,30"]["psnr"], abs=1e-3)
 
 
+def test_names_with_brackets_and_the_current_folder(
+    call: Call, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "odd[b]").mkdir()
+    photo.rename(tmp_path / "odd[b]" / "[red].png")
+    monkeypatch.chdir(tmp_path / "odd[b]")
+    code, out, _ = call("evaluate", ".", "--method", "bicubic")
+    assert code == 0
+    assert "[red].png" in out
+    assert "odd[b]" in out
+    assert call("degrade", ".")[0] == 0
+    assert (tmp_path / "odd[b]_lr4" / "[red].png").exists()
+
+
+def test_images_smaller_than_a_kernel_need_no_blur(call: Call, tmp_path: Path):
+    Image.new("RGB", (30, 40)).resize((20, 19)).save(tmp_path / "small.png")
+    code, _, err = call("evaluate", tmp_path / "small.png", "--scale", 2, "--method", "bicubic")
+    assert (code, err) == (0, "")
+
+
 def test_noise_does_not_depend_on_other_images(call: Call, folder: Path, tmp_path: Path):
     arguments = ["--method", "bicubic", "--noise", 10, "--json"]
     call("evaluate", folder, *arguments, tmp_path / "all.json")
@@ -71,11 +92,14 @@ def test_noise_does_not_depend_on_other_images(call: Call, folder: Path, tmp_pat
         (["--method", "nowhere.pt"], "No weights at nowhere.pt"),
         (["--method", "{weights}", "--scale", "4"], "are weights for scale 2, not 4"),
         (["--method", "bicubic", "--json", "{photo}"], "exists already"),
+        (["--method", "bicubic", "--json", "{here}", "--overwrite"], "is a folder; name a file"),
         (["--method", "bicubic", "--json", "nowhere/r.json"], "There is no folder nowhere"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_2(call: Call, photo: Path, weights: Path, arguments: list[str], message: str):
-    code, _, err = call("evaluate", photo, *(argument.format(photo=photo, weights=weights) for argument in arguments))
+    code, _, err = call(
+        "evaluate", photo, *(argument.format(photo=photo, weights=weights, here=photo.parent) for argument in arguments)
+    )
     assert code == 2
     assert one_line(err)
     assert message in err

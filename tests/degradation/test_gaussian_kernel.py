@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from golden import arrays, error
@@ -50,7 +51,9 @@ def test_width_0_is_the_identity(arguments: tuple[float, ...]):
     assert torch.equal(gaussian_kernel(5, *arguments), expected)
 
 
-@pytest.mark.parametrize("arguments", [(1e-3, 40, 1.3), (0, 4, 0.5), (1e-3, 1e-3, 2.0), (1e4, 1e-2, 0.8)])
+@pytest.mark.parametrize(
+    "arguments", [(1e-3, 40, 1.3), (0, 4, 0.5), (1e-3, 1e-3, 2.0), (1e4, 1e-2, 0.8), (1e30, 1e30), (2, 1e39, 1e308)]
+)
 def test_extreme_widths_stay_finite(arguments: tuple[float, ...]):
     kernel = gaussian_kernel(21, *arguments)
     assert torch.isfinite(kernel).all()
@@ -58,7 +61,19 @@ def test_extreme_widths_stay_finite(arguments: tuple[float, ...]):
     assert kernel.sum().item() == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize("arguments", [(0, 1.0), (5, -1.0), (5, math.nan), (5, 1.0, math.inf), (5, 1.0, 1.0, math.nan)])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (0, 1.0),
+        (5, -1.0),
+        (5, math.nan),
+        (5, 1.0, math.inf),
+        (5, 1.0, 1.0, math.nan),
+        ("5", 1.0),
+        (5, "1"),
+        (5, np.float32("nan")),
+    ],
+)
 def test_wrong_arguments(arguments: tuple[float, ...]):
     with pytest.raises(ValueError, match="gaussian_kernel: "):
         gaussian_kernel(*arguments)

@@ -57,7 +57,9 @@ def test_wrong_images(metric):
         metric(image[:2], image[:2], border=2)
     with pytest.raises(ValueError, match="images must be at least"):
         metric(image, image, border=15)
-    with pytest.raises(ValueError, match="border must not be negative"):
+    with pytest.raises(ValueError, match="border must be a whole number and not negative"):
         metric(image, image, border=-1)
+    with pytest.raises(TypeError, match="must be tensors; got ndarray and Tensor"):
+        metric(image.numpy(), image, border=2)
     with pytest.raises(ValueError, match="sr holds NaN or infinity"):
         metric(image * torch.nan, image, border=2)

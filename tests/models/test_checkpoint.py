@@ -10,6 +10,8 @@ from dasr_fast.models import BlindSR, CheckpointError, save_weights
 
 SMALL = {"channels": 16, "groups": 2, "blocks": 3, "representation": 32, "reduction": 4}
 
+GATE = "G.body.0.body.0.da_conv1.ca.conv_du.0.weight"
+
 
 @pytest.fixture
 def model() -> BlindSR:
@@ -51,6 +53,14 @@ def test_forms_of_pt_files(model: BlindSR, legacy: bool, wrap: str | None, prefi
     path = tmp_path / "model_600.pt"
     torch.save({wrap: state} if wrap else state, path, _use_new_zipfile_serialization=not legacy)
     assert outputs_agree(BlindSR.from_pretrained(path), model)
+
+
+def test_options_that_shapes_do_not_tell(tmp_path: Path):
+    for options in ({"gate": "series"}, {"gate": "none"}, {"negative_slope": 0.3}):
+        model = BlindSR(3, **SMALL, **options).eval()
+        save_weights(model, tmp_path / "a.safetensors")
+        assert outputs_agree(BlindSR.from_pretrained(tmp_path / "a.safetensors", **options), model)
+    assert (tmp_path / "a.safetensors").stat().st_mode & 0o600 == 0o600
 
 
 def test_half_precision_weights(model: BlindSR, tmp_path: Path):
@@ -96,6 +106,20 @@ def bad_files(model: BlindSR) -> dict[str, tuple[Any, str, str]]:
         "grey": (other, ".pt", r"G.head.0.weight is \[16, 1, 3, 3\] instead of \[16, 3, 3, 3\]"),
         "odd": ({**state, "G.head.0.weight": torch.zeros(3)}, ".pt", r"G.head.0.weight is \[3\]"),
         "no gate": ({k: v for k, v in state.items() if ".ca." not in k}, ".pt", "it lacks G.body.0.body.0.da_conv1.ca"),
+        "gate": ({**state, GATE: torch.zeros(70, 32, 1, 1)}, ".pt", r"conv_du.0.weight is \[70, 32, 1, 1\] instead"),
+        "point": ({**state, "G.tail.0.0.weight": torch.tensor(1.0)}, ".pt", r"G.tail.0.0.weight is \[\]"),
+        "integers": ({**state, "G.head.0.bias": torch.zeros(16, dtype=torch.int32)}, ".pt", "G.head.0.bias is int32"),
+        "complex": ({**state, "G.head.0.bias": torch.zeros(16) * 1j}, ".pt", "no ordinary tensor in G.head.0.bias"),
+        "sparse": (
+            {**state, "G.head.0.bias": torch.zeros(16).to_sparse()},
+            ".pt",
+            "no ordinary tensor in G.head.0.bias",
+        ),
+        "meta": (
+            {**state, "G.head.0.bias": torch.zeros(16, device="meta")},
+            ".pt",
+            "no ordinary tensor in G.head.0.bias",
+        ),
         "rank": ({**state, "G.compress.0.weight": torch.zeros(32)}, ".pt", r"G.compress.0.weight is \[32\]"),
         "nothing": ({**state, "G.head.0.weight": torch.zeros(0, 3, 3, 3)}, ".pt", r"G.head.0.weight is \[0, 3, 3, 3\]"),
         "no safetensors": (b"nonsense", ".safetensors", "not a whole .safetensors file"),

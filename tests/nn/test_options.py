@@ -84,6 +84,9 @@ def test_variant(options: dict[str, Any], activate: bool):
         ({"kernel_size": 4}, "kernel_size must be 1, 3, 5 or 7; got 4"),
         ({"gate": "both"}, "gate must be parallel, series or none"),
         ({"activation": "gelu"}, "activation must be leaky_relu, relu, prelu or none; got 'gelu'"),
+        ({"negative_slope": 2.0}, "negative_slope must be from 0 to 1; got 2.0"),
+        ({"backend": "fast"}, "backend must be one of auto, cuda, triton, cpp, reference; got 'fast'"),
+        ({"reduction": 0}, "reduction must be at least 1; got 0"),
         ({"out_channels": 8}, "8 out_channels for 16 channels"),
     ],
 )
@@ -104,6 +107,8 @@ def test_wrong_inputs(make: Any):
         layer(x)
     with pytest.raises(ValueError, match=r"call it with \(x, v\) or"):
         layer([x])
+    with pytest.raises(TypeError, match="x and v must be tensors; got Tensor and list"):
+        layer(x, [1.0])
 
 
 def test_the_block_has_an_activation_of_its_own():

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from dasr_fast import ops, reference
 from dasr_fast.ops.backends import BACKENDS, IMPLEMENTATIONS, OPS
@@ -149,6 +150,18 @@ def test_some_inputs_need_no_gradient(op: str, backend: str, device: str):
         names = list(differentiable(arguments))
         target = expected(op, arguments, torch.ones_like(y))[1][names.index(wanted)]
         assert distance(grad, target) <= 2 * SPECIFICATIONS[op].tolerance[torch.float32]
+
+
+@every_op
+def test_activation_checkpointing(op: str, backend: str, device: str):
+    arguments = SPECIFICATIONS[op].arguments(SPECIFICATIONS[op].cases[0], torch.float32, device)
+    inputs = list(differentiable(arguments).values())
+    y = checkpoint(getattr(ops, op), **arguments, backend=backend, use_reentrant=False)
+    target = getattr(ops, op)(**arguments, backend=backend)
+    for grad, wanted in zip(
+        torch.autograd.grad(y.sum(), inputs), torch.autograd.grad(target.sum(), inputs), strict=True
+    ):
+        assert torch.equal(grad, wanted)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

@@ -19,7 +19,7 @@ def gaussian_kernel(
     sigma_y: float | Tensor | None = None,
     theta: float | Tensor = 0.0,
 ) -> Tensor:
-    """Gaussian kernels that sum to 1, centred on pixel `size // 2`; paper Section 4.1.
+    """Gaussian kernels that sum to 1, centred on pixel `size // 2`.
 
     The covariance has the standard deviations `sigma_x` and `sigma_y` (the released code's lambda_1 and lambda_2)
     along axes turned by `theta` from x towards y. Width 0 gives the identity. Source: `cal_sigma`,

@@ -11,7 +11,7 @@ from dasr_fast.nn import DAGroup
 class DASR(nn.Module):
     """SR network that adapts to the degradation: head, groups of DA blocks, upsampler, tail.
 
-    The released module `DASR`, with its parameter names; paper Section 3.2 and Figure 2.
+    The released module `DASR`, with its parameter names; paper Figure 2(b).
 
     Args:
         scale: 2, 3 or 4.

@@ -9,7 +9,7 @@ EMBEDDING = 256
 class DegradationEncoder(nn.Module):
     """Six convolutions and global average pooling to an embedding, and the MLP that projects it for contrast.
 
-    The released module `Encoder`, with its parameter names; paper Section 3.1 and Figure 2.
+    The released module `Encoder`, with its parameter names; paper Figure 2(a).
     """
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from dasr_fast.nn.inputs import features_and_representation
 class ChannelModulation(nn.Module):
     """Features times a gate in (0, 1) for every sample and channel, made from the representation.
 
-    The released module `CA_layer`, with its parameter names; paper Section 3.2.
+    The released module `CA_layer`, with its parameter names; paper Figure 2(c).
 
     Args:
         channels: Channels C of the features.

@@ -13,7 +13,7 @@ from dasr_fast.nn.inputs import features_and_representation
 class DABlock(nn.Module):
     """Two DA convolutions, each followed by a convolution, and a skip connection.
 
-    The released module `DAB`, with its parameter names; paper Figure 2. No activation follows the last convolution.
+    The released module `DAB`, with its parameter names; paper Figure 2(c). No activation follows the last convolution.
 
     Args:
         channels: Channels C of the features.

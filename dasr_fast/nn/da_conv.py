@@ -16,7 +16,7 @@ from dasr_fast.ops.backends import BACKENDS
 class DAConv(nn.Module):
     """Depthwise convolution with kernels made from the representation, 1x1 convolution, channel modulation.
 
-    The released module `DA_conv`, with its parameter names; paper Section 3.2 and Figure 2. The options cover the
+    The released module `DA_conv`, with its parameter names; paper Figure 2(c). The options cover the
     variants in models built on DASR; whatever they are, one kernel computes what it can (`ops.da_conv`).
 
     Args:

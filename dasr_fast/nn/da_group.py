@@ -12,7 +12,7 @@ from dasr_fast.nn.inputs import features_and_representation
 class DAGroup(nn.Module):
     """DA blocks, a convolution and a skip connection.
 
-    The released module `DAG`, with its parameter names; paper Figure 2.
+    The released module `DAG`, with its parameter names; paper Figure 2(b).
 
     Args:
         channels: Channels C of the features.

@@ -17,7 +17,7 @@ def channel_modulation(x: Tensor, gate: Tensor, residual: Tensor | None = None, 
     """`x * gate[:, :, None, None] + residual`.
 
     Differentiable in all tensors (once). Source: `CA_layer` of the released model and the sum after it, paper
-    Section 3.2.
+    Figure 2(c).
 
     Args:
         x: Features `[B, C, H, W]`, contiguous or channels-last; any strides are accepted.

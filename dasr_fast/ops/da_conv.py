@@ -34,7 +34,7 @@ def da_conv(
     """`weight @ lrelu(x (depthwise) kernel) + bias + x * gate`, then LeakyReLU if `activate`.
 
     Differentiable in all tensors (once). The backward pass computes the depthwise result anew, so that only the
-    inputs, and with `activate` the output, are kept. Source: `DA_conv` of the released model, paper Figure 2.
+    inputs, and with `activate` the output, are kept. Source: `DA_conv` of the released model, paper Figure 2(c).
 
     Args:
         x: Features `[B, C, H, W]`, contiguous or channels-last; any strides are accepted.

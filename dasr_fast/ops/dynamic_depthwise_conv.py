@@ -19,7 +19,7 @@ def dynamic_depthwise_conv(
     """`y[b, c] = x[b, c]` cross-correlated with `kernel[b, c]`, zero padding `k // 2`, then LeakyReLU if asked.
 
     Differentiable in `x` and `kernel` (once). Source: `DA_conv` of the released model (its `groups = B * C`
-    convolution), paper Section 3.2.
+    convolution), paper Figure 2(c).
 
     Args:
         x: Features `[B, C, H, W]`, contiguous or channels-last; any strides are accepted.

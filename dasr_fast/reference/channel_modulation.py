@@ -1,4 +1,4 @@
-"""Channel modulation: the second branch of the DA convolution (paper, Section 3.2)."""
+"""Channel modulation: the second branch of the DA convolution (paper Figure 2(c))."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Degradation-aware (DA) convolution: both branches of the paper's Figure 2 and the activation after them."""
+"""Degradation-aware (DA) convolution: both branches of the paper's Figure 2(c) and the activation after them."""
 
 import torch
 import torch.nn.functional as F

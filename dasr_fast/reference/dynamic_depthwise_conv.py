@@ -1,4 +1,4 @@
-"""Dynamic depthwise convolution: every sample and channel has a filter of its own (paper, Section 3.2)."""
+"""Dynamic depthwise convolution: every sample and channel has a filter of its own (paper Figure 2(c))."""
 
 import torch
 import torch.nn.functional as F

@@ -12,9 +12,10 @@ from dasr_fast.models.encoder import DegradationEncoder
 class MoCo(nn.Module):
     """A query encoder, a key encoder that follows it slowly, and a queue of keys as negatives.
 
-    The released module `MoCo`, with its parameter and buffer names (He et al., CVPR 2020; the paper's
-    degradation representation learning). Unlike there, the key encoder is updated in place, the queue takes batches of any size, nothing waits
-    for the device, and DataParallel over several devices, which would lose the updates, is refused.
+    The released module `MoCo`, with its parameter and buffer names (He et al., CVPR 2020; the paper's degradation
+    representation learning). Unlike there, the key encoder is updated in place, the queue takes batches of any
+    size, nothing waits for the device, and DataParallel over several devices, which would lose the updates, is
+    refused.
 
     Args:
         make_encoder: Called twice for the two encoders, each of which returns an embedding and a projection.

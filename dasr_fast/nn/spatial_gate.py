@@ -5,7 +5,9 @@ from torch import Tensor, nn
 
 
 class SpatialGate(nn.Module):
-    """Sigmoid of a convolution over the maximum and the mean of all channels (spatial attention of CBAM, Woo et al., ECCV 2018).
+    """Sigmoid of a convolution over the maximum and the mean of all channels.
+
+    The spatial attention of CBAM (Woo et al., ECCV 2018).
 
     Args:
         kernel_size: Odd size of the convolution.

@@ -3,10 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchmarks.picture import SETTING, write_picture
 from golden import arrays
 from PIL import Image
 
+from benchmarks.picture import SETTING, write_picture
 from dasr_fast.evaluation import evaluate_image, network
 from dasr_fast.models import BlindSR, save_weights
 

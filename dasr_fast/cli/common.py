@@ -93,7 +93,8 @@ def output_paths(
     elif output.suffix and not output.is_dir() and (output.suffix.lower() in SUFFIXES or source.is_file()):
         if output.suffix.lower() not in SUFFIXES:
             raise click.UsageError(f"{output}: images are written as {', '.join(SUFFIXES)}; a folder must exist.")
-        if suffix is not None and output.suffix.lower() != suffix:
+        named = {".jpeg": ".jpg", ".tiff": ".tif"}.get(output.suffix.lower(), output.suffix.lower())
+        if suffix is not None and named != suffix:
             raise click.UsageError(f"{output} isn't a name for the format {suffix.removeprefix('.')}.")
         if source.is_dir():
             raise click.UsageError(f"The images of a folder can't all go into the file {output}; name a folder.")

@@ -8,6 +8,8 @@ import torch
 
 from dasr_fast.ops.backends import function
 
+# Asked once: torch.compile of PyTorch 2.11 can't trace the question.
+_AUTOCASTING = tuple(kind for kind in ("cpu", "cuda", "mps", "xpu") if torch.amp.is_autocast_available(kind))
 _LIBRARY: Any = torch.library.Library("dasr_fast", "FRAGMENT")  # type: ignore[no-untyped-call]
 
 
@@ -61,4 +63,4 @@ def autocast(*tensors: Any) -> tuple[Any, ...]:
 
 
 def _autocasts(device: str) -> bool:
-    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return device in _AUTOCASTING and torch.is_autocast_enabled(device)

@@ -64,7 +64,7 @@ def main(quick: bool, suites: tuple[str, ...], image: Path, output: Path, device
             *(network.works(lr, device) if "network" in (suites or SUITES) else ()),
         ]
         results = [
-            compare(work, rounds=3 if quick else 15) for work in track(works, "Timing", disable=not sys.stdout.isatty())
+            compare(work, rounds=4 if quick else 16) for work in track(works, "Timing", disable=not sys.stdout.isatty())
         ]
     facts = report.machine(device)
     report.print_table(results, facts)

@@ -54,7 +54,7 @@ class Result:
 
 
 def compare(work: Work, rounds: int, seconds_per_round: float = 0.1) -> list[Result]:
-    """Check every contender, then time the right ones in turn."""
+    """Check every contender, then time the right ones in turn, in the other order each round."""
     errors = _errors(work)  # The first call of each, which also warms it up.
     right = {
         name: function
@@ -63,9 +63,9 @@ def compare(work: Work, rounds: int, seconds_per_round: float = 0.1) -> list[Res
     }
     repeats = {name: max(1, int(seconds_per_round / _time(function, 1))) for name, function in right.items()}
     seconds: dict[str, list[float]] = {name: [] for name in work.contenders}
-    for _ in range(rounds):
-        for name, function in right.items():
-            seconds[name].append(_time(function, repeats[name]))
+    for turn in range(rounds):
+        for name in list(right) if turn % 2 else list(right)[::-1]:  # Who comes first gains or loses by it.
+            seconds[name].append(_time(right[name], repeats[name]))
     return [Result(work, name, seconds[name], errors[name]) for name in work.contenders]
 
 

@@ -15,6 +15,9 @@ from dasr_fast import __version__
 from dasr_fast.files import written_whole
 
 
+LABEL = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+
+
 def machine(device: str) -> dict[str, Any]:
     """What the figures depend on; `device` is "cpu" or "cuda"."""
     return {
@@ -84,7 +87,9 @@ def plot(by_work: list[list[Result]], facts: dict[str, Any], path: Path) -> None
     figure, axes = plt.subplots(figsize=(9, 1.2 + 0.34 * len(rows)), layout="constrained")
     for position, (_, name, ratio) in enumerate(rows):
         axes.barh(position, ratio or 0, color=colours[name], height=0.75)
-        axes.text((ratio or 0) + 0.02, position, f"{ratio:.2f}x" if ratio else "wrong", va="center", fontsize=8)
+        axes.text(
+            (ratio or 0) + 0.02, position, f"{ratio:.2f}x" if ratio else "wrong", va="center", fontsize=8, bbox=LABEL
+        )
     axes.axvline(1, color="0.3", linewidth=1)
     axes.set_yticks(range(len(rows)), [label for label, _, _ in rows], fontsize=8)
     axes.invert_yaxis()

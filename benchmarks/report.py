@@ -14,7 +14,6 @@ from benchmarks.timing import BASELINE, Result, speedups
 from dasr_fast import __version__
 from dasr_fast.files import written_whole
 
-
 LABEL = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
 
 

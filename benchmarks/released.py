@@ -92,7 +92,7 @@ class ReleasedDAConv(nn.Module):
 
     def __init__(self, layer: DAConv) -> None:
         super().__init__()
-        self.layer, self.relu, self.channels = layer, layer.relu, layer.channels
+        self.layer, self.relu = layer, layer.relu
 
     def forward(self, x: Tensor, v: Tensor, *, activate: bool = False) -> Tensor:
         layer = self.layer

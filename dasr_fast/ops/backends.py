@@ -17,6 +17,10 @@ import torch
 OPS = ("dynamic_depthwise_conv", "channel_modulation", "da_conv", "blur_downsample")
 
 
+class BackendError(RuntimeError):
+    """A backend that was asked for can't run; the message says why."""
+
+
 @dataclass(frozen=True)
 class Backend:
     """One way to compute ops.
@@ -88,7 +92,7 @@ def choose(op: str, backend: str, device: str, arguments: tuple[Any, ...]) -> st
 
     Raises:
         ValueError: No backend has that name.
-        RuntimeError: The backend asked for can't do it; the message says why.
+        BackendError: The backend asked for can't do it; the message says why.
     """
     if backend == "auto":
         candidates = (name for name, candidate in BACKENDS.items() if candidate.automatic)
@@ -97,7 +101,7 @@ def choose(op: str, backend: str, device: str, arguments: tuple[Any, ...]) -> st
         raise ValueError(f"{op}: backend must be one of auto, {', '.join(BACKENDS)}; got {backend!r}.")
     reason = refusal(op, backend, device, arguments)
     if reason is not None:
-        raise RuntimeError(f"{op}: the backend {backend} can't run: {reason}.")
+        raise BackendError(f"{op}: the backend {backend} can't run: {reason}.")
     return backend
 
 

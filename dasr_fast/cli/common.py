@@ -168,6 +168,20 @@ def find_device(name: str) -> Any:
     return torch.device(name)
 
 
+def load_model(weights: str | None, scale: int | None, device: str) -> Any:
+    """The `BlindSR` of these weights (those of the scale, else x4, if None), on the device.
+
+    Raises:
+        click.UsageError: The weights are for another scale, or there is no such device.
+    """
+    from dasr_fast.models import BlindSR
+
+    model = BlindSR.from_pretrained(weights or f"x{scale or 4}").to(find_device(device))
+    if scale is not None and scale != model.scale:
+        raise click.UsageError(f"{weights} are weights for scale {model.scale}, not {scale}.")
+    return model
+
+
 def device_option(function: Function) -> Function:
     return click.option(
         "--device",

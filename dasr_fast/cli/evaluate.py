@@ -14,8 +14,8 @@ from dasr_fast.cli.common import (
     blur_options,
     check_target,
     device_option,
-    find_device,
     input_images,
+    load_model,
     overwrite_option,
     progress,
     refuse_angle_alone,
@@ -57,7 +57,7 @@ def evaluate(
     dasr-fast evaluate Set5/ --scale 4 --method bicubic --sigma 1.2
     dasr-fast evaluate Set14/ --method model_600.pt --table3 --json set14.json
     """
-    from dasr_fast.evaluation import Setting, bicubic, evaluate_image, table2, table3
+    from dasr_fast.evaluation import Setting, bicubic, evaluate_image, network, table2, table3
     from dasr_fast.images import read_image
 
     images = input_images(source)
@@ -68,7 +68,8 @@ def evaluate(
         scale = scale or 4
         restore = bicubic(scale)
     else:
-        restore, scale = _load(method, scale, device)
+        model = load_model(method, scale, device)
+        restore, scale = network(model), model.scale
     if rows is None:
         settings = [Setting(sigma, sigma_y, theta or 0.0, noise)]
     elif sigma or sigma_y is not None or noise:
@@ -90,16 +91,6 @@ def evaluate(
     if json_path is not None:
         _write_json(json_path, source, scale, method, seed, scores, report)
     return report.finish(f"Evaluated {source}")
-
-
-def _load(method: str | None, scale: int | None, device: str) -> tuple[Any, int]:
-    from dasr_fast.evaluation import network
-    from dasr_fast.models import BlindSR
-
-    model = BlindSR.from_pretrained(method or f"x{scale or 4}").to(find_device(device))
-    if scale is not None and scale != model.scale:
-        raise click.UsageError(f"{method} are weights for scale {model.scale}, not {scale}.")
-    return network(model), model.scale
 
 
 def _print_table(scores: dict[Any, dict[str, Any]], title: str) -> None:

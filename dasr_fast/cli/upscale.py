@@ -7,8 +7,8 @@ import click
 from dasr_fast.cli.common import (
     Report,
     device_option,
-    find_device,
     input_images,
+    load_model,
     make_folder,
     output_paths,
     overwrite_option,
@@ -51,12 +51,9 @@ def upscale(
     """
     from dasr_fast.images import read_image, write_image
     from dasr_fast.inference import upscale as upscale_picture
-    from dasr_fast.models import BlindSR
 
     images = input_images(source)
-    model = BlindSR.from_pretrained(weights or f"x{scale or 4}").to(find_device(device))
-    if scale is not None and scale != model.scale:
-        raise click.UsageError(f"{weights} are weights for scale {model.scale}, not {scale}.")
+    model = load_model(weights, scale, device)
     targets = output_paths(source, images, output, f"_x{model.scale}", f".{suffix}" if suffix else None)
     report = Report()
     for image, target in progress(targets.items(), "Upscaling", len(targets)):

@@ -74,7 +74,7 @@ class Degradation(nn.Module):
         self.isotropic = not isinstance(kernel, Tensor) and kernel == "isotropic"
         self.sigma = _range("sigma", sigma)
         self.sigma_y = self.sigma if sigma_y is None else _range("sigma_y", sigma_y)
-        self.theta = _range("theta", theta, low=-math.inf)
+        self.theta = _range("theta", theta, low=-LARGEST)
         low, high = _range("noise", noise)
         self.noise = (low, high) if isinstance(noise, Sequence) else (0.0, high)
 
@@ -135,10 +135,9 @@ def _uniform(bounds: Range, batch: int, device: torch.device, generator: torch.G
 def _range(name: str, value: float | Range, low: float = 0.0) -> tuple[float, float]:
     bounds = value if isinstance(value, Sequence) and not isinstance(value, str) else (value, value)
     numbers = len(bounds) == 2 and all(isinstance(bound, Real) for bound in bounds)
-    if not numbers or not max(low, -LARGEST) <= bounds[0] <= bounds[1] <= LARGEST:
-        least = -LARGEST if low == -math.inf else low
+    if not numbers or not low <= bounds[0] <= bounds[1] <= LARGEST:
         raise ValueError(
-            f"Degradation: {name} must be a number from {least:g} to {LARGEST:g}, or a pair (low, high); got {value!r}."
+            f"Degradation: {name} must be a number from {low:g} to {LARGEST:g}, or a pair (low, high); got {value!r}."
         )
     return float(bounds[0]), float(bounds[1])
 

@@ -1,6 +1,6 @@
 """The ops: checked, differentiable, with a choice of backend. One file each.
 
-Every op works under `torch.compile(fullgraph=True)`, autocast and CUDA graph capture, and accepts an empty batch.
+Every op works under `torch.compile(fullgraph=True)` and autocast, and accepts an empty batch.
 """
 
 from dasr_fast.ops.blur_downsample import blur_downsample

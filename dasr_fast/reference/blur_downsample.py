@@ -40,9 +40,9 @@ def blur_downsample_grad_hr(grad: Tensor, kernel: Tensor, scale: int, mode: str,
         return grad.new_zeros(shape)
     wide = accumulation_dtype(grad.dtype)
     grad_blurred = _grad_blurred(grad.to(wide), scale, mode, height, width)
-    like = grad_blurred.new_empty(grad_blurred.shape)
     left, right, top, bottom = _padding(kernel)
-    padded = F.pad(like, (left, right, top, bottom), mode="reflect")
+    # Only its shape counts.
+    padded = grad_blurred.new_empty(*grad_blurred.shape[:2], height + top + bottom, width + left + right)
     grad_padded, _ = _correlate_backward(grad_blurred, padded, kernel.to(wide), [True, False, False])
     grad_images = _unreflect(_unreflect(grad_padded, top, bottom, dim=2), left, right, dim=3)
     return grad_images.reshape(shape).to(grad.dtype)

@@ -1,9 +1,12 @@
 """Networks against the released ones."""
 
+from itertools import chain, combinations
+
 import pytest
 import torch
 import torch.nn.functional as F
 from golden import arrays, error, fill, table
+from torch import Tensor, nn
 
 from dasr_fast.models import BlindSR, DegradationEncoder, MoCo
 
@@ -37,7 +40,11 @@ def test_encoder():
         assert error(projection, golden[f"encoder_{mode}/projection"]) < 1e-5
 
 
-def test_contrastive_step():
+def contrastive_step(flipped: tuple[str, ...] = ()) -> tuple[MoCo, Tensor, Tensor, Tensor, list[str]]:
+    """The fixtures' step; also the encoder's activations with an input within rounding of 0.
+
+    In those that are `flipped` such inputs change their sign.
+    """
     golden = arrays("contrastive")
     moco = fill(MoCo()).train()
     moco.copy_query_to_key()
@@ -45,9 +52,26 @@ def test_contrastive_step():
     with torch.no_grad():
         for parameter in moco.encoder_q.parameters():
             parameter.mul_(1.05)
+    doubtful = []
+
+    def look(name: str, x: Tensor) -> Tensor:
+        near = x.abs() < 2e-6
+        if near.any():
+            doubtful.append(name)
+        return x - torch.where(near, 2 * x.detach(), 0) if name in flipped else x
+
+    for name, module in moco.encoder_q.named_modules():
+        if isinstance(module, nn.LeakyReLU):
+            module.register_forward_pre_hook(lambda _, inputs, name=name: look(name, inputs[0]))
     embedding, logits, labels = moco(golden["moco/q"], golden["moco/k"])
     loss = F.cross_entropy(logits, labels)
     loss.backward()
+    return moco, embedding, logits, loss, doubtful
+
+
+def test_contrastive_step():
+    golden = arrays("contrastive")
+    moco, embedding, logits, loss, doubtful = contrastive_step()
     assert error(embedding, golden["moco/embedding"]) < 1e-5
     assert error(logits[:, :64], golden["moco/logits_first64"]) < 1e-5
     assert error(logits.double().sum(1), golden["moco/logits_sum"]) < 1e-5
@@ -55,4 +79,8 @@ def test_contrastive_step():
     assert error(moco.queue[:, -8:], golden["moco/queue_last8"]) < 1e-5
     assert torch.equal(moco.queue_ptr, golden["moco/queue_ptr"])
     assert error(moco.encoder_k.E[0].weight, golden["moco/encoder_k_conv0"]) < 1e-5
-    assert error(moco.encoder_q.E[0].weight.grad, golden["moco/grad_conv0"]) < 1e-4
+    # The sign of a number that is rounding away from 0 differs from CPU to CPU, and with it a LeakyReLU's gradient.
+    assert len(doubtful) <= 3
+    choices = chain.from_iterable(combinations(doubtful, count) for count in range(len(doubtful) + 1))
+    grads = (contrastive_step(flipped)[0].encoder_q.E[0].weight.grad for flipped in choices)
+    assert min(error(grad, golden["moco/grad_conv0"]) for grad in grads) < 1e-4

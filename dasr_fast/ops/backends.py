@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-OPS = ("dynamic_depthwise_conv", "channel_modulation", "da_conv", "blur_downsample")
+OPS = ("dynamic_depthwise_conv", "channel_modulation", "da_conv", "blur_downsample", "gaussian_kernel")
 
 
 class BackendError(RuntimeError):

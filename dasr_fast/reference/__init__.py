@@ -9,6 +9,7 @@ from dasr_fast.reference.blur_downsample import blur_downsample
 from dasr_fast.reference.channel_modulation import channel_modulation
 from dasr_fast.reference.da_conv import da_conv
 from dasr_fast.reference.dynamic_depthwise_conv import dynamic_depthwise_conv
+from dasr_fast.reference.gaussian_kernel import gaussian_kernel
 
 __all__ = [
     "bicubic_downsample",
@@ -17,4 +18,5 @@ __all__ = [
     "channel_modulation",
     "da_conv",
     "dynamic_depthwise_conv",
+    "gaussian_kernel",
 ]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from numbers import Real
 from typing import Literal
 
@@ -84,13 +85,12 @@ class Degradation(nn.Module):
             source = device if generator is None else generator.device
             drawn = torch.randint(len(self.kernels), (batch,), generator=generator, device=source)
             return self.kernels.to(device)[drawn.to(device)]
-        sigma = _uniform(self.sigma, batch, device, generator)
+        fixed = self.theta[0] == self.theta[1]
+        ranges = (self.sigma,) if self.isotropic else (self.sigma, self.sigma_y, *(() if fixed else (self.theta,)))
+        sigma, *others = _uniform(ranges, batch, device, generator)
         if self.isotropic:
             return gaussian_kernel(self.size, sigma)
-        sigma_y = _uniform(self.sigma_y, batch, device, generator)
-        fixed = self.theta[0] == self.theta[1]
-        theta = self.theta[0] if fixed else _uniform(self.theta, batch, device, generator)
-        return gaussian_kernel(self.size, sigma, sigma_y, theta)
+        return gaussian_kernel(self.size, sigma, others[0], self.theta[0] if fixed else others[1])
 
     @torch.no_grad()
     def forward(
@@ -117,19 +117,33 @@ class Degradation(nn.Module):
         if kernels is None:
             kernels = self.draw_kernels(hr.shape[0], hr.device, generator)
         images = hr.float() if hr.dtype in (torch.float16, torch.bfloat16) else hr
-        lr = ops.blur_downsample(images, kernels.float(), self.scale, mode=self.mode)
+        noise = level = None
         if self.noise[1] > 0:
-            level = _uniform(self.noise, hr.shape[0], hr.device, generator)
+            level = _uniform((self.noise,), hr.shape[0], hr.device, generator)[0]
             source = hr.device if generator is None else generator.device
-            noise = torch.randn(lr.shape, generator=generator, device=source).to(hr.device)
-            lr = lr + noise * level.reshape(-1, *[1] * (hr.dim() - 1))
-        return lr.round().clamp(0, 255), kernels
+            shape = (*hr.shape[:-2], hr.shape[-2] // self.scale, hr.shape[-1] // self.scale)
+            noise = torch.randn(shape, generator=generator, device=source).to(hr.device)
+        lr = ops.blur_downsample(
+            images, kernels.float(), self.scale, mode=self.mode, noise=noise, level=level, quantize=True
+        )
+        return lr, kernels
 
 
-def _uniform(bounds: Range, batch: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
+def _uniform(
+    ranges: tuple[tuple[float, float], ...], batch: int, device: torch.device, generator: torch.Generator | None
+) -> Tensor:
+    """Uniform numbers `[len(ranges), batch]`, a row from each range."""
+    low, width = _ends(ranges, device)
     source = device if generator is None else generator.device
-    low, high = bounds
-    return (torch.rand(batch, generator=generator, device=source) * (high - low) + low).to(device)
+    return torch.rand(len(ranges), batch, generator=generator, device=source).to(device) * width + low
+
+
+@lru_cache(maxsize=64)
+def _ends(ranges: tuple[tuple[float, float], ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Lower ends and widths of ranges, `[len(ranges), 1]`; kept, because a GPU waits for every new constant."""
+    low = torch.tensor([[low] for low, _ in ranges])
+    width = torch.tensor([[high - low] for low, high in ranges])
+    return low.to(device), width.to(device)
 
 
 def _range(name: str, value: float | Range, low: float = 0.0) -> tuple[float, float]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dasr_fast.ops.backends import choose
-from dasr_fast.ops.checks import check_device, check_floating, check_tensor
+from dasr_fast.ops.checks import check_device, check_floating, check_shape, check_tensor
 from dasr_fast.ops.registration import define, differentiate
 from dasr_fast.reference.layout import image_format
 
@@ -14,11 +14,21 @@ OP = "blur_downsample"
 MODES = ("bicubic", "s-fold")
 
 
-def blur_downsample(hr: Tensor, kernel: Tensor, scale: int, *, mode: str = "bicubic", backend: str = "auto") -> Tensor:
-    """Blur (reflect padding) and downsample images: the degradation of the paper's Equation 1 without its noise.
+def blur_downsample(
+    hr: Tensor,
+    kernel: Tensor,
+    scale: int,
+    *,
+    mode: str = "bicubic",
+    noise: Tensor | None = None,
+    level: Tensor | None = None,
+    quantize: bool = False,
+    backend: str = "auto",
+) -> Tensor:
+    """Blur (reflect padding) and downsample images: the degradation of the paper's Equation 1.
 
-    Differentiable in `kernel` and, for floating-point images, in `hr` (once). Autocast leaves it alone: a grey
-    level is finer than a 16-bit float. Source: `BatchBlur`, `bicubic` and the s-fold branch of
+    Differentiable in `kernel` and, for floating-point images, in `hr` (once), unless it quantizes. Autocast leaves it
+    alone: a grey level is finer than a 16-bit float. Source: `BatchBlur`, `bicubic`, the s-fold branch and the noise of
     `SRMDPreprocessing` in the released code.
 
     Args:
@@ -29,15 +39,17 @@ def blur_downsample(hr: Tensor, kernel: Tensor, scale: int, *, mode: str = "bicu
         scale: Whole factor from 1 to 4; 1 only blurs.
         mode: "bicubic": MATLAB's antialiased `imresize`, indices of the blurred image clamped at the edge;
             "s-fold": every `scale`-th pixel from the first.
+        noise: Floating-point noise to add, of the result's shape, or None.
+        level: Factor of each sample's noise, `[B]`, or None for 1.
+        quantize: Whether to round to whole grey levels from 0 to 255; such a result has no gradient.
         backend: "auto" or the name of one; see `dasr-fast doctor`.
 
     Returns:
-        `[..., C, H // scale, W // scale]`, neither rounded nor clamped, in the type of `hr` (of `kernel` for
-        uint8 images).
+        `[..., C, H // scale, W // scale]`, in the type of `hr` (of `kernel` for uint8 images).
 
     Raises:
         TypeError: An argument isn't a tensor or has a wrong type.
-        ValueError: A shape, device, scale, mode or backend name is wrong.
+        ValueError: A shape, device, scale, mode or backend name is wrong, or noise or level asks for a gradient.
         RuntimeError: The backend asked for can't run.
     """
     check_tensor(OP, "hr", hr)
@@ -63,11 +75,41 @@ def blur_downsample(hr: Tensor, kernel: Tensor, scale: int, *, mode: str = "bicu
                 f"scale {scale}; got {size}."
             )
     scale = int(scale)
-    backend = choose(OP, backend, hr.device.type, (hr, kernel, scale, mode))
-    return _forward(hr, kernel, scale, mode, backend)
+    _check_noise(hr, scale, noise, level)
+    if quantize:
+        hr, kernel = hr.detach(), kernel.detach()
+    arguments = (hr, kernel, scale, mode, noise, level, bool(quantize))
+    return _forward(*arguments, choose(OP, backend, hr.device.type, arguments))
 
 
-def _fake(hr: Tensor, kernel: Tensor, scale: int, mode: str, backend: str) -> Tensor:
+def _check_noise(hr: Tensor, scale: int, noise: Tensor | None, level: Tensor | None) -> None:
+    if level is not None and noise is None:
+        raise ValueError(f"{OP}: level is the noise's, and noise is None.")
+    shapes = {
+        "noise": (noise, (*hr.shape[:-2], hr.shape[-2] // scale, hr.shape[-1] // scale), "the result's shape"),
+        "level": (level, hr.shape[:1], "[B]"),
+    }
+    for name, (tensor, shape, meaning) in shapes.items():
+        if tensor is None:
+            continue
+        check_tensor(OP, name, tensor)
+        check_floating(OP, name, tensor)
+        check_shape(OP, name, tensor, shape, meaning)
+        check_device(OP, name, tensor, hr, "hr")
+        if tensor.requires_grad and torch.is_grad_enabled():
+            raise ValueError(f"{OP}: {name} has no gradient here; add noise that needs one to the result.")
+
+
+def _fake(
+    hr: Tensor,
+    kernel: Tensor,
+    scale: int,
+    mode: str,
+    noise: Tensor | None,
+    level: Tensor | None,
+    quantize: bool,
+    backend: str,
+) -> Tensor:
     shape = (*hr.shape[:-2], hr.shape[-2] // scale, hr.shape[-1] // scale)
     dtype = hr.dtype if hr.dtype.is_floating_point else kernel.dtype
     return torch.empty(shape, dtype=dtype, device=hr.device, memory_format=image_format(hr))
@@ -81,7 +123,13 @@ def _fake_grad_kernel(grad: Tensor, hr: Tensor, kernel: Tensor, scale: int, mode
     return kernel.new_empty(kernel.shape)
 
 
-_forward = define(OP, OP, "(Tensor hr, Tensor kernel, int scale, str mode, str backend) -> Tensor", _fake)
+_forward = define(
+    OP,
+    OP,
+    "(Tensor hr, Tensor kernel, int scale, str mode, Tensor? noise, Tensor? level, bool quantize, str backend) "
+    "-> Tensor",
+    _fake,
+)
 _grad_hr = define(
     OP,
     f"{OP}_grad_hr",
@@ -97,7 +145,7 @@ _grad_kernel = define(
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    hr, kernel, ctx.scale, ctx.mode, ctx.backend = inputs
+    hr, kernel, ctx.scale, ctx.mode, _, _, _, ctx.backend = inputs
     ctx.size = hr.shape[-2:]
     ctx.save_for_backward(hr, kernel)
 
@@ -109,7 +157,7 @@ def _grad(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         grad_hr = _grad_hr(grad, kernel, ctx.scale, ctx.mode, *ctx.size, ctx.backend)
     if ctx.needs_input_grad[1]:
         grad_kernel = _grad_kernel(grad, hr, kernel, ctx.scale, ctx.mode, ctx.backend)
-    return grad_hr, grad_kernel, None, None, None
+    return grad_hr, grad_kernel, None, None, None, None, None, None
 
 
 differentiate(OP, _grad, _save)

@@ -8,7 +8,15 @@ from dasr_fast.reference.bicubic import bicubic_downsample, bicubic_downsample_a
 from dasr_fast.reference.layout import accumulation_dtype, image_format
 
 
-def blur_downsample(hr: Tensor, kernel: Tensor, scale: int, mode: str) -> Tensor:
+def blur_downsample(
+    hr: Tensor,
+    kernel: Tensor,
+    scale: int,
+    mode: str,
+    noise: Tensor | None = None,
+    level: Tensor | None = None,
+    quantize: bool = False,
+) -> Tensor:
     """Blur every image of a sample with the sample's kernel (reflect padding), then downsample.
 
     Args:
@@ -17,10 +25,12 @@ def blur_downsample(hr: Tensor, kernel: Tensor, scale: int, mode: str) -> Tensor
         scale: Whole factor from 1 to 4.
         mode: "bicubic" (MATLAB's, antialiased, indices of the blurred image clamped) or "s-fold" (every
             `scale`-th pixel).
+        noise: To add, of the result's shape.
+        level: Factors `[B]` of the noise.
+        quantize: Whether to round to whole numbers from 0 to 255.
 
     Returns:
-        Images of `H // scale` x `W // scale`, neither rounded nor clamped, in the type of `hr` (of `kernel` for
-        uint8 images).
+        Images of `H // scale` x `W // scale` in the type of `hr` (of `kernel` for uint8 images).
     """
     dtype = hr.dtype if hr.dtype.is_floating_point else kernel.dtype
     height, width = hr.shape[-2] // scale, hr.shape[-1] // scale
@@ -30,7 +40,13 @@ def blur_downsample(hr: Tensor, kernel: Tensor, scale: int, mode: str) -> Tensor
     images = hr.to(wide).reshape(hr.shape[0], -1, *hr.shape[-2:])  # [B, N * C, H, W]
     y = _correlate(F.pad(images, _padding(kernel), mode="reflect"), kernel.to(wide))
     y = bicubic_downsample(y, scale) if mode == "bicubic" else y[..., ::scale, ::scale][..., :height, :width]
-    return y.to(dtype).reshape(*hr.shape[:-2], height, width).contiguous(memory_format=image_format(hr))
+    y = y.reshape(*hr.shape[:-2], height, width)
+    if noise is not None:
+        factor = 1.0 if level is None else level.to(wide).reshape(-1, *[1] * (hr.dim() - 1))
+        y = y + noise.to(wide) * factor
+    if quantize:
+        y = y.round().clamp(0, 255)
+    return y.to(dtype).contiguous(memory_format=image_format(hr))
 
 
 def blur_downsample_grad_hr(grad: Tensor, kernel: Tensor, scale: int, mode: str, height: int, width: int) -> Tensor:
@@ -44,7 +60,7 @@ def blur_downsample_grad_hr(grad: Tensor, kernel: Tensor, scale: int, mode: str,
     # Only its shape counts.
     padded = grad_blurred.new_empty(*grad_blurred.shape[:2], height + top + bottom, width + left + right)
     grad_padded, _ = _correlate_backward(grad_blurred, padded, kernel.to(wide), [True, False, False])
-    grad_images = _unreflect(_unreflect(grad_padded, top, bottom, dim=2), left, right, dim=3)
+    grad_images = unreflect(unreflect(grad_padded, top, bottom, dim=2), left, right, dim=3)
     return grad_images.reshape(shape).to(grad.dtype)
 
 
@@ -65,7 +81,7 @@ def _padding(kernel: Tensor) -> list[int]:
     return [kw // 2, (kw - 1) // 2, kh // 2, (kh - 1) // 2]
 
 
-def _unreflect(grad: Tensor, before: int, after: int, dim: int) -> Tensor:
+def unreflect(grad: Tensor, before: int, after: int, dim: int) -> Tensor:
     """Adjoint of reflect padding along `dim`; PyTorch's own adds atomically on a GPU, in an order that varies."""
     size = grad.shape[dim] - before - after
     inner = grad.narrow(dim, before, size).clone()

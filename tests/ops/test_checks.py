@@ -42,6 +42,26 @@ WRONG: list[tuple[str, dict[str, Any], type[Exception], str]] = [
     ("blur_downsample", {"kernel": torch.zeros(2, 5, 5, dtype=torch.uint8)}, TypeError, "kernel must be float32"),
     ("blur_downsample", {"hr": torch.zeros(3, 16, 12)}, ValueError, "hr must be [B, N, C, H, W] or [B, C, H, W]"),
     ("blur_downsample", {"hr": torch.zeros(2, 3, 3, 3, 12)}, ValueError, "at least 4 pixels high"),
+    (
+        "blur_downsample",
+        {"noise": torch.zeros(2, 3, 4, 4)},
+        ValueError,
+        "noise must be the result's shape = [2, 3, 4, 3]",
+    ),
+    ("blur_downsample", {"noise": torch.zeros(2, 3, 4, 3, dtype=torch.int8)}, TypeError, "noise must be float32"),
+    (
+        "blur_downsample",
+        {"noise": torch.zeros(2, 3, 4, 3, requires_grad=True)},
+        ValueError,
+        "noise has no gradient",
+    ),
+    ("blur_downsample", {"level": torch.zeros(2)}, ValueError, "level is the noise's, and noise is None"),
+    (
+        "blur_downsample",
+        {"noise": torch.zeros(2, 3, 4, 3), "level": torch.zeros(3)},
+        ValueError,
+        "level must be [B] = [2]",
+    ),
     ("blur_downsample", {"hr": torch.zeros(2, 3, 16, 12, dtype=torch.int64)}, TypeError, "hr must be float32"),
 ]
 

@@ -1,0 +1,125 @@
+"""Launching kernels: on the tensors' device, with options tuned for the GPU where there are some."""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+CONFIGURATIONS = Path(__file__).parent / "configs"
+
+Options = Mapping[str, int]
+"""Compile-time arguments of a kernel (block sizes), and `num_warps` and `num_stages`."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What the best options of a kernel depend on.
+
+    Attributes:
+        kernel: Name of the kernel.
+        dtype: Type of its first input, as "float16".
+        layout: "channels_last" or "contiguous".
+        sizes: Numbers such as batch, channels, height, width; as many for every problem of a kernel.
+    """
+
+    kernel: str
+    dtype: str
+    layout: str
+    sizes: tuple[int, ...]
+
+
+def problem(kernel: str, x: Tensor, *sizes: int) -> Problem:
+    """The problem of running `kernel` on `x` `[B, C, H, W]` (or images `[B, N, C, H, W]`)."""
+    channels_last = x.dim() == 4 and x.stride(1) == 1 and x.shape[1] > 1
+    return Problem(
+        kernel, str(x.dtype).removeprefix("torch."), "channels_last" if channels_last else "contiguous", sizes
+    )
+
+
+_forced: dict[str, Options] = {}
+
+
+@contextmanager
+def forced(kernel: str, options: Options) -> Iterator[None]:
+    """Launch `kernel` with these options instead of the tuned or default ones."""
+    before = dict(_forced)
+    _forced[kernel] = options
+    try:
+        yield
+    finally:
+        _forced.clear()
+        _forced.update(before)
+
+
+def choose(asked: Problem, default: Options, device: torch.device) -> Options:
+    """Options for a problem: those tuned on this GPU for the nearest problem, else `default`."""
+    if asked.kernel in _forced:
+        return _forced[asked.kernel]
+    if device.type != "cuda":
+        return default
+    return _tuned_for(asked, torch.cuda.get_device_name(device)) or default
+
+
+@lru_cache(maxsize=4096)
+def _tuned_for(asked: Problem, device_name: str) -> Options | None:
+    return nearest(asked, tuned(device_name))
+
+
+@lru_cache
+def tuned(device_name: str) -> tuple[tuple[Problem, Options], ...]:
+    """Problems and their best options as `benchmarks/tune.py` stored them for a GPU; empty if it never ran there."""
+    path = CONFIGURATIONS / f"{file_stem(device_name)}.json"
+    if not path.exists():
+        return ()
+    return tuple(
+        (Problem(entry["kernel"], entry["dtype"], entry["layout"], tuple(entry["sizes"])), entry["options"])
+        for entry in json.loads(path.read_text())["tuned"]
+    )
+
+
+def file_stem(device_name: str) -> str:
+    """`NVIDIA H200` to `h200`."""
+    words = re.findall(r"[a-z0-9]+", device_name.lower())
+    return "_".join(word for word in words if word not in ("nvidia", "geforce"))
+
+
+def nearest(asked: Problem, stored: tuple[tuple[Problem, Options], ...]) -> Options | None:
+    """Options of the stored problem of the same kernel, type and layout whose sizes differ by the least factors."""
+
+    def distance(sizes: tuple[int, ...]) -> float:
+        return sum(abs(math.log((a + 1) / (b + 1))) for a, b in zip(asked.sizes, sizes, strict=True))
+
+    alike = [
+        (distance(known.sizes), index)
+        for index, (known, _) in enumerate(stored)
+        if (known.kernel, known.dtype, known.layout) == (asked.kernel, asked.dtype, asked.layout)
+    ]
+    return stored[min(alike)[1]][1] if alike else None
+
+
+def launch(kernel: Any, programs: int, *arguments: Any, **options: Any) -> None:
+    """Run `programs` instances of `kernel` on the current stream of the device of the first argument."""
+    if programs == 0:
+        return
+    device = arguments[0].device
+    elsewhere = device.type == "cuda" and device.index != torch.cuda.current_device()
+    with torch.cuda.device(device) if elsewhere else nullcontext():
+        kernel[(programs,)](*arguments, **options)
+
+
+def product_type(dtype: torch.dtype) -> tl.dtype:
+    """Type of the operands of `tl.dot` for tensors of `dtype`: the same, but where Triton's interpreter errs."""
+    if dtype == torch.bfloat16:
+        # The interpreter multiplies the bits of bfloat16 as whole numbers.
+        return tl.float32 if triton.knobs.runtime.interpret else tl.bfloat16
+    return tl.float16 if dtype == torch.float16 else tl.float32

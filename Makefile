@@ -9,7 +9,8 @@ demo: $(VENV)/benchmark
 	$(BIN)/python benchmarks/run.py --quick --output demo
 
 test: $(VENV)/test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
+	TRITON_INTERPRET=1 $(BIN)/python -m pytest --numprocesses auto tests/ops/test_every_op.py tests/kernels
 
 lint: $(VENV)/lint $(VENV)/benchmark
 	$(BIN)/ruff check .

@@ -1,0 +1,293 @@
+"""Every kernel, compiled for four generations of GPUs without having one, keeps its values in registers."""
+
+import importlib
+import importlib.util
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from dasr_fast.specification import SPECIFICATIONS, Case
+
+pytest.importorskip("triton")
+
+from machine_code import SHARED_MEMORY, Capability, MachineCode, launches, machine_code, obstacle
+from triton.compiler import CompilationError
+from triton.runtime.driver import driver
+from triton.runtime.jit import JITFunction
+
+from dasr_fast.kernels import launch
+
+pytestmark = pytest.mark.skipif(obstacle() is not None, reason=str(obstacle()))
+
+Variant = tuple[Case, torch.dtype, str]
+
+OPS = [op for op in SPECIFICATIONS if op != "gaussian_kernel" and importlib.util.find_spec(f"dasr_fast.kernels.{op}")]
+"""Ops with kernels, of features or images."""
+
+CAPABILITIES = ((8, 0), (8, 6), (9, 0), (12, 0))
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+SHAPES = {
+    torch.float32: ("training",),
+    torch.float16: ("frame", "large frame"),
+    torch.bfloat16: ("training",),
+}
+"""Cases in which a type is tried; every kernel takes seconds to compile."""
+
+COMMON = ((torch.float32, "contiguous"), (torch.float16, "channels_last"))
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "dynamic_depthwise_conv": {"negative_slope": None},
+    "da_conv": {"negative_slope": 0.1, "activate": False},
+    "blur_downsample": {"mode": "bicubic"},
+}
+
+
+def needs(op: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(op not in OPS, reason=f"there are no kernels of {op}")
+
+
+def resized(case: Case, label: str, old: tuple[int, int], new: tuple[int, int]) -> Case:
+    """The case with `new` rows and columns in tensors that have `old` ones."""
+    shapes = {
+        name: (*shape[:-2], *new) if shape and shape[-2:] == old else shape for name, shape in case.tensors.items()
+    }
+    return replace(case, label=label, tensors=shapes)
+
+
+def timed_cases(op: str) -> dict[str, Case]:
+    """The specification's, and a frame of 540 x 960."""
+    cases = {case.label: case for case in SPECIFICATIONS[op].cases if case.timed}
+    if "frame" in cases:
+        cases["large frame"] = resized(cases["frame"], "large frame", (180, 320), (540, 960))
+    return cases
+
+
+def layouts(case: Case) -> list[str]:
+    """What the first tensor can have."""
+    return list(LAYOUTS) if len(next(iter(case.tensors.values())) or ()) == 4 else ["contiguous"]
+
+
+def variants(op: str, capability: Capability) -> list[Variant]:
+    """All that matter for one capability, the two commonest for the others."""
+    cases = timed_cases(op)
+    if capability == (9, 0):
+        return [
+            (case, dtype, layout)
+            for dtype, labels in SHAPES.items()
+            for case in cases.values()
+            if case.label in labels or len(cases) == 1
+            for layout in layouts(case)
+        ]
+    case = cases.get("frame", cases["training"])
+    return [(case, *kind) for kind in COMMON if kind[1] in layouts(case)]
+
+
+def rarer_variants(op: str) -> list[Variant]:
+    """Larger filters, other scales, whole grey levels."""
+    cases = timed_cases(op)
+    if op == "blur_downsample":
+        case = cases["training"]
+        other = {"x2": {"scale": 2}, "x3": {"scale": 3}, "s-fold": {"scale": 4, "mode": "s-fold"}}
+        scales = [replace(case, label=label, options=options, timed=False) for label, options in other.items()]
+        return [(case, torch.uint8, "contiguous"), *((case, torch.float32, "contiguous") for case in scales)]
+    if "kernel" not in cases["frame"].tensors:
+        return []
+    frame = replace(cases["frame"], timed=False)
+    larger = [resized(frame, f"{size}x{size}", (3, 3), (size, size)) for size in (5, 7)]
+    return [(case, torch.float16, "channels_last") for case in larger]
+
+
+def run(op: str, case: Case, dtype: torch.dtype, layout: str) -> None:
+    """The op and its gradients on tensors without values."""
+    module = importlib.import_module(f"dasr_fast.kernels.{op}")
+    features = next(iter(case.tensors.values()))
+    arguments = {**DEFAULTS.get(op, {}), **case.options}
+    for name, shape in case.tensors.items():
+        wanted = torch.float32 if name == "kernel" and dtype == torch.uint8 else dtype
+        tensor = None if shape is None else torch.empty(shape, dtype=wanted, device="meta")
+        if tensor is not None and tensor.dim() == 4 and shape == features:
+            tensor = tensor.contiguous(memory_format=LAYOUTS[layout])
+        arguments[name] = tensor
+    backward(module, op, getattr(module, op)(**arguments), arguments)
+
+
+def backward(module: ModuleType, op: str, y: Tensor, arguments: dict[str, Any]) -> None:
+    """The gradients; that of the output is like the output."""
+    if op == "dynamic_depthwise_conv":
+        module.dynamic_depthwise_conv_backward(grad=y, y=y, **arguments)
+    elif op == "channel_modulation":
+        module.channel_modulation_backward(y, arguments["x"], arguments["gate"])
+    elif op == "da_conv":
+        given = {name: arguments[name] for name in ("x", "kernel", "weight", "gate", "negative_slope")}
+        module.da_conv_backward(grad=y, y=y if arguments["activate"] else None, **given)
+    elif op == "blur_downsample":
+        hr, kernel, scale, mode = (arguments[name] for name in ("hr", "kernel", "scale", "mode"))
+        module.blur_downsample_grad_hr(y, kernel, scale, mode, *hr.shape[-2:])
+        module.blur_downsample_grad_kernel(y, hr, kernel, scale, mode)
+
+
+@pytest.fixture
+def check(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+    """Compiles variants of an op, adds them to the table, and asserts that each fits the GPU and keeps to registers.
+
+    `arrays` is how many bytes of a thread may lie in local memory because they are indexed there.
+    """
+
+    def compile_all(op: str, tried: list[Variant], capability: Capability, arrays: int = 0) -> None:
+        codes = machine_code([partial(run, op, *variant) for variant in tried], capability)
+        needed = [(*variant, code) for variant, several in zip(tried, codes, strict=True) for code in several]
+        rows = [(op, capability, kind(case, dtype), layout, asdict(c)) for case, dtype, layout, c in needed]
+        record_property("machine code", rows)
+        assert needed
+        spilled = [show(*one) for one in needed if one[-1].stack > arrays or (one[-1].local and not arrays)]
+        assert not spilled, "\n".join(spilled)
+        too_large = [show(*one) for one in needed if one[-1].shared > SHARED_MEMORY[capability] * 1024]
+        assert not too_large, "\n".join(too_large)
+
+    return compile_all
+
+
+def kind(case: Case, dtype: torch.dtype) -> str:
+    """The type, and the case if it is a rarer one."""
+    name = str(dtype).removeprefix("torch.")
+    return name if case.timed else f"{name}, {case.label}"
+
+
+def show(case: Case, dtype: torch.dtype, layout: str, code: MachineCode) -> str:
+    return f"{case.label}, {dtype}, {layout}: {code}"
+
+
+def named(capability: Capability) -> str:
+    return "{}.{}".format(*capability)
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES, ids=named)
+@pytest.mark.parametrize("op", OPS)
+def test_nothing_is_spilled(op: str, capability: Capability, check: Callable[..., None]):
+    check(op, variants(op, capability), capability)
+
+
+@pytest.mark.parametrize("op", [op for op in OPS if rarer_variants(op)])
+def test_nothing_is_spilled_in_rarer_variants(op: str, check: Callable[..., None]):
+    check(op, rarer_variants(op), (9, 0))
+
+
+@needs("da_conv")
+def test_nothing_is_spilled_in_tf32(monkeypatch: pytest.MonkeyPatch, check: Callable[..., None]):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    case = replace(timed_cases("da_conv")["frame"], label="TF32", timed=False)
+    check("da_conv", [(case, torch.float32, layout) for layout in LAYOUTS], (9, 0))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("dasr_fast.kernels.gaussian_kernel") is None, reason="there is none")
+@pytest.mark.parametrize("capability", CAPABILITIES, ids=named)
+def test_nothing_is_spilled_in_gaussian_kernel(capability: Capability, check: Callable[..., None]):
+    widths = {"sigma_x": (32,), "sigma_y": (32,), "theta": (32,)}
+    cases = [
+        Case("21x21", widths, {"size": 21}),
+        Case("21x21, isotropic", {**widths, "sigma_y": None}, {"size": 21}),
+        Case("128x128", widths, {"size": 128}),
+    ]
+    # The sine of a large angle takes an array.
+    check("gaussian_kernel", [(case, torch.float32, "contiguous") for case in cases], capability, arrays=32)
+
+
+def test_the_absent_gpu_is_gone_afterwards():
+    before = driver._active, JITFunction.run
+    machine_code([], (9, 0))
+    with pytest.raises(ZeroDivisionError):
+        machine_code([lambda: 1 / 0], (9, 0))
+    assert (driver._active, JITFunction.run) == before
+
+
+Call = Callable[[], None]
+
+
+def problems() -> tuple[tuple[launch.Problem, Call], ...]:
+    """What ops ask options for in their cases, and a call that does."""
+    found = []
+
+    def ask(call: Call) -> None:
+        def remember(*values: Any) -> launch.Problem:
+            found.append((problem(*values), call))
+            return found[-1][0]
+
+        with pytest.MonkeyPatch.context() as patch, launches(lambda *_: None):
+            patch.setattr(launch, "Problem", remember)
+            call()
+
+    problem = launch.Problem
+    for op in OPS:
+        for case in (*SPECIFICATIONS[op].cases, *timed_cases(op).values(), *(case for case, *_ in rarer_variants(op))):
+            for dtype in (*SHAPES, torch.uint8) if op == "blur_downsample" else SHAPES:
+                for layout in layouts(case):
+                    ask(partial(run, op, case, dtype, layout))
+    return tuple(found)
+
+
+def compile_stored(path: Path) -> list[MachineCode]:
+    """Machine code of the kernels with the options that a file like those of `kernels/configs` stores.
+
+    Options that are stored several times for a kernel and layout are tried once, in float32 if it is among the types.
+    """
+    stored = json.loads(path.read_text())
+    distinct: dict[Any, dict[str, Any]] = {}
+    for entry in sorted(stored["tuned"], key=lambda entry: entry["dtype"] != "float32"):
+        distinct.setdefault((entry["kernel"], entry["layout"], *sorted(entry["options"].items())), entry)
+    known = problems()
+    calls = []
+    for entry in distinct.values():
+        asked = launch.Problem(entry["kernel"], entry["dtype"], entry["layout"], tuple(entry["sizes"]))
+        call = launch.nearest(asked, known)
+        assert call is not None, f"no op asks for {asked}"
+        calls.append(partial(launch_with, asked.kernel, entry["options"], call))
+    codes = machine_code(calls, tuple(stored["capability"]))
+    unused = [entry for entry, several in zip(distinct.values(), codes, strict=True) if not several]
+    assert not unused, f"no launch takes these options: {unused}"
+    return [code for several in codes for code in several]
+
+
+def launch_with(kernel: str, options: dict[str, int], call: Call) -> None:
+    """Call with these options of a kernel, and launch nothing else."""
+    run = JITFunction.run
+
+    def launch_chosen(function: JITFunction, arguments: tuple[Any, ...], given: dict[str, Any]) -> None:
+        if options.items() <= given.items():
+            run(function, *arguments, **given)
+
+    with launch.forced(kernel, options), launches(launch_chosen):
+        call()
+
+
+@pytest.mark.parametrize("path", sorted(launch.CONFIGURATIONS.glob("*.json")), ids=lambda path: path.stem)
+def test_stored_options_compile(path: Path):
+    capability = tuple(json.loads(path.read_text())["capability"])
+    too_large = [code for code in compile_stored(path) if code.shared > SHARED_MEMORY[capability] * 1024]
+    assert not too_large, "\n".join(map(str, too_large))
+
+
+def store(path: Path, kernel: str, **options: int) -> Path:
+    problem = {"kernel": kernel, "dtype": "float16", "layout": "channels_last", "sizes": (1, 64, 9, 9)}
+    path.write_text(json.dumps({"capability": [9, 0], "tuned": [{**problem, "options": options}]}))
+    return path
+
+
+@needs("channel_modulation")
+def test_stored_options_are_those_compiled(tmp_path: Path):
+    (code,) = compile_stored(store(tmp_path / "gpu.json", "modulation", BLOCK_C=32, BLOCK_W=16, num_warps=2))
+    assert (code.kernel, code.warps) == ("channel_modulation._forward", 2)
+
+
+@needs("channel_modulation")
+def test_stored_options_that_fail_are_noticed(tmp_path: Path):
+    with pytest.raises(CompilationError):
+        compile_stored(store(tmp_path / "gpu.json", "modulation", BLOCK_C=33, BLOCK_W=16, num_warps=2))
+    with pytest.raises(AssertionError, match="no op asks for"):
+        compile_stored(store(tmp_path / "gpu.json", "nothing", BLOCK_C=32))

@@ -110,13 +110,13 @@ PROGRAMS = 1024
 """How many programs the gradient for the kernel is split into, or a few more."""
 
 
-def default_options(images: int) -> Options:
+def default_options(hr: Tensor) -> Options:
     """Tile of a program of `_stencil`: rows of the product, output rows and columns to a row, depth of a step."""
     return {
-        "BLOCK_M": 32 if images > 2 else 16,
+        "BLOCK_M": 32,
         "GROUP": 2,
         "BLOCK_J": 16,
-        "BLOCK_K": 32,
+        "BLOCK_K": 32 if hr.dtype in EXACT else 16,
         "num_warps": 4,
         "num_stages": 1,
     }
@@ -202,7 +202,7 @@ def _apply(
     _, _, _, out_height, out_width, *out_strides = _images(y)
     u, v = stencils.shape[-2:]
     asked = problem("blur_downsample", hr, b, n * c, height, width, u, v, stride)
-    options = choose(asked, default_options(n * c), hr.device)
+    options = choose(asked, default_options(hr), hr.device)
     group, block_m = options["GROUP"], options["BLOCK_M"]
     groups = triton.cdiv(out_height, group)
     top_groups = min(groups, triton.cdiv(edge, group))

@@ -54,7 +54,7 @@ def da_conv(
     kernel = adjacent(kernel, x)
     y = torch.empty((b, out, h, w), dtype=x.dtype, device=x.device, memory_format=memory_format(x))
     size = kernel.shape[-1]
-    options = choose(problem("da_conv", x, b, c, h, w, out, size), default_options(x, out), x.device)
+    options = choose(problem("da_conv", x, b, c, h, w, out, size), default_options(x, out, size), x.device)
     launch(
         _forward,
         b * triton.cdiv(h * w, options["BLOCK_P"]),
@@ -127,16 +127,22 @@ def da_conv_backward(
     )
 
 
-def default_options(x: Tensor, out: int) -> Options:
-    """Tile of a program; fewer channels at a time where all output channels of its pixels fill the registers."""
+def default_options(x: Tensor, out: int, size: int) -> Options:
+    """Tile of a program, fewer channels or pixels at a time where more of them would fill the registers."""
     block = _block(x.shape[1])
     few = max(block, _block(out)) > 64 or _exact(x)
-    return {"BLOCK_P": 32, "BLOCK_C": min(32, block) if few else block, "num_warps": 8, "num_stages": 1}
+    return {
+        "BLOCK_P": 16 if size > 5 else 32,
+        "BLOCK_C": min(32, block) if few else block,
+        "num_warps": 8,
+        "num_stages": 1,
+    }
 
 
 def default_backward_options(x: Tensor, out: int, size: int) -> Options:
-    """The same with fewer pixels where more has to stay in registers."""
-    return {**default_options(x, out), "BLOCK_P": 16 if _exact(x) or size > 3 else 32}
+    """The same with fewer pixels."""
+    fits = x.stride(1) == 1 and size <= 3 and not _exact(x)
+    return {**default_options(x, out, size), "BLOCK_P": 32 if fits else 16}
 
 
 def _exact(x: Tensor) -> bool:

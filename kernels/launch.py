@@ -114,7 +114,7 @@ def launch(kernel: Any, programs: int, *arguments: Any, **options: Any) -> None:
     device = arguments[0].device
     elsewhere = device.type == "cuda" and device.index != torch.cuda.current_device()
     with torch.cuda.device(device) if elsewhere else nullcontext():
-        kernel[(programs,)](*arguments, **options)
+        kernel[(programs,)](*arguments, enable_fp_fusion=True, **options)
 
 
 def product_type(dtype: torch.dtype) -> tl.dtype:

@@ -151,4 +151,4 @@ def test_launch():
     launch(kernel, 0, x, 3, BLOCK=16)
     assert kernel.launched == []
     launch(kernel, 7, x, 3, BLOCK=16)
-    assert kernel.launched == [((7,), (x, 3), {"BLOCK": 16})]
+    assert kernel.launched == [((7,), (x, 3), {"BLOCK": 16, "enable_fp_fusion": True})]

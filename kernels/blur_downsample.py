@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from dasr_fast.kernels.launch import Options, choose, launch, problem, product_type
+from dasr_fast.kernels.launch import Options, choose, launch, obstacle, problem, product_type
 from dasr_fast.reference.bicubic import downsampling_taps
 from dasr_fast.reference.blur_downsample import unreflect
 from dasr_fast.reference.layout import image_format
@@ -45,7 +45,7 @@ def unsupported(
         return "it computes in float32, and an argument is float64"
     if max(kernel.shape[1:]) > LARGEST:
         return f"it takes kernels of at most {LARGEST}x{LARGEST}, and this is {kernel.shape[1]}x{kernel.shape[2]}"
-    return None
+    return obstacle(hr.device)
 
 
 def blur_downsample(

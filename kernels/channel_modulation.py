@@ -5,12 +5,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from dasr_fast.kernels.launch import Options, choose, launch, problem
+from dasr_fast.kernels.launch import Options, choose, launch, obstacle, problem
 from dasr_fast.reference.layout import memory_format
 
 
 def unsupported(x: Tensor, gate: Tensor, residual: Tensor | None) -> str | None:
-    return "it computes in float32, and x is float64" if x.dtype == torch.float64 else None
+    return "it computes in float32, and x is float64" if x.dtype == torch.float64 else obstacle(x.device)
 
 
 def channel_modulation(x: Tensor, gate: Tensor, residual: Tensor | None) -> Tensor:

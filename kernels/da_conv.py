@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dasr_fast.kernels.activation import leaky_relu, leaky_relu_backward
 from dasr_fast.kernels.dynamic_depthwise_conv import adjacent, depthwise_backward
-from dasr_fast.kernels.launch import Options, choose, launch, problem, product_type
+from dasr_fast.kernels.launch import Options, choose, launch, obstacle, problem, product_type
 from dasr_fast.reference.layout import memory_format
 
 WIDEST = 256
@@ -34,9 +34,11 @@ def unsupported(
 ) -> str | None:
     if x.dtype == torch.float64:
         return "it computes in float32, and x is float64"
+    if x.shape[1] == 0:
+        return "x has no channels"
     if weight.shape[0] > WIDEST:
         return f"it holds at most {WIDEST} output channels, and weight has {weight.shape[0]}"
-    return None
+    return obstacle(x.device)
 
 
 def da_conv(
@@ -202,9 +204,7 @@ def _forward(
     for chunk in range(CHUNKS):
         c = chunk * BLOCK_C + tl.arange(0, BLOCK_C).to(tl.int64)
         weights = tl.load(weight + o * wo + c[None, :] * wc, mask=(o < OUT) & (c[None, :] < C), other=0).to(OPERAND)
-        filtered = _filtered(
-            x, kernel, c[:, None], C, p, H, W, xc, xh, xw, kc, kh, kw, slope, K, BLOCK_C, BLOCK_P
-        )  # fmt: skip
+        filtered = _filtered(x, kernel, c[:, None], C, p, H, W, xc, xh, xw, kc, kh, kw, slope, K, BLOCK_C, BLOCK_P)
         result = tl.dot(weights, filtered.to(x.dtype.element_ty).to(OPERAND), result, input_precision=PRECISION)
     h, w = (p // W).to(tl.int64), (p % W).to(tl.int64)
     inside = (o < OUT) & (p < H * W)
@@ -278,9 +278,7 @@ def _pointwise_backward(
             sum_gate += value * _upstream(grad, sign, c, OUT, p, H, W, gc, gh, gw, sc, sh, sw, slope, ACTIVATE)
     columns = tl.trans(c)
     part = part.to(tl.int64)
-    tl.store(
-        partial_weight + part * OUT * C + o * C + columns, sum_weight, mask=(o < OUT) & (columns < C)
-    )  # fmt: skip
+    tl.store(partial_weight + part * OUT * C + o * C + columns, sum_weight, mask=(o < OUT) & (columns < C))
     if chunk == 0:
         tl.store(partial_bias + part * OUT + o, tl.sum(sum_bias, axis=1, keep_dims=True), mask=o < OUT)
     if GATE:

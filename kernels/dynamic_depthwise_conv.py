@@ -13,12 +13,12 @@ import triton.language as tl
 from torch import Tensor
 
 from dasr_fast.kernels.activation import leaky_relu, leaky_relu_backward
-from dasr_fast.kernels.launch import Options, choose, launch, problem
+from dasr_fast.kernels.launch import Options, choose, launch, obstacle, problem
 from dasr_fast.reference.layout import memory_format
 
 
 def unsupported(x: Tensor, kernel: Tensor, negative_slope: float | None) -> str | None:
-    return "it computes in float32, and x is float64" if x.dtype == torch.float64 else None
+    return "it computes in float32, and x is float64" if x.dtype == torch.float64 else obstacle(x.device)
 
 
 def dynamic_depthwise_conv(x: Tensor, kernel: Tensor, negative_slope: float | None) -> Tensor:

@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from dasr_fast.kernels.launch import launch
+from dasr_fast.kernels.launch import launch, obstacle
 from dasr_fast.reference.gaussian_kernel import NARROWEST, NEGLIGIBLE, THINNEST, WIDEST
 
 LARGEST = 128
@@ -16,7 +16,7 @@ LARGEST = 128
 
 
 def unsupported(sigma_x: Tensor, sigma_y: Tensor | None, theta: Tensor, size: int) -> str | None:
-    return f"it makes kernels of at most {LARGEST}x{LARGEST}" if size > LARGEST else None
+    return f"it makes kernels of at most {LARGEST}x{LARGEST}" if size > LARGEST else obstacle(sigma_x.device)
 
 
 def gaussian_kernel(sigma_x: Tensor, sigma_y: Tensor | None, theta: Tensor, size: int) -> Tensor:

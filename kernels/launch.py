@@ -17,6 +17,9 @@ from torch import Tensor
 
 CONFIGURATIONS = Path(__file__).parent / "configs"
 
+OLDEST = (8, 0)
+"""Compute capability from which on tensor cores know bfloat16 and TF32."""
+
 Options = Mapping[str, int]
 """Compile-time arguments of a kernel (block sizes), and `num_warps` and `num_stages`."""
 
@@ -105,6 +108,15 @@ def nearest(asked: Problem, stored: tuple[tuple[Problem, Options], ...]) -> Opti
         if (known.kernel, known.dtype, known.layout) == (asked.kernel, asked.dtype, asked.layout)
     ]
     return stored[min(alike)[1]][1] if alike else None
+
+
+@torch.compiler.assume_constant_result
+def obstacle(device: torch.device) -> str | None:
+    """Why no kernel runs on a device, or None."""
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < OLDEST:
+        name, (major, minor) = torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device)
+        return f"it needs compute capability {OLDEST[0]}.{OLDEST[1]}, and the {name} has {major}.{minor}"
+    return None
 
 
 def launch(kernel: Any, programs: int, *arguments: Any, **options: Any) -> None:

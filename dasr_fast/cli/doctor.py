@@ -35,9 +35,8 @@ def examine() -> dict[str, Any]:
     """The facts: versions, device, and for every op and backend None (on) or the reason why it is off."""
     import torch
 
-    from dasr_fast.ops.backends import BACKENDS, IMPLEMENTATIONS, OPS
+    from dasr_fast.ops.backends import BACKENDS, OPS, state
 
-    reasons = {key: value if isinstance(value, str) else None for key, value in IMPLEMENTATIONS.items()}
     return {
         "dasr-fast": metadata.version("dasr-fast"),
         "python": platform.python_version(),
@@ -46,7 +45,7 @@ def examine() -> dict[str, Any]:
         "libvips": _libvips(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU ({platform.machine()})",
         "threads": torch.get_num_threads(),
-        "ops": {op: {backend: reasons[op, backend] for backend in BACKENDS} for op in OPS},
+        "ops": {op: {backend: state(op, backend) for backend in BACKENDS} for op in OPS},
     }
 
 

@@ -2,7 +2,8 @@
 
 A backend implements an op in one module that holds the functions of `dasr_fast.reference.<op>` under the same
 names and with the same arguments, and, where it can't do everything, `unsupported(*arguments)`, which takes the
-arguments of the op and returns the reason why not, or None. Adding such a module is all it takes.
+arguments of the op and returns the reason why not, or None. One that not every device of its kind can run also has
+`obstacle(device)`, the reason why. Adding such a module is all it takes.
 """
 
 import importlib
@@ -71,6 +72,15 @@ BACKENDS = {
 IMPLEMENTATIONS: dict[tuple[str, str], ModuleType | str] = {
     (op, name): backend.implementation(op) for op in OPS for name, backend in BACKENDS.items()
 }
+
+
+def state(op: str, backend: str) -> str | None:
+    """Why `backend` can't compute an op on this machine at all, or None; asks the GPU what it is."""
+    implementation = IMPLEMENTATIONS[op, backend]
+    if isinstance(implementation, str):
+        return implementation
+    obstacle = getattr(implementation, "obstacle", None)
+    return None if obstacle is None else obstacle(torch.device(BACKENDS[backend].device or "cpu"))
 
 
 def refusal(op: str, backend: str, device: str, arguments: tuple[Any, ...]) -> str | None:

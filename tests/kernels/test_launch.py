@@ -12,7 +12,7 @@ import torch
 pytest.importorskip("triton")
 
 from dasr_fast.kernels import launch as module
-from dasr_fast.kernels.launch import Problem, choose, file_stem, forced, launch, nearest, problem, tuned
+from dasr_fast.kernels.launch import Problem, choose, file_stem, forced, launch, nearest, obstacle, problem, tuned
 
 FRAME = Problem("modulation", "float16", "channels_last", (1, 64, 180, 320))
 SMALL, LARGE = {"BLOCK_C": 32, "num_warps": 2}, {"BLOCK_C": 64, "num_warps": 8}
@@ -144,6 +144,16 @@ class Kernel:
 
     def __getitem__(self, grid: tuple[int, ...]) -> Any:
         return lambda *arguments, **options: self.launched.append((grid, arguments, options))
+
+
+@pytest.mark.parametrize(
+    ("capability", "reason"), [((7, 5), "needs compute capability 8.0, and the T4 has 7.5"), ((8, 0), None)]
+)
+def test_an_old_gpu_is_refused(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], reason: str | None):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "T4")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    told = obstacle(torch.device("cuda"))
+    assert told == reason if reason is None else reason in str(told)
 
 
 def test_launch():

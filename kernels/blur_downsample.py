@@ -10,8 +10,6 @@ Noise, rounding and clamping follow in registers.
 A pixel that is not finite spreads over the products that it takes part in, up to BLOCK_J outputs beside its own.
 """
 
-from functools import lru_cache
-
 import torch
 import triton
 import triton.language as tl
@@ -134,45 +132,39 @@ def _images(hr: Tensor) -> tuple[int, ...]:
     return (*hr.shape, *hr.stride())
 
 
-@lru_cache(maxsize=64)
-def _folded_taps(scale: int, mode: str, size: int, device: torch.device) -> Tensor:
-    """Weights `[classes, taps]` of downsampling an axis: those of taps beyond the image moved to its last pixel.
-
-    Made once for a size: the first call waits for the device.
-    """
-    if mode == "s-fold":
-        return torch.ones(1, 1, device=device)
-    first, weights = downsampling_taps(scale)
-    count = size // scale
-    edge = _edge(scale, mode)
-    rows = [[0.0] * len(weights) for _ in range(2 * edge + 1)]
-    ends = {*range(min(count, edge + 1)), *range(max(0, count - 1 - edge), count)}
-    for output in ends:
-        row = rows[output if count <= 2 * edge + 1 else min(output, edge) + max(output - (count - 1 - edge), 0)]
-        if any(row):
-            continue
-        start = scale * output + first
-        for tap, weight in enumerate(weights):
-            row[min(max(start + tap, 0), size - 1) - start] += weight
-    return torch.tensor(rows, dtype=torch.float32).to(device)
-
-
 def _edge(scale: int, mode: str) -> int:
     return 0 if mode == "s-fold" or scale == 1 else EDGE
+
+
+def _folded_taps(scale: int, height: int, width: int, device: torch.device) -> Tensor:
+    """Weights `[2, classes, taps]` of downsampling rows and columns, those beyond the image moved to its last pixel."""
+    first, weights = downsampling_taps(scale)
+    folded = torch.empty(2, 2 * EDGE + 1, len(weights), dtype=torch.float32, device=device)
+    launch(
+        _fold,
+        2 * (2 * EDGE + 1),
+        *(folded, height, width, height // scale, width // scale),
+        SCALE=scale,
+        FIRST=first,
+        TAPS=len(weights),
+        EDGE=EDGE,
+        num_warps=1,
+    )
+    return folded
 
 
 def _composed(kernel: Tensor, scale: int, height: int, width: int) -> Tensor:
     """Stencils `[B, 5, 5, kh + taps - 1, kw + taps - 1]` for the classes of output rows and columns."""
     b, kh, kw = kernel.shape
-    rows, columns = (_folded_taps(scale, "bicubic", size, kernel.device) for size in (height, width))
-    classes, taps = rows.shape
+    folded = _folded_taps(scale, height, width, kernel.device)
+    _, classes, taps = folded.shape
     u, v = kh + taps - 1, kw + taps - 1
     stencils = torch.empty(b, classes, classes, u, v, dtype=torch.float32, device=kernel.device)
     block = 64
     launch(
         _compose,
         b * classes**2 * triton.cdiv(u, block) * triton.cdiv(v, block),
-        *(kernel, rows, columns, stencils, kh, kw, u, v, *kernel.stride()),
+        *(kernel, folded, stencils, kh, kw, u, v, *kernel.stride()),
         TAPS=taps,
         CLASSES=classes,
         BLOCK=block,
@@ -232,15 +224,16 @@ def _spread(grad: Tensor, scale: int, mode: str, height: int, width: int) -> Ten
     """Gradient of the blurred images, `[B, N * C, height, width]` in float32: downsampling's adjoint."""
     b, n, c, h, w, *strides = _images(grad)
     grad_blurred = torch.empty(b, n * c, height, width, dtype=torch.float32, device=grad.device)
-    rows, columns = (_folded_taps(scale, mode, size, grad.device) for size in (height, width))
+    edge = _edge(scale, mode)
+    folded = _folded_taps(scale, height, width, grad.device) if edge else grad
     launch(
         _adjoint,
         b * n * c * triton.cdiv(height, 16) * triton.cdiv(width, 64),
-        *(grad, rows, columns, grad_blurred, n * c, c, h, w, height, width, *strides),
+        *(grad, folded, grad_blurred, n * c, c, h, w, height, width, *strides),
         SCALE=scale,
         FIRST=_first(scale, mode),
-        TAPS=rows.shape[1],
-        EDGE=_edge(scale, mode),
+        TAPS=folded.shape[2] if edge else 1,
+        EDGE=edge,
         BLOCK_H=16,
         BLOCK_W=64,
         num_warps=4,
@@ -255,9 +248,29 @@ def _class(i, count, EDGE: tl.constexpr):
     return tl.minimum(tl.where(count <= 2 * EDGE + 1, i, inner), 2 * EDGE)
 
 
+@triton.jit(do_not_specialize=["H", "W", "h", "w"])
+def _fold(
+    folded, H, W, h, w, SCALE: tl.constexpr, FIRST: tl.constexpr, TAPS: tl.constexpr, EDGE: tl.constexpr,
+):  # fmt: skip
+    # A program takes a class of an axis: the weights of one of its outputs.
+    CLASSES: tl.constexpr = 2 * EDGE + 1
+    axis, k = tl.program_id(0) // CLASSES, tl.program_id(0) % CLASSES
+    size, count = tl.where(axis == 0, H, W), tl.where(axis == 0, h, w)
+    output = tl.where((count <= CLASSES) | (k <= EDGE), k, count - CLASSES + k)
+    tap = tl.arange(0, 16)
+    # Cubic convolution (Keys, 1981) with a = -0.5, stretched by SCALE, where its weights sum to SCALE.
+    t = tl.abs((tap + FIRST) - (SCALE - 1) * 0.5) / SCALE
+    near, far = (1.5 * t - 2.5) * t * t + 1, ((-0.5 * t + 2.5) * t - 4) * t + 2
+    weight = tl.where(tap < TAPS, tl.where(t <= 1, near, tl.where(t < 2, far, 0.0)) / SCALE, 0.0)
+    start = SCALE * output + FIRST
+    to = tl.minimum(tl.maximum(start + tap, 0), size - 1) - start
+    moved = tl.sum(tl.where(to[:, None] == tap[None, :], weight[:, None], 0.0), axis=0)
+    tl.store(folded + tl.program_id(0) * TAPS + tap, moved, mask=tap < TAPS)
+
+
 @triton.jit(do_not_specialize=["KH", "KW", "U", "V"])
 def _compose(
-    kernel, rows, columns, stencils, KH, KW, U, V, kb, kh, kw,
+    kernel, folded, stencils, KH, KW, U, V, kb, kh, kw,
     TAPS: tl.constexpr, CLASSES: tl.constexpr, BLOCK: tl.constexpr, BLOCK_H: tl.constexpr, BLOCK_W: tl.constexpr,
 ):  # fmt: skip
     pid = tl.program_id(0)
@@ -273,8 +286,8 @@ def _compose(
         other=0,
     ).to(tl.float32)
     down, across = u - a[None, :], v - c[:, None]
-    down = tl.load(rows + i * TAPS + down, mask=(down >= 0) & (down < TAPS), other=0)
-    across = tl.load(columns + j * TAPS + across, mask=(across >= 0) & (across < TAPS), other=0)
+    down = tl.load(folded + i * TAPS + down, mask=(down >= 0) & (down < TAPS), other=0)
+    across = tl.load(folded + (CLASSES + j) * TAPS + across, mask=(across >= 0) & (across < TAPS), other=0)
     result = tl.dot(tl.dot(down, blur, input_precision="tf32x3"), across, input_precision="tf32x3")
     tl.store(stencils + pid.to(tl.int64) * U * V + u * V + v, result, mask=(u < U) & (v < V))
 
@@ -315,9 +328,9 @@ def _stencil(
         member = tl.where(member < first_group, member, last_group + member - first_group)
         image = (part - inner) % per_group * BLOCK_M + tl.arange(0, BLOCK_M)
         group = tl.zeros((BLOCK_M,), tl.int32) + member
-    offset = b * xb + (image // C).to(tl.int64) * xn + (image % C) * xc
+    offset = b * xb + (image // C).to(tl.int64) * xn + (image % C).to(tl.int64) * xc
     n = tl.arange(0, BLOCK_N)
-    i, j = n // BLOCK_J, first_j + n % BLOCK_J
+    i, j = n // BLOCK_J, (first_j + n % BLOCK_J).to(tl.int64)
     weights = stencils + b * sb + _class(member * GROUP + i, h, EDGE)[:, None] * si + _class(j, w, EDGE)[:, None] * sj
     k = tl.arange(0, BLOCK_K)
     sums = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
@@ -351,9 +364,10 @@ def _stencil(
                 weight -= high.to(tl.float32)
                 middle = weight.to(tl.bfloat16)
                 low = (weight - middle.to(tl.float32)).to(tl.bfloat16)
-                sums = tl.dot(pixels, tl.trans(low.to(OPERAND)), sums)
-                sums = tl.dot(pixels, tl.trans(middle.to(OPERAND)), sums)
-                sums = tl.dot(pixels, tl.trans(high.to(OPERAND)), sums)
+                # Tensor cores round sums towards 0: long ones are left to ordinary additions.
+                step_sums = tl.dot(pixels, tl.trans(low.to(OPERAND)))
+                step_sums = tl.dot(pixels, tl.trans(middle.to(OPERAND)), step_sums)
+                sums += tl.dot(pixels, tl.trans(high.to(OPERAND)), step_sums)
             else:
                 sums = tl.dot(pixels, tl.trans(weight), sums, input_precision="tf32x3")
     row = (group[:, None] * GROUP + i[None, :]).to(tl.int64)
@@ -373,7 +387,7 @@ def _stencil(
 
 @triton.jit(do_not_specialize=["M", "C", "H", "W", "h", "w"])
 def _adjoint(
-    grad, rows, columns, grad_blurred, M, C, h, w, H, W, gb, gn, gc, gh, gw,
+    grad, folded, grad_blurred, M, C, h, w, H, W, gb, gn, gc, gh, gw,
     SCALE: tl.constexpr, FIRST: tl.constexpr, TAPS: tl.constexpr, EDGE: tl.constexpr,
     BLOCK_H: tl.constexpr, BLOCK_W: tl.constexpr,
 ):  # fmt: skip
@@ -392,13 +406,19 @@ def _adjoint(
         inside = (j >= 0) & (j < w) & (tap < TAPS)
         offsets += (j.to(tl.int64) * gw,)
         masks += (inside,)
-        weights += (tl.load(columns + _class(j, w, EDGE) * TAPS + tap, mask=inside, other=0),)
+        if TAPS == 1:
+            weights += (1.0,)
+        else:
+            at = folded + (2 * EDGE + 1 + _class(j, w, EDGE)) * TAPS + tap
+            weights += (tl.load(at, mask=inside, other=0),)
     result = tl.zeros((BLOCK_H, BLOCK_W), tl.float32)
     for back in tl.static_range(REACH):
         i = (row - FIRST) // SCALE - back
         tap = row - SCALE * i - FIRST
         inside = (i >= 0) & (i < h) & (tap < TAPS)
-        weight = tl.load(rows + _class(i, h, EDGE) * TAPS + tap, mask=inside, other=0)
+        weight = 1.0
+        if TAPS > 1:
+            weight = tl.load(folded + _class(i, h, EDGE) * TAPS + tap, mask=inside, other=0)
         at = grad + i.to(tl.int64) * gh
         for n in tl.static_range(REACH):
             value = tl.load(at + offsets[n], mask=inside & masks[n], other=0).to(tl.float32)

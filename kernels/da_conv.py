@@ -6,6 +6,8 @@ and multiplied by the pointwise weights on the tensor cores; bias, gate and Leak
 the first LeakyReLU, and leaves partial sums for weight, bias and gate; the depthwise backward kernel does the rest.
 """
 
+from dataclasses import replace
+
 import torch
 import triton
 import triton.language as tl
@@ -13,7 +15,7 @@ from torch import Tensor
 
 from dasr_fast.kernels.activation import leaky_relu, leaky_relu_backward
 from dasr_fast.kernels.dynamic_depthwise_conv import adjacent, depthwise_backward
-from dasr_fast.kernels.launch import Options, choose, launch, obstacle, problem, product_type
+from dasr_fast.kernels.launch import Options, Problem, choose, launch, obstacle, problem, product_type
 from dasr_fast.reference.layout import memory_format
 
 WIDEST = 256
@@ -36,6 +38,8 @@ def unsupported(
         return "it computes in float32, and x is float64"
     if x.shape[1] == 0:
         return "x has no channels"
+    if x.shape[2] * x.shape[3] >= 2**31:
+        return "it counts the pixels of a plane in 32 bits"
     if weight.shape[0] > WIDEST:
         return f"it holds at most {WIDEST} output channels, and weight has {weight.shape[0]}"
     return obstacle(x.device)
@@ -50,13 +54,16 @@ def da_conv(
     negative_slope: float,
     activate: bool,
 ) -> Tensor:
-    """As `dasr_fast.reference.da_conv`; float32 products in TF32 if PyTorch's convolutions may use it."""
+    """As `dasr_fast.reference.da_conv`; float32 products in TF32 if PyTorch's convolutions may use it.
+
+    Triton cuts operands off to TF32, where cuDNN rounds them.
+    """
     b, c, h, w = x.shape
     out = weight.shape[0]
     kernel = adjacent(kernel, x)
     y = torch.empty((b, out, h, w), dtype=x.dtype, device=x.device, memory_format=memory_format(x))
     size = kernel.shape[-1]
-    options = choose(problem("da_conv", x, b, c, h, w, out, size), default_options(x, out, size), x.device)
+    options = choose(_problem("da_conv", x, out, size), default_options(x, out, size), x.device)
     launch(
         _forward,
         b * triton.cdiv(h * w, options["BLOCK_P"]),
@@ -92,7 +99,7 @@ def da_conv_backward(
     out = weight.shape[0]
     kernel = adjacent(kernel, x)
     size = kernel.shape[-1]
-    asked = problem("da_conv_backward", x, b, c, h, w, out, size)
+    asked = _problem("da_conv_backward", x, out, size)
     options = choose(asked, default_backward_options(x, out, size), x.device)
     chunks = triton.cdiv(c, options["BLOCK_C"])
     tiles = triton.cdiv(h * w, options["BLOCK_P"])
@@ -129,6 +136,11 @@ def da_conv_backward(
     )
 
 
+def _problem(kernel: str, x: Tensor, out: int, size: int) -> Problem:
+    asked = problem(kernel, x, *x.shape, out, size)
+    return asked if x.dtype != torch.float32 else replace(asked, dtype="float32" if _exact(x) else "tf32")
+
+
 def default_options(x: Tensor, out: int, size: int) -> Options:
     """Tile of a program, fewer channels or pixels at a time where more of them would fill the registers."""
     block = _block(x.shape[1])
@@ -143,7 +155,8 @@ def default_options(x: Tensor, out: int, size: int) -> Options:
 
 def default_backward_options(x: Tensor, out: int, size: int) -> Options:
     """The same with fewer pixels."""
-    fits = x.stride(1) == 1 and size <= 3 and not _exact(x)
+    large = _exact(x) or size > 3 or (x.dtype == torch.float32 and _block(out) > 128)
+    fits = x.stride(1) == 1 and not large
     return {**default_options(x, out, size), "BLOCK_P": 32 if fits else 16}
 
 

@@ -40,6 +40,12 @@ def gaussian_kernel(sigma_x: Tensor, sigma_y: Tensor | None, theta: Tensor, size
 
 
 @triton.jit
+def _within(value, low, high):
+    """The value, or the limit that it is beyond; NaN as it is."""
+    return tl.where(value < low, low, tl.where(value > high, high, value))
+
+
+@triton.jit
 def _gaussian(
     sigma_x, sigma_y, theta, kernel, size, xb, yb, tb,
     ISOTROPIC: tl.constexpr, NARROWEST: tl.constexpr, WIDEST: tl.constexpr, THINNEST: tl.constexpr,
@@ -49,13 +55,13 @@ def _gaussian(
     row, column = tl.arange(0, BLOCK)[:, None], tl.arange(0, BLOCK)[None, :]
     inside = (row < size) & (column < size)
     y, x = (row - size // 2).to(tl.float32), (column - size // 2).to(tl.float32)
-    width_x = tl.minimum(tl.maximum(tl.load(sigma_x + b * xb), NARROWEST), WIDEST)
+    width_x = _within(tl.load(sigma_x + b * xb), NARROWEST, WIDEST)
     if ISOTROPIC:
         squared = (x * x + y * y) / (width_x * width_x)
     else:
-        width_y = tl.minimum(tl.maximum(tl.load(sigma_y + b * yb), NARROWEST), WIDEST)
-        width_x = tl.maximum(width_x, width_y / THINNEST)
-        width_y = tl.maximum(width_y, width_x / THINNEST)
+        width_y = _within(tl.load(sigma_y + b * yb), NARROWEST, WIDEST)
+        width_x = tl.where(width_x < width_y / THINNEST, width_y / THINNEST, width_x)
+        width_y = tl.where(width_y < width_x / THINNEST, width_x / THINNEST, width_y)
         angle = tl.load(theta + b * tb)
         along = (x * tl.cos(angle) + y * tl.sin(angle)) / width_x
         beside = (y * tl.cos(angle) - x * tl.sin(angle)) / width_y

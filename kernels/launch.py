@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from torch import Tensor
 CONFIGURATIONS = Path(__file__).parent / "configs"
 
 OLDEST = (8, 0)
-"""Compute capability from which on tensor cores know bfloat16 and TF32."""
+"""First compute capability, (major, minor), whose tensor cores know bfloat16 and TF32."""
 
 Options = Mapping[str, int]
 """Compile-time arguments of a kernel (block sizes), and `num_warps` and `num_stages`."""
@@ -30,9 +30,9 @@ class Problem:
 
     Attributes:
         kernel: Name of the kernel.
-        dtype: Type of its first input, as "float16".
+        dtype: Type of its first input, as "float16"; "tf32" for float32 whose products are computed so.
         layout: "channels_last" or "contiguous".
-        sizes: Numbers such as batch, channels, height, width; as many for every problem of a kernel.
+        sizes: Batch, channels, height, width, and what else the kernel's tiles must suit, such as a filter's size.
     """
 
     kernel: str
@@ -97,15 +97,18 @@ def file_stem(device_name: str) -> str:
 
 
 def nearest(asked: Problem, stored: tuple[tuple[Problem, Options], ...]) -> Options | None:
-    """Options of the stored problem of the same kernel, type and layout whose sizes differ by the least factors."""
+    """Options of the stored problem whose batch, channels, height and width differ by the least factors.
+
+    Kernel, type, layout and further sizes must be the same.
+    """
 
     def distance(sizes: tuple[int, ...]) -> float:
-        return sum(abs(math.log((a + 1) / (b + 1))) for a, b in zip(asked.sizes, sizes, strict=True))
+        return sum(abs(math.log((a + 1) / (b + 1))) for a, b in zip(asked.sizes[:4], sizes[:4], strict=True))
 
     alike = [
         (distance(known.sizes), index)
         for index, (known, _) in enumerate(stored)
-        if (known.kernel, known.dtype, known.layout) == (asked.kernel, asked.dtype, asked.layout)
+        if replace(known, sizes=known.sizes[4:]) == replace(asked, sizes=asked.sizes[4:])
     ]
     return stored[min(alike)[1]][1] if alike else None
 

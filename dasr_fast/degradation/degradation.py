@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 from numbers import Real
 from typing import Literal
 
@@ -131,19 +130,11 @@ class Degradation(nn.Module):
 
 def _uniform(
     ranges: tuple[tuple[float, float], ...], batch: int, device: torch.device, generator: torch.Generator | None
-) -> Tensor:
-    """Uniform numbers `[len(ranges), batch]`, a row from each range."""
-    low, width = _ends(ranges, device)
+) -> list[Tensor]:
+    """Uniform numbers `[batch]` from each range."""
     source = device if generator is None else generator.device
-    return torch.rand(len(ranges), batch, generator=generator, device=source).to(device) * width + low
-
-
-@lru_cache(maxsize=64)
-def _ends(ranges: tuple[tuple[float, float], ...], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Lower ends and widths of ranges, `[len(ranges), 1]`; kept, because a GPU waits for every new constant."""
-    low = torch.tensor([[low] for low, _ in ranges])
-    width = torch.tensor([[high - low] for low, high in ranges])
-    return low.to(device), width.to(device)
+    draws = torch.rand(len(ranges), batch, generator=generator, device=source).to(device)
+    return [draw * (high - low) + low for draw, (low, high) in zip(draws, ranges, strict=True)]
 
 
 def _range(name: str, value: float | Range, low: float = 0.0) -> tuple[float, float]:

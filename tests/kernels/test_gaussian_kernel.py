@@ -43,6 +43,11 @@ def test_width_0_is_the_identity():
     assert torch.equal(kernel, torch.nn.functional.pad(torch.ones(1, 1), (2, 2, 2, 2)))
 
 
+def test_nan_stays():
+    width = torch.full((1,), torch.nan, device=BACKENDS["triton"].device)
+    assert gaussian_kernel(width, None, width, 5, backend="triton").isnan().all()
+
+
 def test_a_gradient_takes_the_reference():
     sigma = torch.full((1,), 1.5, requires_grad=True)
     gaussian_kernel(sigma, None, torch.zeros(1), 5)[0, 2, 2].backward()

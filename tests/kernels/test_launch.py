@@ -162,3 +162,11 @@ def test_launch():
     assert kernel.launched == []
     launch(kernel, 7, x, 3, BLOCK=16)
     assert kernel.launched == [((7,), (x, 3), {"BLOCK": 16, "enable_fp_fusion": True})]
+
+
+def test_options_for_another_filter_or_width_are_not_taken():
+    stored = ((Problem("da_conv", "tf32", "contiguous", (32, 64, 48, 48, 64, 3)), {"BLOCK_P": 32}),)
+    assert nearest(Problem("da_conv", "tf32", "contiguous", (1, 64, 9, 999, 64, 3)), stored) == {"BLOCK_P": 32}
+    assert nearest(Problem("da_conv", "tf32", "contiguous", (32, 64, 48, 48, 64, 7)), stored) is None
+    assert nearest(Problem("da_conv", "tf32", "contiguous", (32, 64, 48, 48, 256, 3)), stored) is None
+    assert nearest(Problem("da_conv", "float32", "contiguous", (32, 64, 48, 48, 64, 3)), stored) is None

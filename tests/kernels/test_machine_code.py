@@ -186,6 +186,13 @@ def test_nothing_is_spilled_in_tf32(monkeypatch: pytest.MonkeyPatch, check: Call
     check("da_conv", [(case, torch.float32, layout) for layout in LAYOUTS], (9, 0))
 
 
+@needs("da_conv")
+def test_many_channels_fit_in_tf32(monkeypatch: pytest.MonkeyPatch, check: Callable[..., None]):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    wide = next(case for case in SPECIFICATIONS["da_conv"].cases if case.label == "wide")
+    check("da_conv", [(wide, torch.float32, layout) for layout in LAYOUTS], (8, 6))
+
+
 @pytest.mark.skipif(importlib.util.find_spec("dasr_fast.kernels.gaussian_kernel") is None, reason="there is none")
 @pytest.mark.parametrize("capability", CAPABILITIES, ids=named)
 def test_nothing_is_spilled_in_gaussian_kernel(capability: Capability, check: Callable[..., None]):
@@ -244,17 +251,18 @@ def compile_stored(path: Path) -> list[MachineCode]:
     known = problems()
     calls = []
     for entry in distinct.values():
-        asked = launch.Problem(entry["kernel"], entry["dtype"], entry["layout"], tuple(entry["sizes"]))
+        dtype = "float32" if entry["dtype"] == "tf32" else entry["dtype"]
+        asked = launch.Problem(entry["kernel"], dtype, entry["layout"], tuple(entry["sizes"]))
         call = launch.nearest(asked, known)
         assert call is not None, f"no op asks for {asked}"
-        calls.append(partial(launch_with, asked.kernel, entry["options"], call))
+        calls.append(partial(launch_with, asked.kernel, entry["options"], call, entry["dtype"] == "tf32"))
     codes = machine_code(calls, tuple(stored["capability"]))
     unused = [entry for entry, several in zip(distinct.values(), codes, strict=True) if not several]
     assert not unused, f"no launch takes these options: {unused}"
     return [code for several in codes for code in several]
 
 
-def launch_with(kernel: str, options: dict[str, int], call: Call) -> None:
+def launch_with(kernel: str, options: dict[str, int], call: Call, tf32: bool) -> None:
     """Call with these options of a kernel, and launch nothing else."""
     run = JITFunction.run
 
@@ -262,7 +270,8 @@ def launch_with(kernel: str, options: dict[str, int], call: Call) -> None:
         if options.items() <= given.items():
             run(function, *arguments, **given)
 
-    with launch.forced(kernel, options), launches(launch_chosen):
+    with pytest.MonkeyPatch.context() as patch, launch.forced(kernel, options), launches(launch_chosen):
+        patch.setattr(torch.backends.cudnn, "allow_tf32", tf32)
         call()
 
 

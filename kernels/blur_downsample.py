@@ -10,6 +10,8 @@ Noise, rounding and clamping follow in registers.
 A pixel that is not finite spreads over the products that it takes part in, up to BLOCK_J outputs beside its own.
 """
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -30,15 +32,7 @@ EXACT = (torch.uint8, torch.bfloat16)
 """Types whose values are exact in bfloat16."""
 
 
-def unsupported(
-    hr: Tensor,
-    kernel: Tensor,
-    scale: int,
-    mode: str,
-    noise: Tensor | None = None,
-    level: Tensor | None = None,
-    quantize: bool = False,
-) -> str | None:
+def unsupported(hr: Tensor, kernel: Tensor, *_: Any) -> str | None:
     if torch.float64 in (hr.dtype, kernel.dtype):
         return "it computes in float32, and an argument is float64"
     if max(kernel.shape[1:]) > LARGEST:
@@ -146,7 +140,7 @@ def _folded_taps(scale: int, height: int, width: int, device: torch.device) -> T
         *(folded, height, width, height // scale, width // scale),
         SCALE=scale,
         FIRST=first,
-        TAPS=len(weights),
+        WEIGHTS=tuple(weights),
         EDGE=EDGE,
         num_warps=1,
     )
@@ -250,18 +244,18 @@ def _class(i, count, EDGE: tl.constexpr):
 
 @triton.jit(do_not_specialize=["H", "W", "h", "w"])
 def _fold(
-    folded, H, W, h, w, SCALE: tl.constexpr, FIRST: tl.constexpr, TAPS: tl.constexpr, EDGE: tl.constexpr,
+    folded, H, W, h, w, SCALE: tl.constexpr, FIRST: tl.constexpr, WEIGHTS: tl.constexpr, EDGE: tl.constexpr,
 ):  # fmt: skip
     # A program takes a class of an axis: the weights of one of its outputs.
+    TAPS: tl.constexpr = len(WEIGHTS)
     CLASSES: tl.constexpr = 2 * EDGE + 1
     axis, k = tl.program_id(0) // CLASSES, tl.program_id(0) % CLASSES
     size, count = tl.where(axis == 0, H, W), tl.where(axis == 0, h, w)
     output = tl.where((count <= CLASSES) | (k <= EDGE), k, count - CLASSES + k)
     tap = tl.arange(0, 16)
-    # Cubic convolution (Keys, 1981) with a = -0.5, stretched by SCALE, where its weights sum to SCALE.
-    t = tl.abs((tap + FIRST) - (SCALE - 1) * 0.5) / SCALE
-    near, far = (1.5 * t - 2.5) * t * t + 1, ((-0.5 * t + 2.5) * t - 4) * t + 2
-    weight = tl.where(tap < TAPS, tl.where(t <= 1, near, tl.where(t < 2, far, 0.0)) / SCALE, 0.0)
+    weight = tl.zeros((16,), tl.float32)
+    for t in tl.static_range(TAPS):
+        weight = tl.where(tap == t, WEIGHTS[t], weight)
     start = SCALE * output + FIRST
     to = tl.minimum(tl.maximum(start + tap, 0), size - 1) - start
     moved = tl.sum(tl.where(to[:, None] == tap[None, :], weight[:, None], 0.0), axis=0)
@@ -328,7 +322,8 @@ def _stencil(
         member = tl.where(member < first_group, member, last_group + member - first_group)
         image = (part - inner) % per_group * BLOCK_M + tl.arange(0, BLOCK_M)
         group = tl.zeros((BLOCK_M,), tl.int32) + member
-    offset = b * xb + (image // C).to(tl.int64) * xn + (image % C).to(tl.int64) * xc
+    patch, channel = (image // C).to(tl.int64), (image % C).to(tl.int64)
+    offset = b * xb + patch * xn + channel * xc
     n = tl.arange(0, BLOCK_N)
     i, j = n // BLOCK_J, (first_j + n % BLOCK_J).to(tl.int64)
     weights = stencils + b * sb + _class(member * GROUP + i, h, EDGE)[:, None] * si + _class(j, w, EDGE)[:, None] * sj
@@ -371,7 +366,7 @@ def _stencil(
             else:
                 sums = tl.dot(pixels, tl.trans(weight), sums, input_precision="tf32x3")
     row = (group[:, None] * GROUP + i[None, :]).to(tl.int64)
-    patch, channel = (image // C).to(tl.int64)[:, None], (image % C).to(tl.int64)[:, None]
+    patch, channel = patch[:, None], channel[:, None]
     inside = (image < M)[:, None] & (row < h) & (j < w)[None, :]
     if NOISE:
         drawn = tl.load(noise + b * nb + patch * nn + channel * nc + row * nh + j[None, :] * nw, mask=inside, other=0)

@@ -5,7 +5,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from dasr_fast.kernels.launch import Options, choose, launch, obstacle, problem
+from dasr_fast.kernels.launch import Options, channels_last, choose, launch, obstacle, problem
 from dasr_fast.reference.layout import memory_format
 
 
@@ -48,8 +48,7 @@ def channel_modulation_backward(grad: Tensor, x: Tensor, gate: Tensor) -> tuple[
 def default_options(x: Tensor) -> Options:
     """Tile of a program: about 2048 elements, along whatever is adjacent in memory."""
     c, w = x.shape[1], x.shape[3]
-    channels_last = x.stride(1) == 1 and c > 1
-    block_c = min(64, triton.next_power_of_2(c)) if channels_last else 1
+    block_c = min(64, triton.next_power_of_2(c)) if channels_last(x) else 1
     return {"BLOCK_C": block_c, "BLOCK_W": min(2048 // block_c, triton.next_power_of_2(max(1, w))), "num_warps": 4}
 
 

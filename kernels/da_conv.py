@@ -7,6 +7,7 @@ the first LeakyReLU, and leaves partial sums for weight, bias and gate; the dept
 """
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 import triton
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from dasr_fast.kernels.activation import leaky_relu, leaky_relu_backward
 from dasr_fast.kernels.dynamic_depthwise_conv import adjacent, depthwise_backward
-from dasr_fast.kernels.launch import Options, Problem, choose, launch, obstacle, problem, product_type
+from dasr_fast.kernels.launch import Options, Problem, channels_last, choose, launch, obstacle, problem, product_type
 from dasr_fast.reference.layout import memory_format
 
 WIDEST = 256
@@ -25,15 +26,7 @@ PROGRAMS = 256
 """How many programs the backward pass of the pointwise product is split into, or a few more."""
 
 
-def unsupported(
-    x: Tensor,
-    kernel: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    gate: Tensor | None,
-    negative_slope: float,
-    activate: bool,
-) -> str | None:
+def unsupported(x: Tensor, kernel: Tensor, weight: Tensor, *_: Any) -> str | None:
     if x.dtype == torch.float64:
         return "it computes in float32, and x is float64"
     if x.shape[1] == 0:
@@ -156,7 +149,7 @@ def default_options(x: Tensor, out: int, size: int) -> Options:
 def default_backward_options(x: Tensor, out: int, size: int) -> Options:
     """The same with fewer pixels."""
     large = _exact(x) or size > 3 or (x.dtype == torch.float32 and _block(out) > 128)
-    fits = x.stride(1) == 1 and not large
+    fits = channels_last(x) and not large
     return {**default_options(x, out, size), "BLOCK_P": 32 if fits else 16}
 
 

@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from dasr_fast.kernels.activation import leaky_relu, leaky_relu_backward
-from dasr_fast.kernels.launch import Options, choose, launch, obstacle, problem
+from dasr_fast.kernels.launch import Options, channels_last, choose, launch, obstacle, problem
 from dasr_fast.reference.layout import memory_format
 
 
@@ -75,21 +75,20 @@ def depthwise_backward(
     options = choose(problem(name, x, b, c, h, w, size), default_options(x, size, 4), x.device)
     tiles = triton.cdiv(h, options["ROWS"]) * triton.cdiv(w, options["BLOCK_W"])
     partial = torch.empty(b, tiles, c, size * size, dtype=torch.float32, device=x.device)
-    sign = grad if y is None else y
-    branch, branch_sign, gate = modulated or (grad, None, grad)
+    branch, branch_y, gate = modulated or (grad, None, grad)
+    sign, branch_sign = (grad if y is None else y), (branch if branch_y is None else branch_y)
     launch(
         _backward,
         programs(x, options),
         *(grad, sign, x, kernel, grad_x, partial),
-        *(branch, branch if branch_sign is None else branch_sign, gate),
-        *(c, h, w, tiles),
+        *(branch, branch_sign, gate, c, h, w, tiles),
         *(*grad.stride(), *sign.stride(), *x.stride(), *kernel.stride(), *grad_x.stride()),
-        *(*branch.stride(), *(branch if branch_sign is None else branch_sign).stride(), *gate.stride()[:2]),
+        *(*branch.stride(), *branch_sign.stride(), *gate.stride()[:2]),
         1.0 if negative_slope is None else negative_slope,
         K=size,
         ACTIVATE=y is not None,
         MODULATED=modulated is not None,
-        BRANCH_ACTIVATE=branch_sign is not None,
+        BRANCH_ACTIVATE=branch_y is not None,
         **options,
     )
     return grad_x, partial.sum(1).to(kernel.dtype).reshape(kernel.shape)
@@ -97,14 +96,14 @@ def depthwise_backward(
 
 def adjacent(kernel: Tensor, x: Tensor) -> Tensor:
     """Filters laid out as `x` is, so that one access fetches a tap of several channels where they are adjacent."""
-    return kernel.contiguous(memory_format=torch.channels_last) if x.stride(1) == 1 and x.shape[1] > 1 else kernel
+    return kernel.contiguous(memory_format=torch.channels_last) if channels_last(x) else kernel
 
 
 def default_options(x: Tensor, size: int, most: int = 8) -> Options:
     """Tile of a program, for filters of `size`; at most `most` elements a thread in channels-last."""
     c, h, w = x.shape[1:]
     rows = min({1: 8, 3: 8, 5: 4, 7: 2}[size], triton.next_power_of_2(max(1, h)))
-    if x.stride(1) == 1 and c > 1:
+    if channels_last(x):
         # Sixteen bytes of adjacent channels to a thread; fewer where the filter's taps fill the registers.
         block_c = min(64, triton.next_power_of_2(c))
         each = min(most, {1: 8, 3: 8, 5: 2, 7: 1}[size])

@@ -41,12 +41,15 @@ class Problem:
     sizes: tuple[int, ...]
 
 
+def channels_last(x: Tensor) -> bool:
+    """Whether neighbouring channels of features `x` `[B, C, H, W]` are neighbours in memory."""
+    return x.stride(1) == 1 and x.shape[1] > 1
+
+
 def problem(kernel: str, x: Tensor, *sizes: int) -> Problem:
     """The problem of running `kernel` on `x` `[B, C, H, W]` (or images `[B, N, C, H, W]`)."""
-    channels_last = x.dim() == 4 and x.stride(1) == 1 and x.shape[1] > 1
-    return Problem(
-        kernel, str(x.dtype).removeprefix("torch."), "channels_last" if channels_last else "contiguous", sizes
-    )
+    layout = "channels_last" if x.dim() == 4 and channels_last(x) else "contiguous"
+    return Problem(kernel, str(x.dtype).removeprefix("torch."), layout, sizes)
 
 
 _forced: dict[str, Options] = {}

@@ -5,10 +5,15 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test lint clean
 
+# Compiles kernels that changed; where there is no compiler this says so, and the rest goes on without them.
+COMPILE := $(BIN)/python -m dasr_fast.build
+
 demo: $(VENV)/benchmark
+	$(COMPILE)
 	$(BIN)/python benchmarks/run.py --quick --output demo
 
 test: $(VENV)/test
+	$(COMPILE)
 	$(BIN)/python -m pytest --numprocesses auto
 	TRITON_INTERPRET=1 $(BIN)/python -m pytest --numprocesses auto tests/ops/test_every_op.py tests/kernels
 
@@ -25,4 +30,4 @@ $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf $(VENV) build dist demo *.egg-info
+	rm -rf $(VENV) build dist demo *.egg-info dasr_fast/compiled/_library.abi3.so dasr_fast/compiled/build.json

@@ -20,8 +20,8 @@ def doctor(as_json: bool) -> int:
     from rich.table import Table
 
     console = Console()
-    for name in ("dasr-fast", "python", "torch", "triton", "libvips", "device", "threads"):
-        console.print(f"{name:10} {facts[name]}", highlight=False)
+    for name in ("dasr-fast", "python", "torch", "triton", "libvips", "library", "device", "threads"):
+        console.print(f"{name:10} {facts[name]}", highlight=False, markup=False, soft_wrap=True)
     table = Table("op", "backend", "state", "reason")
     for op, backends in facts["ops"].items():
         for backend, reason in backends.items():
@@ -43,10 +43,29 @@ def examine() -> dict[str, Any]:
         "torch": torch.__version__,
         "triton": _version("triton"),
         "libvips": _libvips(),
+        "library": _library(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU ({platform.machine()})",
         "threads": torch.get_num_threads(),
         "ops": {op: {backend: state(op, backend) for backend in BACKENDS} for op in OPS},
     }
+
+
+def _library() -> str:
+    """The compiled library: where, the instruction set in use, and what it was built with; or why it is off."""
+    from dasr_fast.compiled import record
+
+    try:
+        path = record.require()
+        from dasr_fast.compiled.library import INSTRUCTION_SETS, cpu
+
+        facts = record.read()
+        kinds = [] if facts["parts"]["cpu"] else [INSTRUCTION_SETS[cpu.instruction_set()]]
+        kinds += [] if facts["parts"]["cuda"] else [f"CUDA {facts['nvcc']} for {facts['architectures']}"]
+    except record.NotBuilt as error:
+        return f"off: {error}"
+    except Exception as error:  # Whatever is wrong with the library, this is where to read it.
+        return f"importing it failed: {error.__cause__ or error}"
+    return f"{path} ({', '.join(kinds)}; built with torch {facts['torch']})"
 
 
 def _libvips() -> str:

@@ -15,7 +15,9 @@ from typing import Any
 
 import torch
 
-OPS = ("dynamic_depthwise_conv", "channel_modulation", "da_conv", "blur_downsample", "gaussian_kernel")
+from dasr_fast.compiled import record
+
+OPS = ("dynamic_depthwise_conv", "channel_modulation", "da_conv", "da_half_block", "blur_downsample", "gaussian_kernel")
 
 
 class BackendError(RuntimeError):
@@ -31,12 +33,14 @@ class Backend:
         package: Where its modules are.
         device: Kind of device that its tensors must be on; None for any.
         automatic: Whether "auto" may take it.
+        part: Of the compiled library, which it needs; None if it needs none.
     """
 
     name: str
     package: str
     device: str | None
     automatic: bool = True
+    part: str | None = None
 
     def implementation(self, op: str) -> ModuleType | str:
         """The module that implements `op` here, or the reason why there is none."""
@@ -46,12 +50,16 @@ class Backend:
         try:
             if importlib.util.find_spec(module) is None:
                 return f"it does not implement {op}"
+            if self.part is not None:
+                record.require(self.part)
             return importlib.import_module(module)
+        except record.NotBuilt as error:
+            return str(error)
         except ImportError as error:
             absent = error.name is not None and self.package.startswith(error.name)
             return "this installation was built without it" if absent else f"importing it failed: {error}"
         except Exception as error:  # A stale library or an incompatible version must not break the other backends.
-            return f"importing it failed: {error}"
+            return f"importing it failed: {error.__cause__ or error}"  # The cause is the loader's own message.
 
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -60,9 +68,9 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 BACKENDS = {
     backend.name: backend
     for backend in (
-        Backend("cuda", "dasr_fast.compiled.cuda", "cuda"),
+        Backend("cuda", "dasr_fast.compiled.cuda", "cuda", part="cuda"),
         Backend("triton", "dasr_fast.kernels", "cpu" if INTERPRETED else "cuda", automatic=not INTERPRETED),
-        Backend("cpp", "dasr_fast.compiled.cpu", "cpu"),
+        Backend("cpp", "dasr_fast.compiled.cpu", "cpu", part="cpu"),
         Backend("reference", "dasr_fast.reference", None),
     )
 }

@@ -1,9 +1,11 @@
 import json
 
+import pytest
 import torch
 from cli_helpers import Call
 
-from dasr_fast.ops.backends import BACKENDS, OPS
+from dasr_fast.compiled import record
+from dasr_fast.ops.backends import BACKENDS, OPS, state
 
 
 def test_json(call: Call):
@@ -24,3 +26,21 @@ def test_table(call: Call):
     assert code == 0
     for word in ("python", *OPS, *BACKENDS):
         assert word in out
+
+
+def test_library(call: Call):
+    library = json.loads(call("doctor", "--json")[1])["library"]
+    if state("channel_modulation", "cpp") is None:
+        assert library.startswith(str(record.FOLDER / record.LIBRARY))
+        assert library.endswith(f"built with torch {record.read()['torch']})")
+    else:
+        assert library.startswith(("off: ", "importing it failed: "))
+
+
+def test_no_library(call: Call, monkeypatch: pytest.MonkeyPatch):
+    def refuse() -> None:
+        raise record.NotBuilt("the [reason]")
+
+    monkeypatch.setattr(record, "require", refuse)
+    assert json.loads(call("doctor", "--json")[1])["library"] == "off: the [reason]"
+    assert "library    off: the [reason]\n" in call("doctor")[1]

@@ -1,0 +1,50 @@
+// From tensors of LibTorch's stable ABI to the plain numbers and pointers that kernels take.
+#pragma once
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+
+#include <optional>
+#include <stdexcept>
+
+#include "instruction_set.h"
+#include "types.h"
+
+namespace dasr_fast {
+
+using torch::stable::Tensor;
+
+inline Type type_of(const Tensor& tensor) {
+    using torch::headeronly::ScalarType;
+    switch (tensor.scalar_type()) {
+    case ScalarType::Float: return Type::float32;
+    case ScalarType::Half: return Type::float16;
+    case ScalarType::BFloat16: return Type::bfloat16;
+    case ScalarType::Byte: return Type::uint8;
+    default: throw std::runtime_error("dasr_fast_cpu: the type of a tensor is none that kernels know.");
+    }
+}
+
+// Whether dense features [B, C, H, W] are channels-last; false where both memory formats are the same.
+inline bool channels_last(const Tensor& x) {
+    return x.size(1) > 1 && x.size(2) * x.size(3) > 1 && x.stride(1) == 1;
+}
+
+inline const void* pointer(const std::optional<Tensor>& tensor) {
+    return tensor.has_value() ? tensor->const_data_ptr() : nullptr;
+}
+
+// Into how many parts the rows of a sample are cut where nothing is summed over them: enough for all threads.
+inline int64_t parts_of(int64_t samples, int64_t height) {
+    const int64_t parts = samples > 0 ? (64 + samples - 1) / samples : 1;
+    return parts < height ? parts : height > 0 ? height : 1;
+}
+
+// The work of all items, shared among PyTorch's threads.
+template <class Problem>
+void run(Work<Problem> work, const Problem& problem, int64_t items) {
+    torch::stable::parallel_for(0, items, 1, [&](int64_t begin, int64_t end) { work(problem, begin, end); });
+}
+
+} // namespace dasr_fast

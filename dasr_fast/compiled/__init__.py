@@ -1,0 +1,1 @@
+"""Kernels compiled from `csrc/`: one package a device, one module an op."""

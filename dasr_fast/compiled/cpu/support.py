@@ -1,0 +1,23 @@
+"""What the C++ kernels of all ops take, and into how many parts they cut a sample."""
+
+import torch
+from torch import Tensor
+
+PARTS = 64
+"""How many parts of a batch whose sums are added afterwards, or a few more."""
+
+
+def unsupported_types(*tensors: Tensor | None) -> str | None:
+    if any(tensor is not None and tensor.dtype == torch.float64 for tensor in tensors):
+        return "it computes in float32, and an argument is float64"
+    return None
+
+
+def row_parts(x: Tensor) -> int:
+    """Into how many parts the rows of a sample `[C, H, W]` are cut; it depends on the shape alone."""
+    return max(1, min(x.shape[2], -(-PARTS // max(1, x.shape[0]))))
+
+
+def sums(x: Tensor, *shape: int) -> Tensor:
+    """Memory of that shape for sums over features `x`."""
+    return x.new_empty(shape, dtype=torch.float32)

@@ -1,0 +1,23 @@
+"""The compiled library, loaded: its raw ops are `cpu.<name>` and `cuda.<name>`, with the schemas of `schemas.py`."""
+
+from typing import Any
+
+import torch
+
+from dasr_fast.compiled import record
+from dasr_fast.compiled.schemas import SCHEMAS
+
+INSTRUCTION_SETS = ("baseline", "AVX2", "AVX-512")
+"""By the number that the raw op `instruction_set` returns."""
+
+torch.ops.load_library(str(record.require()))
+
+_LIBRARIES = []
+for device, schemas in SCHEMAS.items():
+    library: Any = torch.library.Library(f"dasr_fast_{device}", "DEF")  # type: ignore[no-untyped-call]
+    for schema in schemas:
+        library.define(schema)
+    _LIBRARIES.append(library)  # They are gone with the last reference.
+
+cpu = torch.ops.dasr_fast_cpu
+cuda = torch.ops.dasr_fast_cuda

@@ -1,0 +1,53 @@
+"""Schemas of the raw ops in the compiled library: `torch.ops.dasr_fast_cpu.<name>`, `torch.ops.dasr_fast_cuda.<name>`.
+
+A raw op writes its results into tensors that the caller made. It checks nothing: `dasr_fast.ops` does that, and the
+modules in `cpu` and `cuda` pass it dense features.
+"""
+
+SCHEMAS = {
+    "cpu": (
+        "instruction_set() -> int",
+        "channel_modulation(Tensor x, Tensor gate, Tensor? residual, Tensor(a!) y) -> ()",
+        "channel_modulation_backward(Tensor grad, Tensor x, Tensor gate, Tensor(a!) grad_x, Tensor(b!) grad_gate) "
+        "-> ()",
+        "dynamic_depthwise_conv(Tensor x, Tensor kernel, float? negative_slope, Tensor(a!) y) -> ()",
+        "dynamic_depthwise_conv_backward(Tensor grad, Tensor x, Tensor kernel, Tensor? y, float? negative_slope, "
+        "Tensor(a!) grad_x, Tensor(b!) grad_kernel) -> ()",
+        "da_conv(Tensor x, Tensor kernel, Tensor weight, Tensor? bias, Tensor? gate, float negative_slope, bool "
+        "activate, "
+        "Tensor(a!) y) -> ()",
+        "da_conv_backward(Tensor grad, Tensor x, Tensor kernel, Tensor weight, Tensor? gate, Tensor? y, "
+        "float negative_slope, Tensor(a!) grad_filtered, Tensor(b!) grad_x, Tensor(c!) grad_kernel, "
+        "Tensor(d!) grad_weight, Tensor(e!) grad_bias, Tensor(f!)? grad_gate) -> ()",
+        "blur_downsample_stencils(Tensor kernel, Tensor weights, int first, int scale, int height, int width, "
+        "Tensor(a!) stencils, Tensor(b!) ends) -> ()",
+        "blur_downsample(Tensor x, Tensor stencils, Tensor? ends, int scale, int reach, int top, int left, bool "
+        "reflect, "
+        "Tensor? noise, Tensor? level, bool quantize, Tensor(a!) y) -> ()",
+        "blur_downsample_grad_kernel(Tensor grad, Tensor x, Tensor(a!) grad_kernel) -> ()",
+    ),
+    "cuda": (
+        "channel_modulation(Tensor x, Tensor gate, Tensor? residual, Tensor(a!) y) -> ()",
+        "channel_modulation_backward(Tensor grad, Tensor x, Tensor gate, Tensor(a!) grad_x, Tensor(b!) grad_gate, "
+        "Tensor(c!)? workspace) -> ()",
+        "dynamic_depthwise_conv(Tensor x, Tensor kernel, float? negative_slope, Tensor(a!) y) -> ()",
+        "dynamic_depthwise_conv_backward(Tensor grad, Tensor x, Tensor kernel, Tensor? y, float? negative_slope, "
+        "Tensor? extra, Tensor? gate, Tensor(a!) grad_x, Tensor(b!) grad_kernel, Tensor(c!)? workspace) -> ()",
+        "da_conv(Tensor x, Tensor kernel, Tensor weight, Tensor? bias, Tensor? gate, float negative_slope, "
+        "bool activate, Tensor(a!) y) -> ()",
+        "da_conv_pointwise_backward(Tensor grad, Tensor x, Tensor kernel, Tensor weight, Tensor? y, "
+        "float negative_slope, Tensor(a!) grad_filtered, Tensor(b!)? grad_activated, Tensor(c!) grad_weight, "
+        "Tensor(d!) grad_bias, Tensor(e!)? grad_gate, Tensor(f!) weight_parts, Tensor(g!) bias_parts, "
+        "Tensor(h!)? gate_parts) -> ()",
+        "da_half_block(Tensor x, Tensor kernel, Tensor weight, Tensor? bias, Tensor? gate, Tensor conv_weight, "
+        "Tensor? conv_bias, Tensor? residual, float negative_slope, bool activate, Tensor(a!) y) -> ()",
+        "blur_downsample_fused(Tensor hr, Tensor kernel, Tensor taps, Tensor? noise, Tensor? level, int scale, "
+        "int first, int top, int left, bool reflect, bool quantize, bool channels_last, Tensor(a!) stencils, "
+        "Tensor(b!) y) -> ()",
+        "blur_downsample_spread(Tensor grad, Tensor taps, int scale, int first, bool channels_last, Tensor(a!) "
+        "grad_blurred) -> ()",
+        "blur_downsample_correlate(Tensor grad_blurred, Tensor hr, bool channels_last, Tensor(a!) parts, "
+        "Tensor(b!) grad_kernel) -> ()",
+    ),
+}
+"""By device."""

@@ -31,7 +31,7 @@ void modulate_plane(const ChannelModulation& p, int64_t plane) {
     const int64_t size = p.height * p.width, start = plane * size;
     const T *x = (const T*)p.x + start, *residual = p.residual ? (const T*)p.residual + start : nullptr;
     T* y = (T*)p.y + start;
-    const Vector gate = splat(load((const T*)p.gate + plane, 1)[0]);
+    const Vector gate = splat(number((const T*)p.gate + plane));
     for (int64_t i = 0; i < size; i += LANES) {
         Vector value = load(x + i, size - i) * gate;
         if (residual) value += load(residual + i, size - i);
@@ -59,7 +59,7 @@ void plane_backward(const ChannelModulation& p, int64_t plane) {
     const int64_t size = p.height * p.width, start = plane * size;
     const T *x = (const T*)p.x + start, *grad = (const T*)p.grad + start;
     T* grad_x = (T*)p.grad_x + start;
-    const Vector gate = splat(load((const T*)p.gate + plane, 1)[0]);
+    const Vector gate = splat(number((const T*)p.gate + plane));
     Vector total[2] = {};
     for (int64_t i = 0; i < size; i += LANES) {
         const Vector g = load(grad + i, size - i);

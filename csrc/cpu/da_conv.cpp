@@ -66,15 +66,10 @@ void for_tiles(int64_t first, int64_t last, int64_t width, int64_t most, const F
 
 // Pixels of a tile: forward, the depthwise results lie in the second-level cache; backward, gradients too, but longer
 // tiles spend less on adding up vectors.
-constexpr int64_t FORWARD_TILE = 256, BACKWARD_TILE = 512;
+constexpr int64_t FORWARD_TILE = 384, BACKWARD_TILE = 512;
 
 // Floats from one channel of a tile to the next; an odd number of vectors, so that channels don't share cache sets.
 constexpr int64_t tile_pitch(int64_t pixels) { return ((whole_vectors(pixels) / LANES + 1) | 1) * LANES; }
-
-template <class T>
-float number(const T* pointer) {
-    return load(pointer, 1)[0];
-}
 
 // Zeros if there are none.
 template <class T>
@@ -119,7 +114,7 @@ struct Sample {
                     tile.row - K / 2, tile.rows + K - 1, tile.column, tile.columns, K / 2, padded);
                 filter<K>(padded, filters.data() + c * K * K, tile.rows, tile.columns,
                     [&](int64_t row, int64_t column, Vector value) {
-                        store(out + row * tile.columns + column, leaky_relu(value, p.slope));
+                        store(out + row * tile.columns + column, leaky_relu(value, p.slope), tile.columns - column);
                     });
                 store(out + tile.pixels(), Vector{});
             }
@@ -178,10 +173,12 @@ void forward_of_part(const DAConv& p, int64_t item) {
     const Scratch padded(sample.padded_size(largest_tile(p.width, FORWARD_TILE)));
     for_tiles(first, last, p.width, FORWARD_TILE, [&](const Tile& tile) {
         const int64_t pitch = tile_pitch(tile.pixels()), start = tile.row * p.width + tile.column;
+        const int64_t ahead = tile.pixels() + p.size / 2 * p.width;
         sample.filter_contiguous(tile, pitch, padded.data(), filtered.data());
         multiply(left, channels_out, filtered.data(), pitch, tile.pixels(), channels,
             [&](int64_t o, int64_t pixel, Vector value) {
                 const int64_t offset = o * p.height * p.width + start + pixel, count = tile.pixels() - pixel;
+                prefetch(sample.x, offset + ahead); // The next tile, while there is arithmetic to do.
                 value += bias[o];
                 if (p.gate) value += load(sample.x + offset, count) * gate[o];
                 store(y + offset, activated(value), count);
@@ -263,8 +260,12 @@ void pointwise_backward_of_part(const DAConv& p, int64_t item) {
         sample.filter_contiguous(tile, pitch, padded.data(), filtered.data());
         multiply(left, channels, grads.data(), pitch, tile.pixels(), channels_out,
             [&](int64_t c, int64_t pixel, Vector value) {
+                const int64_t offset = c * size + start + pixel, next = offset + tile.pixels();
+                prefetch(sample.x, next + p.size / 2 * p.width); // The next tile, while there is arithmetic to do.
+                prefetch((const T*)p.grad, start_out + next);
+                prefetch((const T*)p.sign, start_out + next);
                 value = leaky_relu_backward(value, load(filtered.data() + c * pitch + pixel), p.slope);
-                store(grad_filtered + c * size + start + pixel, value, tile.pixels() - pixel);
+                store(grad_filtered + offset, value, tile.pixels() - pixel);
             });
         add_product_along_rows(grads.data(), channels_out, filtered.data(), channels, pitch, tile.pixels(), total_weight);
     });
@@ -273,7 +274,7 @@ void pointwise_backward_of_part(const DAConv& p, int64_t item) {
 // Gradients for x and kernel, from `grad_filtered`.
 template <int K, class T>
 void depthwise_backward_of_plane(const DAConv& p, int64_t plane) {
-    const int64_t start = plane * p.height * p.width;
+    const int64_t start = plane * p.height * p.width, ahead = rows_at_a_time(p.width) * p.width;
     const float gate = p.gate ? number((const T*)p.gate + plane) : 0.0f;
     float weights[K * K];
     read_weights<K>((const T*)p.kernel + plane * K * K, weights);
@@ -281,7 +282,13 @@ void depthwise_backward_of_plane(const DAConv& p, int64_t plane) {
         [&](int64_t offset, int64_t count) { return load(p.grad_filtered + start + offset, count); }, p.height, p.width,
         weights, [&](int64_t offset, int64_t count) { return load((const T*)p.x + start + offset, count); },
         [&](int64_t offset, int64_t count, Vector value) {
-            if (p.gate) value += read_grad<T>(p, start + offset, count) * gate;
+            prefetch((const T*)p.x, start + offset + ahead);
+            prefetch(p.grad_filtered, start + offset + ahead);
+            if (p.gate) {
+                prefetch((const T*)p.grad, start + offset + ahead);
+                prefetch((const T*)p.sign, start + offset + ahead);
+                value += read_grad<T>(p, start + offset, count) * gate;
+            }
             store((T*)p.grad_x + start + offset, value, count);
         },
         p.grad_kernel + plane * K * K);

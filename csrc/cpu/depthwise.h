@@ -1,8 +1,8 @@
 // Depthwise filters over a piece of an image, forward and backward, for both memory formats.
 //
 // Contiguous planes are vectors of columns: rows are first copied to floats with zeros around the image, so that every
-// tap is an ordinary load. Channels-last rows are vectors of channels: a walk along the row reads each pixel once a
-// row of the filter and adds it to the K outputs that it reaches.
+// tap is an ordinary load, which serves two rows of outputs. Channels-last rows are vectors of channels: a walk along the
+// row reads each pixel once a row of the filter and adds it to the K outputs that it reaches.
 #pragma once
 
 #include "vector.h"
@@ -38,24 +38,61 @@ inline void pad(
     }
 }
 
-// Filters padded rows: `emit(row, column, value)` for each vector of outputs. `weights` are K x K.
+// Filters R padded rows: `emit(row, column, value)` for each vector of outputs.
+template <int K, int R, class Emit>
+inline void filter_rows(const float* first, const Vector (&w)[K * K], int64_t columns, const Emit& emit) {
+    const int64_t pitch = padded_pitch(columns);
+    for (int64_t column = 0; column < columns; column += LANES) {
+        Vector sums[R] = {};
+        for (int i = 0; i < R + K - 1; ++i)
+            for (int j = 0; j < K; ++j) {
+                const Vector value = load(first + i * pitch + column + j);
+                for (int r = 0; r < R; ++r)
+                    if (i - r >= 0 && i - r < K) sums[r] += w[(i - r) * K + j] * value;
+            }
+        for (int r = 0; r < R; ++r) emit(r, column, sums[r]);
+    }
+}
+
+// Filters padded rows with K x K weights: `emit(row, column, value)` for each vector of outputs, row by row or two rows at
+// once.
 template <int K, class Emit>
 inline void filter(const float* padded, const float* weights, int64_t rows, int64_t columns, const Emit& emit) {
     const int64_t pitch = padded_pitch(columns);
     const float* first = padded + LANES - K / 2;
     Vector w[K * K];
     for (int i = 0; i < K * K; ++i) w[i] = splat(weights[i]);
-    for (int64_t row = 0; row < rows; ++row)
-        for (int64_t column = 0; column < columns; column += LANES) {
-            Vector value = {};
-            for (int i = 0; i < K; ++i)
-                for (int j = 0; j < K; ++j) value += w[i * K + j] * load(first + (row + i) * pitch + column + j);
-            emit(row, column, value);
-        }
+    int64_t row = 0;
+    const auto below = [&](int r, int64_t column, Vector value) { emit(row + r, column, value); };
+    for (; row + 2 <= rows; row += 2) filter_rows<K, 2>(first + row * pitch, w, columns, below);
+    for (; row < rows; ++row) filter_rows<K, 1>(first + row * pitch, w, columns, below);
 }
 
-// Filters padded gradients with the weights turned round, and adds to `grad_weights` (turned round too) the products
-// of the shifted gradients with `image(row, column)`, the vectors of the filter's input.
+// The gradient through `filter_rows` from padded gradients and with weights turned round; adds to `grad_weights`, turned
+// round too, the products of the shifted gradients with `image(row, column)`, the filter's input.
+template <int K, int R, class Image, class Emit>
+inline void filter_rows_backward(
+    const float* first, const Vector (&w)[K * K], int64_t columns, Vector (&grad_weights)[K * K], const Image& image,
+    const Emit& emit
+) {
+    const int64_t pitch = padded_pitch(columns);
+    for (int64_t column = 0; column < columns; column += LANES) {
+        Vector sums[R] = {}, inputs[R];
+        for (int r = 0; r < R; ++r) inputs[r] = image(r, column);
+        for (int i = 0; i < R + K - 1; ++i)
+            for (int j = 0; j < K; ++j) {
+                const Vector grad = load(first + i * pitch + column + j);
+                for (int r = 0; r < R; ++r)
+                    if (i - r >= 0 && i - r < K) {
+                        sums[r] += w[(i - r) * K + j] * grad;
+                        grad_weights[(i - r) * K + j] += inputs[r] * grad;
+                    }
+            }
+        for (int r = 0; r < R; ++r) emit(r, column, sums[r]);
+    }
+}
+
+// The gradient through `filter`; adds to `grad_weights` as `filter_rows_backward` does.
 template <int K, class Image, class Emit>
 inline void filter_backward(
     const float* padded, const float* weights, int64_t rows, int64_t columns, Vector (&grad_weights)[K * K],
@@ -63,21 +100,14 @@ inline void filter_backward(
 ) {
     const int64_t pitch = padded_pitch(columns);
     const float* first = padded + LANES - K / 2;
-    Vector w[K * K], totals[K * K];
-    for (int i = 0; i < K * K; ++i) w[i] = splat(weights[K * K - 1 - i]), totals[i] = grad_weights[i];
-    for (int64_t row = 0; row < rows; ++row)
-        for (int64_t column = 0; column < columns; column += LANES) {
-            const Vector x = image(row, column);
-            Vector value = {};
-            for (int i = 0; i < K; ++i)
-                for (int j = 0; j < K; ++j) {
-                    const Vector grad = load(first + (row + i) * pitch + column + j);
-                    value += w[i * K + j] * grad;
-                    totals[i * K + j] += x * grad;
-                }
-            emit(row, column, value);
-        }
-    for (int i = 0; i < K * K; ++i) grad_weights[i] = totals[i];
+    Vector w[K * K], sums[K * K];
+    for (int i = 0; i < K * K; ++i) w[i] = splat(weights[K * K - 1 - i]), sums[i] = grad_weights[i];
+    int64_t row = 0;
+    const auto input = [&](int r, int64_t column) { return image(row + r, column); };
+    const auto below = [&](int r, int64_t column, Vector value) { emit(row + r, column, value); };
+    for (; row + 2 <= rows; row += 2) filter_rows_backward<K, 2>(first + row * pitch, w, columns, sums, input, below);
+    for (; row < rows; ++row) filter_rows_backward<K, 1>(first + row * pitch, w, columns, sums, input, below);
+    for (int i = 0; i < K * K; ++i) grad_weights[i] = sums[i];
 }
 
 // Filters of `taps` weights for `channels` channels, laid out like channels-last features:
@@ -86,57 +116,53 @@ template <class T>
 inline void turn_weights(const T* kernel, int64_t channels, int64_t taps, float* turned) {
     const int64_t pitch = whole_vectors(channels);
     for (int64_t c = 0; c < channels; ++c)
-        for (int64_t i = 0; i < taps; ++i) turned[i * pitch + c] = load(kernel + c * taps + i, 1)[0];
+        for (int64_t i = 0; i < taps; ++i) turned[i * pitch + c] = number(kernel + c * taps + i);
 }
 
-// Filters columns [column, column + columns) of a row of channels-last features, `LANES` channels of them.
-// `read(i, column)` gives a pixel of the filter's row i, `present[i]` tells whether the image has that row, and
-// `emit(column, value)` takes the results in turn.
+// Walks along the outputs [first, last) of a filter. `read(i, at)` gives the vector at tap i of the other axis and position
+// `at`, which lies in [begin, end): beyond are zeros. The weight of tap i and tap j of the walk is `w[i * K + j]`;
+// `emit(at, value)` takes the results in turn.
 template <int K, class Read, class Emit>
-inline void filter_channels_last(
-    const Read& read, const bool (&present)[K], const Vector (&w)[K * K], int64_t width, int64_t column,
-    int64_t columns, const Emit& emit
+inline void walk(
+    const Read& read, const Vector (&w)[K * K], int64_t begin, int64_t end, int64_t first, int64_t last, const Emit& emit
 ) {
     constexpr int HALF = K / 2;
     Vector sums[K] = {};
-    for (int64_t c = column - HALF; c < column + columns + HALF; ++c) {
-        if (c >= 0 && c < width)
+    for (int64_t at = first - HALF; at < last + HALF; ++at) {
+        if (at >= begin && at < end)
             for (int i = 0; i < K; ++i) {
-                if (!present[i]) continue;
-                const Vector pixel = read(i, c);
-                for (int j = 0; j < K; ++j) sums[j] += w[i * K + K - 1 - j] * pixel;
+                const Vector value = read(i, at);
+                for (int j = 0; j < K; ++j) sums[j] += w[i * K + K - 1 - j] * value;
             }
-        if (c - HALF >= column) emit(c - HALF, sums[0]);
+        if (at - HALF >= first) emit(at - HALF, sums[0]);
         for (int j = 0; j + 1 < K; ++j) sums[j] = sums[j + 1];
         sums[K - 1] = Vector{};
     }
 }
 
-// The same with gradients and weights turned round, for a whole row; adds to `grad_weights`, turned round too, the
-// products of the gradients with `image(column)`, the filter's input.
+// The same with the gradients of the filter's outputs and its weights turned round, which gives the gradients for its
+// inputs; adds to `grad_weights`, turned round too, the products of the gradients with the inputs, `image(at)`.
 template <int K, class Read, class Image, class Emit>
-inline void filter_channels_last_backward(
-    const Read& read, const bool (&present)[K], const Vector (&w)[K * K], Vector (&grad_weights)[K * K], int64_t width,
-    const Image& image, const Emit& emit
+inline void walk_backward(
+    const Read& read, const Vector (&w)[K * K], Vector (&grad_weights)[K * K], int64_t begin, int64_t end, int64_t first,
+    int64_t last, const Image& image, const Emit& emit
 ) {
     constexpr int HALF = K / 2;
     Vector sums[K] = {}, inputs[K] = {};
-    for (int j = HALF; j < K; ++j)
-        if (j - HALF < width) inputs[j] = image(j - HALF);
-    for (int64_t c = 0; c < width + HALF; ++c) {
-        if (c < width)
+    if (first < last) inputs[K - 1] = image(first);
+    for (int64_t at = first - HALF; at < last + HALF; ++at) {
+        if (at >= begin && at < end)
             for (int i = 0; i < K; ++i) {
-                if (!present[i]) continue;
-                const Vector grad = read(i, c);
+                const Vector grad = read(i, at);
                 for (int j = 0; j < K; ++j) {
                     sums[j] += w[i * K + K - 1 - j] * grad;
                     grad_weights[i * K + K - 1 - j] += inputs[j] * grad;
                 }
             }
-        if (c >= HALF) emit(c - HALF, sums[0]);
+        if (at - HALF >= first) emit(at - HALF, sums[0]);
         for (int j = 0; j + 1 < K; ++j) sums[j] = sums[j + 1], inputs[j] = inputs[j + 1];
         sums[K - 1] = Vector{};
-        inputs[K - 1] = c + 1 + HALF < width ? image(c + 1 + HALF) : Vector{};
+        inputs[K - 1] = at + 1 + HALF < last ? image(at + 1 + HALF) : Vector{};
     }
 }
 
@@ -149,15 +175,16 @@ inline void filter_rows_channels_last(
     int64_t columns, const float* turned, const Emit& emit
 ) {
     for (int64_t row = first; row < last; ++row) {
-        bool present[K];
-        for (int i = 0; i < K; ++i) present[i] = row + i - K / 2 >= 0 && row + i - K / 2 < height;
+        const int64_t above = row - K / 2;
         for (int64_t c = 0; c < channels; c += LANES) {
-            const int64_t above = (row - K / 2) * width * channels + c;
             Vector w[K * K];
             for (int i = 0; i < K * K; ++i) w[i] = load(turned + i * whole_vectors(channels) + c);
-            filter_channels_last<K>(
-                [&](int i, int64_t at) { return read(above + (i * width + at) * channels, channels - c); }, present, w,
-                width, column, columns, [&](int64_t at, Vector value) { emit(row, at, c, value); });
+            walk<K>(
+                [&](int i, int64_t at) {
+                    if (above + i < 0 || above + i >= height) return Vector{};
+                    return read(((above + i) * width + at) * channels + c, channels - c);
+                },
+                w, 0, width, column, column + columns, [&](int64_t at, Vector value) { emit(row, at, c, value); });
         }
     }
 }
@@ -174,13 +201,15 @@ inline void filter_rows_channels_last_backward(
         Vector w[K * K], sums[K * K] = {};
         for (int i = 0; i < K * K; ++i) w[i] = load(turned + (K * K - 1 - i) * whole_vectors(channels) + c);
         for (int64_t row = first; row < last; ++row) {
-            bool present[K];
-            for (int i = 0; i < K; ++i) present[i] = row + i - K / 2 >= 0 && row + i - K / 2 < height;
-            const int64_t above = (row - K / 2) * width * channels + c, here = row * width * channels + c;
-            filter_channels_last_backward<K>(
-                [&](int i, int64_t column) { return read(above + (i * width + column) * channels, count); }, present, w,
-                sums, width, [&](int64_t column) { return image(here + column * channels, count); },
-                [&](int64_t column, Vector value) { emit(row, column, c, value); });
+            const int64_t above = row - K / 2;
+            walk_backward<K>(
+                [&](int i, int64_t at) {
+                    if (above + i < 0 || above + i >= height) return Vector{};
+                    return read(((above + i) * width + at) * channels + c, count);
+                },
+                w, sums, 0, width, 0, width,
+                [&](int64_t at) { return image((row * width + at) * channels + c, count); },
+                [&](int64_t at, Vector value) { emit(row, at, c, value); });
         }
         for (int i = 0; i < K * K; ++i) store(grad_weights + (K * K - 1 - i) * channels + c, sums[i], count);
     }
@@ -233,7 +262,7 @@ inline void filter_plane_backward(
 // The K x K weights of a plane as floats.
 template <int K, class T>
 inline void read_weights(const T* kernel, float* weights) {
-    for (int i = 0; i < K * K; ++i) weights[i] = load(kernel + i, 1)[0];
+    for (int i = 0; i < K * K; ++i) weights[i] = number(kernel + i);
 }
 
 } // namespace

@@ -29,12 +29,13 @@ namespace {
 
 template <int K, class T>
 void forward_of_plane(const DynamicDepthwiseConv& p, int64_t plane) {
-    const int64_t start = plane * p.height * p.width;
+    const int64_t start = plane * p.height * p.width, ahead = rows_at_a_time(p.width) * p.width;
     float weights[K * K];
     read_weights<K>((const T*)p.kernel + plane * K * K, weights);
     filter_plane<K>(
         [&](int64_t offset, int64_t count) { return load((const T*)p.x + start + offset, count); }, p.height, p.width,
         weights, [&](int64_t offset, int64_t count, Vector value) {
+            prefetch((const T*)p.x, start + offset + ahead);
             store((T*)p.y + start + offset, leaky_relu(value, p.slope), count);
         });
 }
@@ -63,13 +64,18 @@ Vector read_grad(const DynamicDepthwiseConv& p, int64_t offset, int64_t count) {
 
 template <int K, class T>
 void backward_of_plane(const DynamicDepthwiseConv& p, int64_t plane) {
-    const int64_t start = plane * p.height * p.width;
+    const int64_t start = plane * p.height * p.width, ahead = rows_at_a_time(p.width) * p.width;
     float weights[K * K];
     read_weights<K>((const T*)p.kernel + plane * K * K, weights);
     filter_plane_backward<K>(
         [&](int64_t offset, int64_t count) { return read_grad<T>(p, start + offset, count); }, p.height, p.width,
         weights, [&](int64_t offset, int64_t count) { return load((const T*)p.x + start + offset, count); },
-        [&](int64_t offset, int64_t count, Vector value) { store((T*)p.grad_x + start + offset, value, count); },
+        [&](int64_t offset, int64_t count, Vector value) {
+            prefetch((const T*)p.x, start + offset + ahead);
+            prefetch((const T*)p.grad, start + offset + ahead);
+            prefetch((const T*)p.sign, start + offset + ahead);
+            store((T*)p.grad_x + start + offset, value, count);
+        },
         p.grad_kernel + plane * K * K);
 }
 

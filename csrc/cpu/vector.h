@@ -128,6 +128,23 @@ inline void store(T* pointer, Vector value, int64_t count) {
     std::memcpy((void*)pointer, values, count * sizeof(T));
 }
 
+#if defined(__AVX512F__)
+inline Vector load(const float* pointer, int64_t count) {
+    if (count >= LANES) return load(pointer);
+    return (Vector)_mm512_maskz_loadu_ps((__mmask16)((1 << count) - 1), pointer);
+}
+
+inline void store(float* pointer, Vector value, int64_t count) {
+    if (count >= LANES) return store(pointer, value);
+    _mm512_mask_storeu_ps(pointer, (__mmask16)((1 << count) - 1), (__m512)value);
+}
+#endif
+
+// One element as a float.
+inline float number(const float* pointer) { return *pointer; }
+inline float number(const bfloat16* pointer) { return bit_cast<float>((uint32_t)pointer->bits << 16); }
+inline float number(const float16* pointer) { return load(pointer, 1)[0]; }
+
 inline float sum(Vector value) {
     for (int width = LANES / 2; width > 0; width /= 2)
         for (int lane = 0; lane < width; ++lane) value[lane] += value[lane + width];
@@ -162,6 +179,12 @@ template <int K>
 struct Size {
     static constexpr int value = K;
 };
+
+// Asks for an element that will be read soon; it may lie beyond the end.
+template <class T>
+inline void prefetch(const T* start, int64_t offset) {
+    __builtin_prefetch((const void*)((uintptr_t)start + offset * sizeof(T)));
+}
 
 // Calls `function` with the size of a filter as a type.
 template <class Function>

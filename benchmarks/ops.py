@@ -14,13 +14,21 @@ from dasr_fast import ops
 from dasr_fast.ops.backends import BACKENDS, BackendError
 from dasr_fast.specification import SPECIFICATIONS, Case
 
+ROUNDINGS = 5e-3
+"""Largest relative error where every operation may round its result to float16."""
+
 
 def works(device: str, quick: bool) -> Iterator[Work]:
-    """Each timed case, in float32 on `device`; the batch an eighth if `quick`."""
+    """Each timed case on `device`, in float32; the batch an eighth if `quick`.
+
+    Ops that GPU kernels compute in 16 bits and channels-last alone are timed so there.
+    """
     for op, specification in SPECIFICATIONS.items():
         for case in (case for case in specification.cases if case.timed):
             case = _smaller(case) if quick else case
-            arguments = specification.arguments(case, torch.float32, device)
+            half = device == "cuda" and not specification.general
+            arguments = specification.arguments(case, torch.float16 if half else torch.float32, device)
+            arguments = _channels_last(arguments) if half else arguments
             public = getattr(ops, op)
             contenders: dict[str, Callable[[], Tensor]] = {BASELINE: partial(getattr(released, op), **arguments)}
             for backend in BACKENDS:
@@ -31,12 +39,23 @@ def works(device: str, quick: bool) -> Iterator[Work]:
             size = "x".join(str(n) for n in next(iter(arguments.values())).shape)
             yield Work(
                 "ops",
-                f"{op} {size}",
+                f"{op} {size}{' float16 channels-last' if half else ''}",
                 contenders,
                 partial(_expected, public, arguments),
-                bytes_moved=specification.bytes_moved(case, 4),
+                tolerance=ROUNDINGS if half else 1e-5,
+                bytes_moved=specification.bytes_moved(case, 2 if half else 4),
                 operations=specification.operations(case),
             )
+
+
+def _channels_last(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The features and the weights of convolutions in that format; filters [B, C, k, k] and all else as they are."""
+
+    def laid_out(name: str, value: Any) -> Any:
+        features = name in ("x", "residual", "conv_weight") and value is not None
+        return value.contiguous(memory_format=torch.channels_last) if features else value
+
+    return {name: laid_out(name, value) for name, value in arguments.items()}
 
 
 def _smaller(case: Case) -> Case:

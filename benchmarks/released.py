@@ -43,6 +43,24 @@ def da_conv(
     return F.leaky_relu(y, negative_slope) if activate else y
 
 
+def da_half_block(
+    x: Tensor,
+    kernel: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    gate: Tensor,
+    conv_weight: Tensor,
+    conv_bias: Tensor | None,
+    residual: Tensor | None = None,
+    negative_slope: float = 0.1,
+    activate: bool = False,
+) -> Tensor:
+    """DA convolution with its LeakyReLU, convolution, LeakyReLU or sum, one after the other."""
+    y = F.conv2d(da_conv(x, kernel, weight, bias, gate, negative_slope, True), conv_weight, conv_bias, padding=1)
+    y = F.leaky_relu(y, negative_slope) if activate else y
+    return y if residual is None else y + residual
+
+
 def blur_downsample(hr: Tensor, kernel: Tensor, scale: int) -> Tensor:
     """Grouped convolution at full resolution, then bicubic downsampling that gathers the taps of every pixel."""
     b, n, c, h, w = hr.shape

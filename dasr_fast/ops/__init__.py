@@ -1,4 +1,4 @@
-"""The ops: checked, differentiable, with a choice of backend. One file each.
+"""The ops: checked, differentiable (`da_half_block` apart), with a choice of backend. One file each.
 
 Every op works under `torch.compile(fullgraph=True)` and autocast, and accepts an empty batch.
 """
@@ -6,6 +6,7 @@ Every op works under `torch.compile(fullgraph=True)` and autocast, and accepts a
 from dasr_fast.ops.blur_downsample import blur_downsample
 from dasr_fast.ops.channel_modulation import channel_modulation
 from dasr_fast.ops.da_conv import da_conv
+from dasr_fast.ops.da_half_block import da_half_block
 from dasr_fast.ops.dynamic_depthwise_conv import dynamic_depthwise_conv
 
-__all__ = ["blur_downsample", "channel_modulation", "da_conv", "dynamic_depthwise_conv"]
+__all__ = ["blur_downsample", "channel_modulation", "da_conv", "da_half_block", "dynamic_depthwise_conv"]

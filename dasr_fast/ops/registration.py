@@ -34,7 +34,7 @@ def define(op: str, name: str, schema: str, fake: Callable[..., Any]) -> Any:
     _LIBRARY.impl(name, body, "CompositeExplicitAutograd")
     torch.library.register_fake(f"dasr_fast::{name}", fake, lib=_LIBRARY)
     if name != op:
-        differentiate(name, partial(_refuse, op), lambda ctx, inputs, output: None)
+        refuse_gradient(name, f"{op}: only first derivatives are implemented; dasr_fast.reference.{op} has all.")
     return getattr(torch.ops.dasr_fast, name).default
 
 
@@ -43,8 +43,13 @@ def differentiate(name: str, backward: Callable[..., Any], save: Callable[..., N
     torch.library.register_autograd(f"dasr_fast::{name}", backward, setup_context=save, lib=_LIBRARY)
 
 
-def _refuse(op: str, *_: Any) -> None:
-    raise RuntimeError(f"{op}: only first derivatives are implemented; dasr_fast.reference.{op} has all.")
+def refuse_gradient(name: str, reason: str) -> None:
+    """Let the backward pass of `dasr_fast::name` raise a RuntimeError that says `reason`."""
+    differentiate(name, partial(_refuse, reason), lambda ctx, inputs, output: None)
+
+
+def _refuse(reason: str, *_: Any) -> None:
+    raise RuntimeError(reason)
 
 
 def autocast(*tensors: Any) -> tuple[Any, ...]:

@@ -8,6 +8,7 @@ from dasr_fast.reference.bicubic import bicubic_downsample, bicubic_upsample
 from dasr_fast.reference.blur_downsample import blur_downsample
 from dasr_fast.reference.channel_modulation import channel_modulation
 from dasr_fast.reference.da_conv import da_conv
+from dasr_fast.reference.da_half_block import da_half_block
 from dasr_fast.reference.dynamic_depthwise_conv import dynamic_depthwise_conv
 from dasr_fast.reference.gaussian_kernel import gaussian_kernel
 
@@ -17,6 +18,7 @@ __all__ = [
     "blur_downsample",
     "channel_modulation",
     "da_conv",
+    "da_half_block",
     "dynamic_depthwise_conv",
     "gaussian_kernel",
 ]

@@ -1,11 +1,17 @@
 """Specifications of the ops, by name; tests and benchmarks of every backend read them."""
 
-from dasr_fast.specification import blur_downsample, channel_modulation, da_conv, dynamic_depthwise_conv
+from dasr_fast.specification import (
+    blur_downsample,
+    channel_modulation,
+    da_conv,
+    da_half_block,
+    dynamic_depthwise_conv,
+)
 from dasr_fast.specification.specification import Case, Specification
 
 SPECIFICATIONS: dict[str, Specification] = {
     module.SPECIFICATION.op: module.SPECIFICATION
-    for module in (dynamic_depthwise_conv, channel_modulation, da_conv, blur_downsample)
+    for module in (dynamic_depthwise_conv, channel_modulation, da_conv, da_half_block, blur_downsample)
 }
 
 __all__ = ["SPECIFICATIONS", "Case", "Specification"]

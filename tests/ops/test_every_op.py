@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from dasr_fast import ops, reference
-from dasr_fast.ops.backends import BACKENDS, IMPLEMENTATIONS, INTERPRETED, BackendError
+from dasr_fast.ops.backends import BACKENDS, IMPLEMENTATIONS, INTERPRETED, BackendError, refusal
 from dasr_fast.specification import SPECIFICATIONS, Case
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -36,6 +37,12 @@ CASES = [
 ]
 EXAMPLES = 8 if INTERPRETED else 25
 every_op = pytest.mark.parametrize(("op", "backend", "device"), RUNNING)
+every_differentiable_op = pytest.mark.parametrize(
+    ("op", "backend", "device"), [param for param in RUNNING if SPECIFICATIONS[str(param.values[0])].differentiable]
+)
+every_inference_op = pytest.mark.parametrize(
+    ("op", "backend", "device"), [param for param in RUNNING if not SPECIFICATIONS[str(param.values[0])].differentiable]
+)
 of_images = pytest.mark.parametrize(
     ("op", "backend", "device"), [param for param in RUNNING if param.values[0] == "blur_downsample"]
 )
@@ -62,13 +69,40 @@ def running(op: str, backend: str) -> list[str]:
     return [str(param.values[2]) for param in RUNNING if param.values[:2] == (op, backend)]
 
 
+def refused(op: str, backend: str, arguments: dict[str, Any]) -> str | None:
+    """Why a backend won't compute an op for these arguments, or None."""
+    device = next(iter(arguments.values())).device.type
+    return refusal(op, backend, device, tuple(positional(op, arguments)))
+
+
+def example(op: str, backend: str, device: str) -> dict[str, Any]:
+    """Arguments of the op's first case, or of the first, in another type or layout, that the backend computes."""
+    specification = SPECIFICATIONS[op]
+    for case in specification.cases:
+        for dtype in DTYPES[1:]:
+            for layout in (torch.Tensor.contiguous, LAYOUTS["channels-last"]):
+                arguments = specification.arguments(case, dtype, device)
+                first = next(iter(arguments))
+                arguments[first] = layout(arguments[first]) if arguments[first].dim() == 4 else arguments[first]
+                if specification.general or refused(op, backend, arguments) is None:
+                    return arguments
+    raise AssertionError(f"{backend} computes no case of {op}")
+
+
+def inputs_of(op: str, arguments: dict[str, Any]) -> dict[str, Tensor]:
+    """The tensors among the arguments, to be differentiated if the op can be."""
+    if SPECIFICATIONS[op].differentiable:
+        return differentiable(arguments)
+    return {name: t for name, t in arguments.items() if isinstance(t, Tensor)}
+
+
 def differentiable(arguments: dict[str, Any]) -> dict[str, Tensor]:
     return {name: t.requires_grad_() for name, t in arguments.items() if isinstance(t, Tensor)}
 
 
 def positional(op: str, arguments: dict[str, Any]) -> list[Any]:
     """The arguments in the order of the reference function."""
-    fallback = {"negative_slope": 0.1 if op == "da_conv" else None, "activate": False, "mode": "bicubic"}
+    fallback = {"negative_slope": 0.1 if op.startswith("da_") else None, "activate": False, "mode": "bicubic"}
     return [
         arguments[name] if name in arguments else fallback.get(name, parameter.default)
         for name, parameter in inspect.signature(getattr(reference, op)).parameters.items()
@@ -111,8 +145,16 @@ def check(
 ) -> None:
     """Result and gradients against float64; `lay_out` decides on the strides of the upstream gradient."""
     limit = SPECIFICATIONS[op].tolerance[dtype]
-    inputs = differentiable(arguments)
+    if not SPECIFICATIONS[op].general and (reason := refused(op, backend, arguments)) is not None:
+        with pytest.raises(BackendError, match=re.escape(reason)):
+            getattr(ops, op)(**arguments, backend=backend)
+        return
+    inputs = inputs_of(op, arguments)
     y = getattr(ops, op)(**arguments, backend=backend)
+    if not SPECIFICATIONS[op].differentiable:
+        assert y.dtype == dtype
+        assert distance(y, exact(op, arguments)[0].detach()) <= limit
+        return
     grad = lay_out(torch.randn(y.shape, dtype=torch.float64).to(y))
     grads = torch.autograd.grad(y, list(inputs.values()), grad)
     assert y.dtype == dtype
@@ -131,6 +173,15 @@ def test_agrees_with_float64(op: str, backend: str, device: str, case: Case, dty
         return
     with large_tiles() if INTERPRETED and (case.label == "medium" or op == "blur_downsample") else nullcontext():
         check(op, backend, SPECIFICATIONS[op].arguments(case, dtype, device), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES[1:], ids=str)
+@pytest.mark.parametrize(
+    ("op", "backend", "device", "case"), [c for c in CASES if not SPECIFICATIONS[str(c.values[0])].general]
+)
+def test_agrees_with_float64_in_channels_last(op: str, backend: str, device: str, case: Case, dtype: torch.dtype):
+    arguments = SPECIFICATIONS[op].arguments(case, dtype, device)
+    check(op, backend, {**arguments, "x": arguments["x"].contiguous(memory_format=torch.channels_last)}, dtype)
 
 
 def surrounded(x: Tensor) -> Tensor:
@@ -153,24 +204,29 @@ LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
 def test_any_layout(op: str, backend: str, device: str, layout: str, everything: bool):
     specification = SPECIFICATIONS[op]
     first = next(iter(specification.cases[0].tensors))
-    case = next(c for c in specification.cases if len(c.tensors[first] or ()) == 4)
-    arguments = specification.arguments(case, torch.float32, device)
+    if specification.general:
+        case = next(c for c in specification.cases if len(c.tensors[first] or ()) == 4)
+        arguments = specification.arguments(case, torch.float32, device)
+    else:
+        arguments = example(op, backend, device)
+    dtype = arguments[first].dtype
     for name, value in arguments.items():
         if isinstance(value, Tensor) and value.dim() == 4 and (everything or name == first):
             arguments[name] = LAYOUTS[layout](value)
-    y = getattr(ops, op)(**arguments, backend=backend)
-    kept = torch.channels_last if layout == "channels-last" else torch.contiguous_format
-    assert y.is_contiguous(memory_format=kept)
-    check(op, backend, arguments, torch.float32, LAYOUTS[layout])
+    if specification.general or refused(op, backend, arguments) is None:
+        y = getattr(ops, op)(**arguments, backend=backend)
+        kept = torch.channels_last if layout == "channels-last" else torch.contiguous_format
+        assert y.is_contiguous(memory_format=kept)
+    check(op, backend, arguments, dtype, LAYOUTS[layout])
 
 
-@every_op
+@every_differentiable_op
 def test_gradients_of_a_sum(op: str, backend: str, device: str):
     arguments = SPECIFICATIONS[op].arguments(SPECIFICATIONS[op].cases[0], torch.float32, device)
     check(op, backend, arguments, torch.float32, lambda grad: torch.ones((), device=device).expand(grad.shape))
 
 
-@every_op
+@every_differentiable_op
 def test_second_derivatives_are_refused(op: str, backend: str, device: str):
     arguments = SPECIFICATIONS[op].arguments(SPECIFICATIONS[op].cases[0], torch.float32, device)
     inputs = list(differentiable(arguments).values())
@@ -180,7 +236,7 @@ def test_second_derivatives_are_refused(op: str, backend: str, device: str):
         grads[0].square().sum().backward()
 
 
-@every_op
+@every_differentiable_op
 def test_some_inputs_need_no_gradient(op: str, backend: str, device: str):
     for wanted in SPECIFICATIONS[op].cases[0].tensors:
         arguments = SPECIFICATIONS[op].arguments(SPECIFICATIONS[op].cases[0], torch.float32, device)
@@ -192,7 +248,7 @@ def test_some_inputs_need_no_gradient(op: str, backend: str, device: str):
         assert distance(grad, target) <= 2 * SPECIFICATIONS[op].tolerance[torch.float32]
 
 
-@every_op
+@every_differentiable_op
 def test_activation_checkpointing(op: str, backend: str, device: str):
     arguments = SPECIFICATIONS[op].arguments(SPECIFICATIONS[op].cases[0], torch.float32, device)
     inputs = list(differentiable(arguments).values())
@@ -204,12 +260,24 @@ def test_activation_checkpointing(op: str, backend: str, device: str):
         assert torch.equal(grad, wanted)
 
 
+@every_inference_op
+def test_gradients_of_an_inference_op_are_refused(op: str, backend: str, device: str):
+    arguments = example(op, backend, device)
+    for name in (name for name, value in arguments.items() if isinstance(value, Tensor)):
+        inputs = {**arguments, name: arguments[name].clone().requires_grad_()}
+        y = getattr(ops, op)(**inputs, backend=backend)
+        with pytest.raises(RuntimeError, match=f"^{op}: it is for inference and has no gradient; [^\\n]*[.]$"):
+            y.sum().backward()
+        with torch.inference_mode():
+            assert torch.equal(getattr(ops, op)(**inputs, backend=backend), y.detach())
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @every_op
 def test_cuda_graph(op: str, backend: str, device: str):
     if device != "cuda":
         pytest.skip("on the CPU")
-    arguments = SPECIFICATIONS[op].arguments(SPECIFICATIONS[op].cases[0], torch.float32, device)
+    arguments = example(op, backend, device)
     expected_y = getattr(ops, op)(**arguments, backend=backend)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
@@ -222,9 +290,9 @@ def test_cuda_graph(op: str, backend: str, device: str):
 @every_op
 def test_opcheck(op: str, backend: str, device: str):
     module = importlib.import_module(f"dasr_fast.ops.{op}")
-    for case in SPECIFICATIONS[op].cases[:2]:
-        arguments = SPECIFICATIONS[op].arguments(case, torch.float32, device)
-        differentiable(arguments)
+    of_cases = [SPECIFICATIONS[op].arguments(case, torch.float32, device) for case in SPECIFICATIONS[op].cases[:2]]
+    for arguments in of_cases if SPECIFICATIONS[op].general else [example(op, backend, device)]:
+        inputs_of(op, arguments)
         torch.library.opcheck(module._forward, (*positional(op, arguments), backend))
 
 
@@ -232,9 +300,8 @@ def test_opcheck(op: str, backend: str, device: str):
 @every_op
 def test_compiles_to_one_graph(op: str, backend: str, device: str, dynamic: bool):
     torch.compiler.reset()
-    case = SPECIFICATIONS[op].cases[0]
-    arguments = SPECIFICATIONS[op].arguments(case, torch.float32, device)
-    inputs = differentiable(arguments)
+    arguments = example(op, backend, device)
+    inputs = inputs_of(op, arguments)
 
     def loss(**arguments: Any) -> Tensor:
         return getattr(ops, op)(**arguments, backend=backend).square().sum()
@@ -242,6 +309,8 @@ def test_compiles_to_one_graph(op: str, backend: str, device: str, dynamic: bool
     compiled = torch.compile(loss, fullgraph=True, dynamic=dynamic)
     value, target = compiled(**arguments), loss(**arguments)
     torch.testing.assert_close(value, target)
+    if not SPECIFICATIONS[op].differentiable:
+        return
     grads, targets = (torch.autograd.grad(v, list(inputs.values())) for v in (value, target))
     for grad, wanted in zip(grads, targets, strict=True):
         torch.testing.assert_close(grad, wanted)
@@ -249,17 +318,18 @@ def test_compiles_to_one_graph(op: str, backend: str, device: str, dynamic: bool
 
 @every_op
 def test_autocast(op: str, backend: str, device: str):
-    arguments = SPECIFICATIONS[op].arguments(SPECIFICATIONS[op].cases[0], torch.float32, device)
-    inputs = differentiable(arguments)
+    arguments = {k: v.float() if isinstance(v, Tensor) else v for k, v in example(op, backend, device).items()}
+    inputs = inputs_of(op, arguments)
     with torch.autocast(device, dtype=torch.bfloat16):
         y = getattr(ops, op)(**arguments, backend=backend)
     assert y.dtype == (torch.float32 if op == "blur_downsample" else torch.bfloat16)
-    grads = torch.autograd.grad(y.float().sum(), list(inputs.values()))
-    assert all(grad.dtype == torch.float32 for grad in grads)
     assert distance(y, exact(op, arguments)[0].detach()) < 0.02
+    if SPECIFICATIONS[op].differentiable:
+        grads = torch.autograd.grad(y.float().sum(), list(inputs.values()))
+        assert all(grad.dtype == torch.float32 for grad in grads)
 
 
-@every_op
+@every_differentiable_op
 def test_gradients_of_the_registered_op(op: str, backend: str, device: str):
     if backend != "reference":
         pytest.skip("float64 is the reference's")
@@ -292,11 +362,13 @@ def test_features_of_any_shape(
     backend: str, b: int, c: int, h: int, w: int, k: int, dtype: torch.dtype, layout: str, seed: int
 ):
     x, kernel = (b, c, h, w), (b, c, k, k)
+    pointwise = {"x": x, "kernel": kernel, "weight": (c, c), "bias": (c,), "gate": (b, c)}
     calls = {
         "dynamic_depthwise_conv": Case("", {"x": x, "kernel": kernel}, {"negative_slope": 0.1}),
         "channel_modulation": Case("", {"x": x, "gate": (b, c), "residual": x}),
-        "da_conv": Case(
-            "", {"x": x, "kernel": kernel, "weight": (c, c), "bias": (c,), "gate": (b, c)}, {"activate": True}
+        "da_conv": Case("", pointwise, {"activate": True}),
+        "da_half_block": Case(
+            "", {**pointwise, "conv_weight": (c, c, 3, 3), "conv_bias": (c,), "residual": x}, {"activate": True}
         ),
     }
     for op, case in calls.items():

@@ -1,0 +1,124 @@
+"""The op `da_half_block`: half of a degradation-aware block for inference."""
+
+import torch
+from torch import Tensor
+
+from dasr_fast.ops.backends import choose
+from dasr_fast.ops.checks import (
+    check_alike,
+    check_features,
+    check_kernel,
+    check_shape,
+    check_slope,
+    check_tensor,
+)
+from dasr_fast.ops.registration import autocast, define, refuse_gradient
+from dasr_fast.reference.layout import memory_format
+
+OP = "da_half_block"
+
+
+def da_half_block(
+    x: Tensor,
+    kernel: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    gate: Tensor | None,
+    conv_weight: Tensor,
+    conv_bias: Tensor | None,
+    residual: Tensor | None = None,
+    *,
+    negative_slope: float = 0.1,
+    activate: bool = False,
+    backend: str = "auto",
+) -> Tensor:
+    """3x3 convolution of `lrelu(da_conv(x, ...))`, then LeakyReLU if `activate`, then `+ residual`.
+
+    Both halves of the released `DAB`: the first with `activate`, the second with the block's input as `residual`.
+    For inference: there is no gradient, and asking for one raises an error; `da_conv` and a convolution have one.
+
+    Args:
+        x: Features `[B, C, H, W]`, contiguous or channels-last; any strides are accepted.
+        kernel: Depthwise filters `[B, C, k, k]`, k in 1, 3, 5, 7.
+        weight: Pointwise weights `[M, C]`.
+        bias: `[M]`, or None.
+        gate: Channel modulation `[B, C]`, which needs `M = C`, or None for the first branch alone.
+        conv_weight: Weights `[C_out, M, 3, 3]` of the convolution, which pads its input with zeros.
+        conv_bias: `[C_out]`, or None.
+        residual: `[B, C_out, H, W]`, added last, or None.
+        negative_slope: Slope in [0, 1] of every LeakyReLU: 0 is a ReLU, 1 no activation.
+        activate: Whether a LeakyReLU follows the 3x3 convolution.
+        backend: "auto" or the name of one; see `dasr-fast doctor`.
+
+    Returns:
+        `[B, C_out, H, W]`, in the type and memory format of `x`.
+
+    Raises:
+        TypeError: An argument isn't a tensor or has a wrong type; all have the type of `x`.
+        ValueError: A shape, device, slope or backend name is wrong.
+        RuntimeError: The backend asked for can't run; or, from the backward pass, that there is no gradient.
+    """
+    required = {"x": x, "kernel": kernel, "weight": weight, "conv_weight": conv_weight}
+    optional = {"bias": bias, "gate": gate, "conv_bias": conv_bias, "residual": residual}
+    for name, tensor in (*required.items(), *((n, t) for n, t in optional.items() if t is not None)):
+        check_tensor(OP, name, tensor)
+    x, kernel, weight, bias, gate, conv_weight, conv_bias, residual = autocast(
+        x, kernel, weight, bias, gate, conv_weight, conv_bias, residual
+    )
+    check_features(OP, x)
+    check_kernel(OP, kernel, x)
+    if weight.dim() != 2 or weight.shape[0] < 1 or weight.shape[1] != x.shape[1]:
+        raise ValueError(f"{OP}: weight must be [M, C] with C = {x.shape[1]} as x has it; got {list(weight.shape)}.")
+    if bias is not None:
+        check_shape(OP, "bias", bias, weight.shape[:1], "[M]")
+    if gate is not None:
+        check_shape(OP, "gate", gate, x.shape[:2], "[B, C]")
+        if weight.shape[0] != weight.shape[1]:
+            raise ValueError(f"{OP}: with a gate, weight must be square [C, C]; got {list(weight.shape)}.")
+    middle = weight.shape[0]
+    if conv_weight.dim() != 4 or conv_weight.shape[0] < 1 or tuple(conv_weight.shape[1:]) != (middle, 3, 3):
+        raise ValueError(
+            f"{OP}: conv_weight must be [C_out, M, 3, 3] with M = {middle} as weight has it; "
+            f"got {list(conv_weight.shape)}."
+        )
+    if conv_bias is not None:
+        check_shape(OP, "conv_bias", conv_bias, conv_weight.shape[:1], "[C_out]")
+    if residual is not None:
+        shape = (x.shape[0], conv_weight.shape[0], *x.shape[2:])
+        check_shape(OP, "residual", residual, shape, "[B, C_out, H, W]")
+    others = {"kernel": kernel, "weight": weight, "bias": bias, "gate": gate}
+    others |= {"conv_weight": conv_weight, "conv_bias": conv_bias, "residual": residual}
+    for name, tensor in others.items():
+        if tensor is not None:
+            check_alike(OP, name, tensor, x)
+    check_slope(OP, negative_slope)
+    arguments = (x, kernel, weight, bias, gate, conv_weight, conv_bias, residual, negative_slope, activate)
+    return _forward(*arguments, choose(OP, backend, x.device.type, arguments))
+
+
+def _fake(
+    x: Tensor,
+    kernel: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    gate: Tensor | None,
+    conv_weight: Tensor,
+    conv_bias: Tensor | None,
+    residual: Tensor | None,
+    negative_slope: float,
+    activate: bool,
+    backend: str,
+) -> Tensor:
+    shape = (x.shape[0], conv_weight.shape[0], *x.shape[2:])
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format(x))
+
+
+_forward = define(
+    OP,
+    OP,
+    "(Tensor x, Tensor kernel, Tensor weight, Tensor? bias, Tensor? gate, Tensor conv_weight, Tensor? conv_bias, "
+    "Tensor? residual, float negative_slope, bool activate, str backend) -> Tensor",
+    _fake,
+)
+
+refuse_gradient(OP, f"{OP}: it is for inference and has no gradient; da_conv and a convolution have.")

@@ -46,7 +46,7 @@ inline void filter_rows(const float* first, const Vector (&w)[K * K], int64_t co
         Vector sums[R] = {};
         for (int i = 0; i < R + K - 1; ++i)
             for (int j = 0; j < K; ++j) {
-                const Vector value = load(first + i * pitch + column + j);
+                const Vector value = in_register(load(first + i * pitch + column + j));
                 for (int r = 0; r < R; ++r)
                     if (i - r >= 0 && i - r < K) sums[r] += w[(i - r) * K + j] * value;
             }
@@ -81,7 +81,7 @@ inline void filter_rows_backward(
         for (int r = 0; r < R; ++r) inputs[r] = image(r, column);
         for (int i = 0; i < R + K - 1; ++i)
             for (int j = 0; j < K; ++j) {
-                const Vector grad = load(first + i * pitch + column + j);
+                const Vector grad = in_register(load(first + i * pitch + column + j));
                 for (int r = 0; r < R; ++r)
                     if (i - r >= 0 && i - r < K) {
                         sums[r] += w[(i - r) * K + j] * grad;

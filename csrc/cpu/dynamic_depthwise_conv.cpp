@@ -43,15 +43,16 @@ void forward_of_plane(const DynamicDepthwiseConv& p, int64_t plane) {
 template <int K, class T>
 void forward_of_part(const DynamicDepthwiseConv& p, int64_t item) {
     const int64_t sample = item / p.parts, part = item % p.parts;
-    const int64_t start = sample * p.height * p.width * p.channels;
+    const int64_t start = sample * p.height * p.width * p.channels, ahead = (K / 2 + 1) * p.width * p.channels;
     const Scratch turned(K * K * whole_vectors(p.channels));
     turn_weights((const T*)p.kernel + sample * p.channels * K * K, p.channels, K * K, turned.data());
     filter_rows_channels_last<K>(
         [&](int64_t offset, int64_t count) { return load((const T*)p.x + start + offset, count); }, p.height, p.width,
         p.channels, p.height * part / p.parts, p.height * (part + 1) / p.parts, 0, p.width, turned.data(),
         [&](int64_t row, int64_t column, int64_t c, Vector value) {
-            T* y = (T*)p.y + start + (row * p.width + column) * p.channels + c;
-            store(y, leaky_relu(value, p.slope), p.channels - c);
+            const int64_t offset = start + (row * p.width + column) * p.channels + c;
+            prefetch((const T*)p.x, offset + ahead);
+            store((T*)p.y + offset, leaky_relu(value, p.slope), p.channels - c);
         });
 }
 
@@ -82,7 +83,7 @@ void backward_of_plane(const DynamicDepthwiseConv& p, int64_t plane) {
 template <int K, class T>
 void backward_of_part(const DynamicDepthwiseConv& p, int64_t item) {
     const int64_t sample = item / p.parts, part = item % p.parts;
-    const int64_t start = sample * p.height * p.width * p.channels;
+    const int64_t start = sample * p.height * p.width * p.channels, ahead = (K / 2 + 1) * p.width * p.channels;
     const Scratch turned(K * K * whole_vectors(p.channels));
     turn_weights((const T*)p.kernel + sample * p.channels * K * K, p.channels, K * K, turned.data());
     filter_rows_channels_last_backward<K>(
@@ -90,7 +91,11 @@ void backward_of_part(const DynamicDepthwiseConv& p, int64_t item) {
         p.channels, p.height * part / p.parts, p.height * (part + 1) / p.parts, turned.data(),
         [&](int64_t offset, int64_t count) { return load((const T*)p.x + start + offset, count); },
         [&](int64_t row, int64_t column, int64_t c, Vector value) {
-            store((T*)p.grad_x + start + (row * p.width + column) * p.channels + c, value, p.channels - c);
+            const int64_t offset = start + (row * p.width + column) * p.channels + c;
+            prefetch((const T*)p.x, offset + ahead);
+            prefetch((const T*)p.grad, offset + ahead);
+            prefetch((const T*)p.sign, offset + ahead);
+            store((T*)p.grad_x + offset, value, p.channels - c);
         },
         p.grad_kernel + item * K * K * p.channels);
 }

@@ -10,7 +10,7 @@ from dasr_fast.compiled.schemas import SCHEMAS
 INSTRUCTION_SETS = ("baseline", "AVX2", "AVX-512")
 """By the number that the raw op `instruction_set` returns."""
 
-torch.ops.load_library(str(record.require()))
+torch.ops.load_library(str(record.require()))  # type: ignore[no-untyped-call]
 
 _LIBRARIES = []
 for device, schemas in SCHEMAS.items():

@@ -61,8 +61,8 @@ def require(part: str | None = None, folder: Path = FOLDER) -> Path:
     path = folder / LIBRARY
     if not path.exists():
         raise NotBuilt(f"{path} is missing: run {COMMAND}")
-    csrc = sources()
-    for name in (name for name, reason in reasons.items() if reason is None and csrc is not None):
-        if digest(csrc, name) != record.get("sources", {}).get(name):
-            raise NotBuilt(f"the library is older than csrc: run {COMMAND}")
+    csrc, compiled = sources(), record.get("sources", {})
+    built = [name for name, reason in reasons.items() if reason is None]
+    if csrc is not None and any(digest(csrc, name) != compiled.get(name) for name in built):
+        raise NotBuilt(f"the library is older than csrc: run {COMMAND}")
     return path

@@ -93,6 +93,7 @@ from dasr_fast.specification import SPECIFICATIONS
 for op, specification in SPECIFICATIONS.items():
     if state(op, "cpp") is not None:
         continue
+    print(op)
     for case in (case for case in specification.cases if not case.timed):
         for dtype in (torch.float32, torch.float16, torch.bfloat16):
             for layout in (torch.contiguous_format, torch.channels_last):
@@ -103,7 +104,6 @@ for op, specification in SPECIFICATIONS.items():
                 inputs = [value.requires_grad_() for value in arguments.values() if isinstance(value, torch.Tensor)]
                 y = getattr(ops, op)(**arguments, backend="cpp")
                 torch.autograd.grad(y, inputs, torch.randn_like(y))
-print("clean")
 """
 
 
@@ -132,4 +132,4 @@ def test_memory_and_undefined_behaviour(tmp_path: Path, monkeypatch: pytest.Monk
     library = str(tmp_path / target(["cpu"]))
     options = "detect_leaks=0:verify_asan_link_order=0"
     printed = in_a_process(["-c", SANITIZED, library], LD_PRELOAD=runtime, ASAN_OPTIONS=options)
-    assert printed.strip() == "clean"
+    assert printed.split() == IMPLEMENTED

@@ -1,0 +1,463 @@
+// da_half_block: DA convolution, LeakyReLU, 3x3 convolution, then LeakyReLU or a sum, in one kernel.
+//
+// For 64 channels in 16 bits, channels-last, with 3x3 filters. A block stays on its multiprocessor with all weights in
+// shared memory and takes tiles of ROWS x 16 pixels. Some warps prepare a tile: they start to copy the next tile's
+// input, filter this one's in float32 and multiply by the 1x1 weights on the tensor cores; what they leave, the tile
+// and a pixel around it, is the middle. Meanwhile four warps convolve the middle of the tile before. Input and middle
+// are there twice, so that one barrier a tile suffices.
+//
+// A pixel's 64 channels are 128 bytes, eight places of 16. Its place for channels 8 i to 8 i + 7 is i XOR its column
+// modulo 8, so that eight neighbours in a row are read from different banks.
+#pragma once
+
+#include <cstring>
+
+#include "device.h"
+
+namespace dasr_fast {
+
+// Features are [B, H, W, 64] in memory, aligned to 16 bytes; what may be null is zero.
+template <typename T>
+struct HalfBlock {
+    const T* x;
+    const T* kernel;       // [B, 64, 3, 3].
+    const T* weight;       // [64, 64], aligned to 16 bytes.
+    const T* bias;         // [64] or null.
+    const T* gate;         // [B, 64] or null.
+    const T* conv_weight;  // [64, 3, 3, 64]: output channel, row, column, input channel; aligned to 16 bytes.
+    const T* conv_bias;    // [64] or null.
+    const T* residual;     // As y, or null.
+    T* y;
+    std::int64_t batch;
+    int height, width;
+    float negative_slope;
+    bool activate;
+};
+
+namespace half_block {
+
+constexpr int CHANNELS = 64, PLACES = 8, PIXEL_BYTES = 128, TAPS = 9;
+constexpr int COLUMNS = 16, MIDDLE_COLUMNS = COLUMNS + 2, INPUT_COLUMNS = COLUMNS + 4;
+constexpr int CONVOLVING = 4 * WARP;
+
+// Sizes of a tile of ROWS rows, threads of its block, and where everything is in shared memory, in bytes.
+template <int ROWS>
+struct Plan {
+    static constexpr int MIDDLE_ROWS = ROWS + 2, INPUT_ROWS = ROWS + 4;
+    static constexpr int PREPARING = MIDDLE_ROWS / 2 * WARP, THREADS = CONVOLVING + PREPARING;
+    static constexpr int INPUT_BYTES = INPUT_ROWS * INPUT_COLUMNS * PIXEL_BYTES;
+    static constexpr int MIDDLE_BYTES = MIDDLE_ROWS * MIDDLE_COLUMNS * PIXEL_BYTES;
+    static constexpr int SAMPLE_BYTES = (TAPS + 1) * PIXEL_BYTES;  // Filters [3, 3, 64] and the gate of a sample.
+    static constexpr int CONV_WEIGHT = 0;                          // [3, 3, 64 outputs, 64 inputs].
+    static constexpr int WEIGHT = CONV_WEIGHT + TAPS * CHANNELS * PIXEL_BYTES;
+    static constexpr int INPUT = WEIGHT + CHANNELS * PIXEL_BYTES;
+    static constexpr int MIDDLE = INPUT + 2 * INPUT_BYTES;
+    static constexpr int SAMPLE = MIDDLE + 2 * MIDDLE_BYTES;
+    static constexpr int BIAS = SAMPLE + 2 * SAMPLE_BYTES;
+    static constexpr int CONV_BIAS = BIAS + PIXEL_BYTES;
+    static constexpr int BYTES = CONV_BIAS + PIXEL_BYTES;
+};
+
+// A tile by its first output pixel.
+struct Tile {
+    std::int64_t sample;
+    int row, column;
+};
+
+template <int ROWS>
+__device__ __forceinline__ Tile tile_of(int index, int height, int width) {
+    const int across = ceil_divide(width, COLUMNS), down = ceil_divide(height, ROWS), strip = index / across;
+    return {strip / down, strip % down * ROWS, index % across * COLUMNS};
+}
+
+// Offset of a pixel's first channels in a tile that is `columns` wide; XOR 16 i gives that of channels 8 i and on.
+__device__ __forceinline__ int pixel_offset(int row, int column, int columns) {
+    return (row * columns + column) * PIXEL_BYTES + column % PLACES * 16;
+}
+
+// The same of a row of a matrix of weights.
+__device__ __forceinline__ int weight_offset(int row) { return row * PIXEL_BYTES + row % PLACES * 16; }
+
+__device__ __forceinline__ float leaky_relu(float value, float slope) { return value > 0 ? value : value * slope; }
+
+template <typename T>
+__device__ __forceinline__ T or_zero(const T* pointer, std::int64_t index) {
+    return pointer == nullptr ? from_float<T>(0) : pointer[index];
+}
+
+// Starts to copy a tile's input, zeros outside the image; `thread` is one of the preparing.
+template <int ROWS, typename T>
+__device__ __forceinline__ void copy_input(const HalfBlock<T>& block, const Tile& tile, unsigned char* input,
+                                           int thread) {
+    const T* image = block.x + tile.sample * block.height * block.width * CHANNELS;
+#pragma unroll 1
+    for (int i = thread; i < Plan<ROWS>::INPUT_ROWS * INPUT_COLUMNS * PLACES; i += Plan<ROWS>::PREPARING) {
+        const int place = i % PLACES, row = i / PLACES / INPUT_COLUMNS, column = i / PLACES % INPUT_COLUMNS;
+        const int h = tile.row + row - 2, w = tile.column + column - 2;
+        const bool inside = 0 <= h && h < block.height && 0 <= w && w < block.width;
+        const T* source = inside ? image + (std::int64_t(h) * block.width + w) * CHANNELS + place * 8 : image;
+        copy_async_16(input + (pixel_offset(row, column, INPUT_COLUMNS) ^ place * 16), source, inside);
+    }
+}
+
+// Starts to copy rows of 64 weights; row r comes from `source + r * stride`.
+template <typename T>
+__device__ __forceinline__ void copy_weights(const T* source, int rows, int stride, unsigned char* weights, int thread,
+                                             int threads) {
+    for (int i = thread; i < rows * PLACES; i += threads) {
+        const int row = i / PLACES, place = i % PLACES;
+        copy_async_16(weights + (weight_offset(row) ^ place * 16), source + row * stride + place * 8, true);
+    }
+}
+
+// A sample's filters and gate on their way to shared memory, in the registers of THREADS threads.
+template <int THREADS, typename T>
+struct SampleValues {
+    static constexpr int ELEMENTS = CHANNELS * TAPS, EACH = ceil_divide(ELEMENTS, THREADS);
+    static_assert(THREADS >= CHANNELS);
+    T filters[EACH], gate;
+
+    __device__ __forceinline__ void load(const HalfBlock<T>& block, std::int64_t sample, int thread) {
+#pragma unroll
+        for (int i = 0; i < EACH; ++i) {
+            const int element = i * THREADS + thread;
+            if (element < ELEMENTS) filters[i] = block.kernel[sample * ELEMENTS + element];
+        }
+        gate = thread < CHANNELS ? or_zero(block.gate, sample * CHANNELS + thread) : from_float<T>(0);
+    }
+
+    __device__ __forceinline__ void store(T* values, int thread) const {
+#pragma unroll
+        for (int i = 0; i < EACH; ++i) {
+            const int element = i * THREADS + thread;
+            if (element < ELEMENTS) values[element % TAPS * CHANNELS + element / TAPS] = filters[i];
+        }
+        if (thread < CHANNELS) values[TAPS * CHANNELS + thread] = gate;
+    }
+};
+
+// Filters, activates and rounds two rows of the middle; a lane takes eight channels of half a row.
+template <typename T>
+__device__ __forceinline__ void filter(const HalfBlock<T>& block, const unsigned char* input, const T* sample,
+                                       unsigned char* middle, int first_row, int lane) {
+    constexpr int RUN = MIDDLE_COLUMNS / 2;
+    const int place = lane % PLACES, row = first_row + lane / 16, first = lane / 8 % 2 * RUN;
+    float sums[RUN][8] = {};
+#pragma unroll 1
+    for (int j = 0; j < 3; ++j) {
+        float taps[3][8];
+#pragma unroll
+        for (int i = 0; i < 3; ++i) {
+            const auto values = load_16(sample + (j * 3 + i) * CHANNELS + place * 8);
+#pragma unroll
+            for (int c = 0; c < 8; ++c) taps[i][c] = to_float(values.values[c]);
+        }
+#pragma unroll
+        for (int column = 0; column < RUN + 2; ++column) {
+            const int offset = pixel_offset(row + j, first + column, INPUT_COLUMNS) ^ place * 16;
+            const auto values = load_16(reinterpret_cast<const T*>(input + offset));
+#pragma unroll
+            for (int c = 0; c < 8; ++c) {
+                const float value = to_float(values.values[c]);
+#pragma unroll
+                for (int i = 0; i < 3; ++i) {
+                    if (0 <= column - i && column - i < RUN) sums[column - i][c] += value * taps[i][c];
+                }
+            }
+        }
+    }
+#pragma unroll
+    for (int column = 0; column < RUN; ++column) {
+        Vector<std::uint32_t, 4> result;
+#pragma unroll
+        for (int c = 0; c < 4; ++c) {
+            result.values[c] = pack<T>(leaky_relu(sums[column][2 * c], block.negative_slope),
+                                       leaky_relu(sums[column][2 * c + 1], block.negative_slope));
+        }
+        const int offset = pixel_offset(row, first + column, MIDDLE_COLUMNS) ^ place * 16;
+        *reinterpret_cast<Vector<std::uint32_t, 4>*>(middle + offset) = result;
+    }
+}
+
+// Multiplies two filtered rows by the 1x1 weights, adds bias and gated input, activates; in place.
+template <typename T>
+__device__ __forceinline__ void multiply(const HalfBlock<T>& block, const Tile& tile, const unsigned char* input,
+                                         const unsigned char* weight, const T* bias, const T* gate,
+                                         unsigned char* middle, int first_row, int lane) {
+    constexpr int PIXELS = 2 * MIDDLE_COLUMNS, MATRICES = ceil_divide(PIXELS, 16);
+    std::uint32_t a[MATRICES][4][4];
+#pragma unroll
+    for (int m = 0; m < MATRICES; ++m) {
+        const int pixel = minimum(m * 16 + lane % 16, PIXELS - 1);
+        const int offset = pixel_offset(first_row + pixel / MIDDLE_COLUMNS, pixel % MIDDLE_COLUMNS, MIDDLE_COLUMNS);
+#pragma unroll
+        for (int k = 0; k < 4; ++k) load_matrix_x4(a[m][k], middle + (offset ^ (2 * k + lane / 16) * 16));
+    }
+    __syncwarp();
+    const int weights_offset = weight_offset(lane / 16 * 8 + lane % 8) ^ lane / 8 % 2 * 16;
+#pragma unroll 1
+    for (int first_channel = 0; first_channel < CHANNELS; first_channel += 16) {
+        float sums[MATRICES][2][4] = {};
+#pragma unroll
+        for (int k = 0; k < 4; ++k) {
+            std::uint32_t b[4];
+            load_matrix_x4(b, weight + first_channel * PIXEL_BYTES + (weights_offset ^ k * 32));
+            const std::uint32_t low[2] = {b[0], b[1]}, high[2] = {b[2], b[3]};
+#pragma unroll
+            for (int m = 0; m < MATRICES; ++m) {
+                multiply_16x8x16<T>(sums[m][0], a[m][k], low);
+                multiply_16x8x16<T>(sums[m][1], a[m][k], high);
+            }
+        }
+#pragma unroll
+        for (int n = 0; n < 2; ++n) {
+            const int first = first_channel + n * 8, channel = first + lane % 4 * 2;
+            const auto biases = *reinterpret_cast<const Vector<T, 2>*>(bias + channel);
+            const auto gates = *reinterpret_cast<const Vector<T, 2>*>(gate + channel);
+#pragma unroll
+            for (int i = 0; i < 2 * MATRICES; ++i) {
+                const int pixel = i * 8 + lane / 4;
+                if (pixel >= PIXELS) continue;
+                const int row = first_row + pixel / MIDDLE_COLUMNS, column = pixel % MIDDLE_COLUMNS;
+                const int h = tile.row + row - 1, w = tile.column + column - 1;
+                // Zeros beside the image are the padding of the 3x3 convolution.
+                const bool inside = 0 <= h && h < block.height && 0 <= w && w < block.width;
+                const int from = pixel_offset(row + 1, column + 1, INPUT_COLUMNS) + lane % 4 * 4;
+                const int to = pixel_offset(row, column, MIDDLE_COLUMNS) + lane % 4 * 4;
+                const auto x = *reinterpret_cast<const Vector<T, 2>*>(input + (from ^ first * 2));
+                float results[2];
+#pragma unroll
+                for (int j = 0; j < 2; ++j) {
+                    const float sum = sums[i / 2][n][i % 2 * 2 + j] + to_float(biases.values[j]);
+                    const float result = sum + to_float(x.values[j]) * to_float(gates.values[j]);
+                    results[j] = inside ? leaky_relu(result, block.negative_slope) : 0.0f;
+                }
+                *reinterpret_cast<std::uint32_t*>(middle + (to ^ first * 2)) = pack<T>(results[0], results[1]);
+            }
+        }
+    }
+}
+
+__device__ __forceinline__ std::uint32_t exchange(std::uint32_t word, int mask) {
+    float value;
+    std::memcpy(&value, &word, sizeof value);
+    value = shuffle_xor(value, mask);
+    std::memcpy(&word, &value, sizeof word);
+    return word;
+}
+
+// Lanes that differ in the bit `mask` exchange `first` of the upper one and `second` of the lower one.
+__device__ __forceinline__ void swap(std::uint32_t& first, std::uint32_t& second, int lane, int mask) {
+    const bool upper = (lane & mask) != 0;
+    const std::uint32_t received = exchange(upper ? first : second, mask);
+    first = upper ? received : first;
+    second = upper ? second : received;
+}
+
+// Of four neighbouring lanes, lane i gets word i of each: fragments become 16 bytes side by side, and the reverse.
+__device__ __forceinline__ void transpose(std::uint32_t (&words)[4], int lane) {
+    swap(words[0], words[1], lane, 1);
+    swap(words[2], words[3], lane, 1);
+    swap(words[0], words[2], lane, 2);
+    swap(words[1], words[3], lane, 2);
+}
+
+// Convolves the middle of a tile and writes the result; a warp takes half the rows and half the output channels.
+template <int ROWS, typename T>
+__device__ __forceinline__ void convolve(const HalfBlock<T>& block, int index, const unsigned char* middle,
+                                         const unsigned char* conv_weight, const T* conv_bias, int warp, int lane) {
+    constexpr int RUN = ROWS / 2;
+    const int first_row = warp / 2 * RUN, first_channel = warp % 2 * 32;
+    float sums[RUN][4][4] = {};
+    const unsigned char* rows = middle + first_row * MIDDLE_COLUMNS * PIXEL_BYTES;
+    const unsigned char* weights = conv_weight + first_channel * PIXEL_BYTES;
+    const int weights_offset = weight_offset(lane / 16 * 8 + lane % 8) ^ lane / 8 % 2 * 16;
+    // A step is a column of taps and 16 input channels. Each row of the middle is loaded once a step, for the three
+    // rows of results that it takes part in; what the next step needs is loaded as soon as its registers are free.
+    std::uint32_t a[2][4], b[3][2][4];
+    int from = 0, weights_from = 0;
+    const auto go_to = [&](int step) {
+        from = pixel_offset(0, lane % 16 + step / 4, MIDDLE_COLUMNS) ^ lane / 16 * 16 ^ step % 4 * 32;
+        weights_from = step / 4 * CHANNELS * PIXEL_BYTES + (weights_offset ^ step % 4 * 32);
+    };
+    const auto load_row = [&](int row) {
+        load_matrix_x4(a[row % 2], rows + row * MIDDLE_COLUMNS * PIXEL_BYTES + from);
+    };
+    const auto load_taps = [&](int j) {
+#pragma unroll
+        for (int n = 0; n < 2; ++n) {
+            load_matrix_x4(b[j][n], weights + (j * 3 * CHANNELS + n * 16) * PIXEL_BYTES + weights_from);
+        }
+    };
+    go_to(0);
+    load_row(0);
+#pragma unroll
+    for (int j = 0; j < 3; ++j) load_taps(j);
+#pragma unroll 1
+    for (int step = 0; step < 12; ++step) {
+#pragma unroll
+        for (int row = 0; row < RUN + 2; ++row) {
+            if (row + 1 < RUN + 2) load_row(row + 1);
+            if (row == RUN) go_to(step + 1 < 12 ? step + 1 : 0);
+#pragma unroll
+            for (int j = 0; j < 3; ++j) {
+                if (row - j < 0 || row - j >= RUN) continue;
+#pragma unroll
+                for (int n = 0; n < 2; ++n) {
+                    const std::uint32_t low[2] = {b[j][n][0], b[j][n][1]}, high[2] = {b[j][n][2], b[j][n][3]};
+                    multiply_16x8x16<T>(sums[row - j][2 * n], a[row % 2], low);
+                    multiply_16x8x16<T>(sums[row - j][2 * n + 1], a[row % 2], high);
+                }
+            }
+            if (row >= RUN) load_taps(row - RUN);
+        }
+        load_row(0);
+        load_taps(2);
+    }
+    float biases[4][2];
+#pragma unroll
+    for (int n = 0; n < 4; ++n) {
+#pragma unroll
+        for (int i = 0; i < 2; ++i) biases[n][i] = to_float(conv_bias[first_channel + n * 8 + lane % 4 * 2 + i]);
+    }
+    const Tile tile = tile_of<ROWS>(index, block.height, block.width);
+    const int h = tile.row + first_row;
+    const std::int64_t pixel = (tile.sample * block.height + h) * block.width + tile.column + lane / 4;
+    std::int64_t position = pixel * CHANNELS + first_channel + lane % 4 * 8;
+#pragma unroll
+    for (int row = 0; row < RUN; ++row) {
+        if (h + row >= block.height) break;
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            const bool inside = tile.column + half * 8 + lane / 4 < block.width;
+            const std::int64_t here = position + half * 8 * CHANNELS;
+            Vector<std::uint32_t, 4> residual{}, result;
+            if (block.residual != nullptr) {
+                if (inside) residual = *reinterpret_cast<const Vector<std::uint32_t, 4>*>(block.residual + here);
+                transpose(residual.values, lane);
+            }
+#pragma unroll
+            for (int n = 0; n < 4; ++n) {
+                Vector<T, 2> added;
+                std::memcpy(&added, &residual.values[n], sizeof added);
+                float values[2];
+#pragma unroll
+                for (int i = 0; i < 2; ++i) {
+                    values[i] = sums[row][n][2 * half + i] + biases[n][i];
+                    if (block.activate) values[i] = leaky_relu(values[i], block.negative_slope);
+                    values[i] += to_float(added.values[i]);
+                }
+                result.values[n] = pack<T>(values[0], values[1]);
+            }
+            transpose(result.values, lane);
+            if (inside) *reinterpret_cast<Vector<std::uint32_t, 4>*>(block.y + here) = result;
+        }
+        position += block.width * CHANNELS;
+    }
+}
+
+template <int ROWS, typename T>
+__global__ void __launch_bounds__(Plan<ROWS>::THREADS, 1)
+    run(const HalfBlock<T> block, int tiles) {
+    using P = Plan<ROWS>;
+    unsigned char* shared = shared_memory();
+    T* bias = reinterpret_cast<T*>(shared + P::BIAS);
+    T* conv_bias = reinterpret_cast<T*>(shared + P::CONV_BIAS);
+    const auto input = [&](int i) { return shared + P::INPUT + i % 2 * P::INPUT_BYTES; };
+    const auto middle = [&](int i) { return shared + P::MIDDLE + i % 2 * P::MIDDLE_BYTES; };
+    const auto sample = [&](int i) { return reinterpret_cast<T*>(shared + P::SAMPLE + i % 2 * P::SAMPLE_BYTES); };
+    const auto index = [&](int i) { return int(blockIdx.x) + i * int(gridDim.x); };
+    const auto tile = [&](int i) { return tile_of<ROWS>(index(i), block.height, block.width); };
+    const int count = ceil_divide(tiles - int(blockIdx.x), int(gridDim.x));
+    const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+    const bool convolving = threadIdx.x < CONVOLVING;
+    const int preparing = int(threadIdx.x) - CONVOLVING, first_row = (warp - CONVOLVING / WARP) * 2;
+
+    SampleValues<P::PREPARING, T> values;
+    if (convolving) {
+        for (int tap = 0; tap < TAPS; ++tap) {
+            unsigned char* weights = shared + P::CONV_WEIGHT + tap * CHANNELS * PIXEL_BYTES;
+            const T* source = block.conv_weight + tap * CHANNELS;
+            copy_weights(source, CHANNELS, TAPS * CHANNELS, weights, threadIdx.x, CONVOLVING);
+        }
+        copy_async_commit();  // Complete at the end of the first turn.
+    } else {
+        copy_input<ROWS>(block, tile(0), input(0), preparing);
+        copy_weights(block.weight, CHANNELS, CHANNELS, shared + P::WEIGHT, preparing, P::PREPARING);
+        copy_async_commit();
+        values.load(block, tile(0).sample, preparing);
+        values.store(sample(0), preparing);
+        if (preparing < CHANNELS) {
+            bias[preparing] = or_zero(block.bias, preparing);
+            conv_bias[preparing] = or_zero(block.conv_bias, preparing);
+        }
+        copy_async_wait<0>();
+    }
+    __syncthreads();
+#pragma unroll 1
+    for (int i = 0; i <= count; ++i) {
+        if (convolving) {
+            if (i > 0) {
+                convolve<ROWS>(block, index(i - 1), middle(i - 1), shared + P::CONV_WEIGHT, conv_bias, warp, lane);
+            }
+        } else if (i < count) {
+            if (i + 1 < count) {
+                copy_input<ROWS>(block, tile(i + 1), input(i + 1), preparing);
+                copy_async_commit();
+                values.load(block, tile(i + 1).sample, preparing);
+            }
+            filter(block, input(i), sample(i), middle(i), first_row, lane);
+            if (i + 1 < count) values.store(sample(i + 1), preparing);
+            __syncwarp();
+            multiply(block, tile(i), input(i), shared + P::WEIGHT, bias, sample(i) + TAPS * CHANNELS, middle(i),
+                     first_row, lane);
+        }
+        copy_async_wait<0>();
+        __syncthreads();
+    }
+}
+
+// Tiles of ROWS x 16 pixels.
+template <int ROWS, typename T>
+void launch_with(const HalfBlock<T>& block, Stream stream) {
+    const std::int64_t tiles =
+        block.batch * ceil_divide(block.height, ROWS) * ceil_divide(block.width, COLUMNS);
+    const auto blocks = unsigned(minimum<std::int64_t>(tiles, sm_count()));
+    launch(run<ROWS, T>, dim3(blocks), Plan<ROWS>::THREADS, Plan<ROWS>::BYTES, stream, block, int(tiles));
+}
+
+// The rows of a tile with which the busiest block has least to do.
+inline int best_rows(std::int64_t batch, int height, int width) {
+    constexpr int ROWS[] = {12, 10, 6, 4};
+    constexpr int BYTES[] = {Plan<12>::BYTES, Plan<10>::BYTES, Plan<6>::BYTES, Plan<4>::BYTES};
+    const std::size_t most = max_shared_memory();
+    int best = 0;
+    std::int64_t least = 0;
+    for (int i = 0; i < 4; ++i) {
+        if (std::size_t(BYTES[i]) > most) continue;
+        const std::int64_t tiles = batch * ceil_divide(height, ROWS[i]) * ceil_divide(width, COLUMNS);
+        // Beside its rows a tile costs as much as six; the first is prepared while nothing is convolved.
+        const std::int64_t cost = (ceil_divide<std::int64_t>(tiles, sm_count()) * 5 + 3) * (ROWS[i] + 6);
+        if (best == 0 || cost < least) best = ROWS[i], least = cost;
+    }
+    return best;
+}
+
+}  // namespace half_block
+
+// `rows` is 12, 10, 6 or 4 for tiles of so many rows, or 0 for the best. Throws std::runtime_error if the device has
+// too little shared memory.
+template <typename T>
+void da_half_block(const HalfBlock<T>& block, Stream stream, int rows = 0) {
+    if (block.batch == 0 || block.height == 0 || block.width == 0) return;
+    if (rows == 0) rows = half_block::best_rows(block.batch, block.height, block.width);
+    switch (rows) {
+    case 12: return half_block::launch_with<12>(block, stream);
+    case 10: return half_block::launch_with<10>(block, stream);
+    case 6: return half_block::launch_with<6>(block, stream);
+    case 4: return half_block::launch_with<4>(block, stream);
+    default: throw std::runtime_error("da_half_block: the GPU has too little shared memory.");
+    }
+}
+
+}  // namespace dasr_fast

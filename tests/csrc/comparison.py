@@ -1,0 +1,47 @@
+"""Inputs for emulated kernels, and how far their results are from float64."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+
+def misaligned(x: Tensor) -> Tensor:
+    """The same values and layout, one element behind an address that is a multiple of 16."""
+    dense = x.contiguous(memory_format=torch.channels_last) if _channels_last(x) else x.contiguous()
+    memory = torch.empty(x.numel() + 1, dtype=x.dtype)
+    return memory.as_strided(dense.shape, dense.stride(), 1).copy_(x)
+
+
+def _channels_last(x: Tensor) -> bool:
+    return x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
+
+
+LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "contiguous": torch.Tensor.contiguous,
+    "channels-last": lambda x: x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x,
+    "misaligned": lambda x: misaligned(x.contiguous()),
+    "misaligned channels-last": lambda x: misaligned(LAYOUTS["channels-last"](x)),
+}
+
+VARIANTS = [
+    *(pytest.param(torch.float32, layout, id=f"float32-{layout}") for layout in ("contiguous", "channels-last")),
+    *(pytest.param(torch.float16, layout, id=f"float16-{layout}") for layout in LAYOUTS),
+    pytest.param(torch.bfloat16, "channels-last", id="bfloat16-channels-last"),
+]
+"""Types and layouts that reach all code."""
+
+
+def unwritten(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Memory like that of `x`, also in its alignment, full of NaN."""
+    misaligned_by = x.storage_offset()
+    memory = torch.full((x.numel() + misaligned_by,), torch.nan, dtype=dtype or x.dtype)
+    return memory.as_strided(x.shape, x.stride(), misaligned_by)
+
+
+def distance(result: Tensor, target: Tensor) -> float:
+    """Relative error, in the Euclidean norm."""
+    assert result.shape == target.shape
+    assert torch.isfinite(result).all()
+    return ((result.double() - target).norm() / target.norm().clamp(min=1e-30)).item()

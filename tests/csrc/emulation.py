@@ -1,0 +1,135 @@
+"""CUDA kernels on a CPU: builds the emulation in `emulation/` with an op's kernels, and runs them on torch tensors."""
+
+import fcntl
+import functools
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from dasr_fast.reference.layout import memory_format
+
+ROOT = Path(__file__).parents[2]
+SOURCES = Path(__file__).with_name("emulation")
+INCLUDED_FROM = (SOURCES, ROOT / "csrc/cuda", ROOT)
+COMMON = ("block", "fragments", "driver")
+COMPILER = ("g++", "-std=c++17", "-O1", "-g1", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas")
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+CACHE = Path(tempfile.gettempdir()) / f"dasr_fast_emulation_{os.getuid()}"
+
+
+class EmulationError(RuntimeError):
+    """A kernel did something wrong; the message says what."""
+
+
+def emulate(op: str, *, seeds: int = 3, **arguments: Tensor | float | str | None) -> None:
+    """Run an op of `emulation/run_*.cpp`; it writes into the tensors, as the compiled op on a GPU does.
+
+    Args:
+        op: Name of the op in its file, whose name is the longest that `op` begins with.
+        seeds: How many orders of threads to try; all must give the same bits.
+        arguments: Dense tensors (also of a misaligned storage offset), numbers and text, by name; None is left out.
+            `multiprocessors` and `most_shared_memory` (bytes a block) change the emulated GPU.
+
+    Raises:
+        EmulationError: A race, a diverging barrier, memory that isn't the kernel's, or a misaligned access.
+    """
+    tensors = {name: value for name, value in arguments.items() if isinstance(value, Tensor)}
+    command = [str(_executable(_source(op))), op, f"seeds={seeds}"]
+    with tempfile.TemporaryDirectory() as folder:
+        for name, value in arguments.items():
+            if isinstance(value, Tensor):
+                path = Path(folder) / name
+                path.write_bytes(_bytes(value).numpy().tobytes())
+                command.append(f"{name}@{_description(value)}:{path}")
+            elif value is not None:
+                command.append(f"{name}={int(value) if isinstance(value, bool) else value}")
+        environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0"}
+        finished = subprocess.run(command, capture_output=True, text=True, env=environment)
+        if finished.returncode != 0:
+            raise EmulationError(f"{op} ended with {finished.returncode}:\n{finished.stderr}")
+        for name, tensor in tensors.items():
+            if tensor.numel() == 0:
+                continue
+            _bytes(tensor).copy_(torch.frombuffer(bytearray((Path(folder) / name).read_bytes()), dtype=torch.uint8))
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    """The memory of a dense tensor."""
+    if tensor.numel() == 0:
+        return torch.empty(0, dtype=torch.uint8)
+    flat = tensor.as_strided((tensor.numel(),), (1,))
+    assert tensor.is_contiguous() or tensor.is_contiguous(memory_format=torch.channels_last)
+    return flat.view(torch.uint8)
+
+
+def _description(tensor: Tensor) -> str:
+    sizes = ",".join(map(str, tensor.shape))
+    channels_last = tensor.dim() == 4 and memory_format(tensor) == torch.channels_last
+    return f"{str(tensor.dtype).removeprefix('torch.')}:{sizes}:{int(channels_last)}:{tensor.data_ptr() % 16}"
+
+
+def _source(op: str) -> Path:
+    candidates = [path for path in SOURCES.glob("run_*.cpp") if op.startswith(path.stem.removeprefix("run_"))]
+    return max(candidates, key=lambda path: len(path.stem))
+
+
+@functools.cache
+def _executable(source: Path) -> Path:
+    """The driver with the kernels that `source` runs; compiled once for each state of the files."""
+    if shutil.which("g++") is None:
+        pytest.skip("there is no g++")
+    CACHE.mkdir(exist_ok=True)
+    sources = [SOURCES / f"{name}.cpp" for name in COMMON] + [source]
+    with (CACHE / "lock").open("w") as lock, ThreadPoolExecutor(os.cpu_count()) as pool:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        objects = list(pool.map(_object, sources))
+        executable = CACHE / f"{source.stem}-{_digest(*(path.name.encode() for path in objects))}"
+        if not executable.exists():
+            _build([*COMPILER, *SANITIZERS, *map(str, objects)], executable)
+    return executable
+
+
+def _object(source: Path) -> Path:
+    contents = [path.read_bytes() for path in sorted(_included(source))]
+    path = CACHE / f"{source.stem}-{_digest(' '.join((*COMPILER, *SANITIZERS)).encode(), *contents)}.o"
+    if not path.exists():
+        _build([*COMPILER, *SANITIZERS, *(f"-iquote{folder}" for folder in INCLUDED_FROM), "-c", str(source)], path)
+    return path
+
+
+def _build(command: list[str], output: Path) -> None:
+    partial = output.with_suffix(".partial")
+    finished = subprocess.run([*command, "-o", str(partial)], capture_output=True, text=True)
+    if finished.returncode != 0:
+        raise EmulationError(f"compiling {output.stem} failed:\n{finished.stderr}")
+    partial.replace(output)
+
+
+def _included(source: Path) -> set[Path]:
+    """A source file and what it includes of this repository."""
+    found: set[Path] = set()
+    waiting = [source]
+    while waiting:
+        path = waiting.pop().resolve()
+        if path in found:
+            continue
+        found.add(path)
+        for name in re.findall(r'#include "(.*?)"', path.read_text()):
+            waiting += [folder / name for folder in (path.parent, *INCLUDED_FROM) if (folder / name).exists()]
+    return found
+
+
+def _digest(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little") + part)
+    return digest.hexdigest()[:16]

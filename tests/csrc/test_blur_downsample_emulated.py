@@ -1,0 +1,200 @@
+"""CUDA kernels of `blur_downsample`, and the module that calls them, emulated on the CPU, against float64."""
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from csrc.comparison import LAYOUTS, distance
+from csrc.emulation import ROOT, emulate
+from torch import Tensor
+
+from dasr_fast import reference
+from dasr_fast.reference.blur_downsample import blur_downsample_grad_hr, blur_downsample_grad_kernel
+from dasr_fast.specification import SPECIFICATIONS, Case
+
+SPECIFICATION = SPECIFICATIONS["blur_downsample"]
+MODULE = ROOT / "dasr_fast/compiled/cuda/blur_downsample.py"
+NAMES = {
+    "blur_downsample_fused": (
+        *("hr", "kernel", "taps", "noise", "level", "scale", "first", "top", "left", "reflect", "quantize"),
+        *("channels_last", "stencils", "y"),
+    ),
+    "blur_downsample_spread": ("grad", "taps", "scale", "first", "channels_last", "grad_blurred"),
+    "blur_downsample_correlate": ("grad_blurred", "hr", "channels_last", "parts", "grad_kernel"),
+}
+"""Of the arguments of the raw ops."""
+
+
+class Emulated:
+    """The raw ops, on an emulated GPU."""
+
+    def __init__(self) -> None:
+        self.options: dict[str, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        def run(*arguments: Any) -> None:
+            emulate(name, **dict(zip(NAMES[name], arguments, strict=True)), **self.options)
+
+        return run
+
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+RAW = Emulated()
+
+
+def _load(path: Path) -> ModuleType:
+    """A module of the compiled backend that finds `RAW` where the compiled library would be."""
+    library = ModuleType("dasr_fast.compiled.library")
+    library.cuda = RAW  # type: ignore[attr-defined]
+    specification = importlib.util.spec_from_file_location("emulated_blur_downsample", path)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, library.__name__, library)
+        specification.loader.exec_module(module)
+    return module
+
+
+cuda = _load(MODULE)
+
+
+@pytest.fixture(autouse=True)
+def _poisoned() -> Iterator[None]:
+    """Fill memory that nobody has written to with NaN."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    yield
+    torch.use_deterministic_algorithms(False)
+    RAW.options = {}
+
+
+def case(hr: tuple[int, ...], kernel: tuple[int, int], scale: int, mode: str = "bicubic") -> Case:
+    label = f"{'x'.join(map(str, hr))}, {kernel[0]}x{kernel[1]}, {mode} x{scale}"
+    return Case(label, {"hr": hr, "kernel": (hr[0], *kernel)}, {"scale": scale, "mode": mode})
+
+
+SMALL = [case for case in SPECIFICATION.cases if not case.timed]
+CASES = [
+    *SMALL,
+    case((1, 2, 66, 100), (21, 21), 2),  # 14 columns of a phase in a pass.
+    case((1, 1, 51, 78), (21, 21), 3),  # 11; 26 outputs: two tiles that overlap.
+    case((1, 1, 36, 100), (21, 21), 4),  # 9; 25 outputs.
+    case((1, 1, 80, 192), (21, 21), 4),  # Vectors, and 20 rows of outputs: the classes of a tile don't begin at 0.
+    case((1, 1, 21, 9), (3, 3), 1),
+    case((1, 1, 40, 26), (21, 17), 1),  # Three passes, and the image smaller than the window.
+    case((1, 1, 8, 6 * 4), (1, 1), 4),
+    case((1, 1, 8, 9 * 2), (3, 5), 2),
+    case((1, 1, 12, 10 * 2), (2, 3), 2),
+    case((1, 1, 12, 17 * 2), (2, 3), 2),
+    case((1, 1, 12, 17 * 2), (2, 3), 2, "s-fold"),
+]
+VARIANTS = [
+    pytest.param(case, dtype, id=f"{case.label}, {str(dtype).removeprefix('torch.')}")
+    for case in CASES
+    for dtype in (DTYPES if case in SMALL[:2] else DTYPES[:1])
+]
+every_variant = pytest.mark.parametrize(("case", "dtype"), VARIANTS)
+
+
+def arguments_of(case: Case, dtype: torch.dtype = torch.float32) -> list[Any]:
+    arguments = SPECIFICATION.arguments(case, dtype)
+    return [arguments["hr"], arguments["kernel"], arguments["scale"], arguments.get("mode", "bicubic")]
+
+
+def exact(hr: Tensor, kernel: Tensor, *options: Any) -> Tensor:
+    return reference.blur_downsample(hr.double(), kernel.double(), *options)
+
+
+@every_variant
+def test_agrees_with_float64(case: Case, dtype: torch.dtype):
+    arguments = arguments_of(case, dtype)
+    y = cuda.blur_downsample(*arguments)
+    assert y.dtype == dtype
+    assert distance(y, exact(*arguments)) <= SPECIFICATION.tolerance[dtype]
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "scale", "multiprocessors"),
+    [
+        (80, 192, 4, 1),
+        (66, 100, 2, 1),
+        (51, 96, 3, 1),
+        (30, 90, 1, 1),
+        (40, 68, 4, 2),  # 17 outputs, in two tiles of 16: column 1 is the first of the second tile too.
+    ],
+)
+def test_few_multiprocessors_take_large_tiles(height: int, width: int, scale: int, multiprocessors: int):
+    RAW.options = {"multiprocessors": multiprocessors}
+    arguments = arguments_of(case((1, 1, height, width), (21, 21), scale))
+    assert distance(cuda.blur_downsample(*arguments), exact(*arguments)) <= SPECIFICATION.tolerance[torch.float32]
+
+
+@every_variant
+def test_gradients_agree_with_float64(case: Case, dtype: torch.dtype):
+    hr, kernel, *options = arguments_of(case, dtype)
+    grad = torch.randn(exact(hr, kernel, *options).shape, dtype=dtype)
+    wide = [tensor.double() for tensor in (grad, hr, kernel)]
+    limit = 2 * SPECIFICATION.tolerance[dtype]
+    grad_hr = cuda.blur_downsample_grad_hr(grad, kernel, *options, *hr.shape[-2:])
+    assert distance(grad_hr, blur_downsample_grad_hr(wide[0], wide[2], *options, *hr.shape[-2:])) <= limit
+    grad_kernel = cuda.blur_downsample_grad_kernel(grad, hr, kernel, *options)
+    assert distance(grad_kernel, blur_downsample_grad_kernel(*wide, *options)) <= limit
+
+
+@pytest.mark.parametrize(
+    ("dtype", "layout"),
+    [*((torch.uint8, layout) for layout in LAYOUTS), (torch.float32, "misaligned"), (torch.float16, "channels-last")],
+    ids=str,
+)
+def test_layouts(dtype: torch.dtype, layout: str):
+    hr, kernel, *options = arguments_of(case((2, 3, 24, 40), (5, 4), 2))
+    hr = LAYOUTS[layout](hr.to(dtype))
+    y = cuda.blur_downsample(hr, kernel, *options)
+    assert y.dtype == (torch.float32 if dtype == torch.uint8 else dtype)
+    assert y.is_contiguous(memory_format=torch.channels_last) == ("channels-last" in layout)
+    assert distance(y, exact(hr, kernel, *options)) <= SPECIFICATION.tolerance[y.dtype]
+    grad = LAYOUTS[layout](torch.randn(y.shape, dtype=y.dtype))
+    wide = [tensor.double() for tensor in (grad, hr, kernel)]
+    limit = 2 * SPECIFICATION.tolerance[y.dtype]
+    grad_hr = cuda.blur_downsample_grad_hr(grad, kernel, *options, 24, 40)
+    assert distance(grad_hr, blur_downsample_grad_hr(wide[0], wide[2], *options, 24, 40)) <= limit
+    grad_kernel = cuda.blur_downsample_grad_kernel(grad, hr, kernel, *options)
+    assert distance(grad_kernel, blur_downsample_grad_kernel(*wide, *options)) <= limit
+
+
+@pytest.mark.parametrize("quantize", [False, True])
+def test_noise(quantize: bool):
+    hr, kernel, *options = arguments_of(case((2, 3, 24, 40), (5, 4), 2))
+    hr = LAYOUTS["channels-last"](hr)
+    noise, level = torch.randn(2, 3, 12, 20), torch.tensor([200.0, 3.0])
+    y = cuda.blur_downsample(hr, kernel, *options, noise, level, quantize)
+    noisy = exact(hr, kernel, *options) + noise.double() * level.double()[:, None, None, None]
+    if not quantize:
+        assert distance(y, noisy) <= SPECIFICATION.tolerance[torch.float32]
+        return
+    assert (noisy < 0).any()
+    assert (noisy > 255).any()
+    settled = (noisy - noisy.floor() - 0.5).abs() > 1e-3
+    assert torch.equal(y[settled].double(), noisy.round().clamp(0, 255)[settled])
+    assert torch.equal(y, y.round())
+
+
+@pytest.mark.parametrize("most_shared_memory", [227 * 1024, 64 * 1024])
+@pytest.mark.parametrize(("size", "scale"), [(64, 4), (53, 3), (41, 2), (30, 1)])
+def test_large_kernels_take_several_chunks(size: int, scale: int, most_shared_memory: int):
+    RAW.options = {"most_shared_memory": most_shared_memory, "seeds": 2}
+    arguments = arguments_of(case((1, 1, 4 * 17, 40), (size, size), scale))
+    assert distance(cuda.blur_downsample(*arguments), exact(*arguments)) <= SPECIFICATION.tolerance[torch.float32]
+
+
+def test_largest_kernel():
+    RAW.options = {"seeds": 1}
+    arguments = arguments_of(case((1, 1, 68, 72), (128, 128), 4))
+    assert cuda.unsupported(*arguments) is None
+    assert distance(cuda.blur_downsample(*arguments), exact(*arguments)) <= SPECIFICATION.tolerance[torch.float32]
+    assert "128x128" in cuda.unsupported(torch.empty(1, 1, 80, 80), torch.empty(1, 129, 3), 1, "bicubic")

@@ -1,27 +1,12 @@
-// blur_downsample: one strided stencil, which is the blur kernel convolved with the taps of downsampling.
-//
-// All output columns share a stencil; rows have one for each class: the first two and the last two outputs of an axis
-// reach beyond the blurred image, where its last pixel counts. Rows of these classes have the taps beyond moved to that
-// pixel before composition; columns get the difference that this makes added, over a narrow window at either end.
+// blur_downsample: the stencils of blur_stencils.cpp applied to images, and the gradient for the kernel.
 #include <algorithm>
 #include <cstdint>
 
+#include "blur_stencils.h"
 #include "instruction_set.h"
 #include "types.h"
 
 namespace dasr_fast {
-
-constexpr int64_t EDGE = 2; // Outputs at either end of an axis whose taps may reach beyond the image.
-constexpr int64_t CLASSES = 2 * EDGE + 1;
-
-// An item is the stencils of a sample's class of rows.
-struct BlurStencils {
-    int64_t height, width, out_height, out_width, kernel_height, kernel_width, taps, scale, first, window;
-    const float* kernel; // [B, kernel_height, kernel_width]
-    const double* weights; // [taps]: output i is the sum of weights[t] * blurred[scale * i + first + t].
-    float* stencils; // [B, CLASSES, kernel_height + taps - 1, kernel_width + taps - 1]
-    float* ends; // [B, CLASSES, left and right, EDGE, kernel_height + taps - 1, window]
-};
 
 // An item is `band` output rows of an image. The stencil of the first output begins at pixel (top, left); taps reach
 // `reach` pixels beyond the blurred image.
@@ -54,85 +39,12 @@ constexpr int ROWS = REGISTERS == 32 ? 8 : 4; // Output rows whose sums are in r
 constexpr int VECTORS = LANES == 4 ? 2 : 3; // and vectors of their columns.
 constexpr int LAGS_DOWN = 3; // Elements of the kernel's gradient whose sums are in registers together.
 constexpr int LAGS_ACROSS = REGISTERS == 32 ? 7 : 4;
-constexpr int MOST_TAPS = 16;
 constexpr int64_t TOGETHER = 4; // Most rows of pixels whose products are summed before they are added to others.
 
 // Which stencil output row `i` of `count` has: the first and the last EDGE ones have their own.
 inline int64_t row_class(int64_t i, int64_t count) {
     if (i < EDGE) return i;
     return std::max(EDGE, CLASSES - count + i);
-}
-
-// Weights of one output, those of pixels beyond the axis moved to its first or last one.
-void fold(const BlurStencils& p, int64_t output, int64_t size, float* folded) {
-    double moved[MOST_TAPS] = {};
-    const int64_t start = p.scale * output + p.first;
-    for (int64_t t = 0; t < p.taps; ++t)
-        moved[std::min(std::max<int64_t>(start + t, 0), size - 1) - start] += p.weights[t];
-    std::copy(moved, moved + p.taps, folded);
-}
-
-// What folding changes at the left end of a row, from column `first` to 0, ...
-void change_left(const BlurStencils& p, int64_t output, float* change) {
-    double last = 0;
-    for (int64_t n = 0; n < -p.first; ++n) {
-        const int64_t t = n - p.scale * output;
-        const double weight = t >= 0 && t < p.taps ? p.weights[t] : 0;
-        change[n] = (float)-weight;
-        last += weight;
-    }
-    change[-p.first] = (float)last;
-}
-
-// ... and at its right end, from the last column to -first after it.
-void change_right(const BlurStencils& p, int64_t output, float* change) {
-    double last = 0;
-    for (int64_t n = 1; n <= -p.first; ++n) {
-        const int64_t t = p.width - 1 + n - (p.scale * output + p.first);
-        const double weight = t >= 0 && t < p.taps ? p.weights[t] : 0;
-        change[n] = (float)-weight;
-        last += weight;
-    }
-    change[0] = (float)last;
-}
-
-// result[v] = sum of weights[t] * row[v - t], for `size` places.
-void convolve(const float* row, const float* weights, int64_t taps, float* result, int64_t size) {
-    for (int64_t v = 0; v < size; v += LANES) {
-        Vector total = {};
-        for (int64_t t = 0; t < taps; ++t) total += splat(weights[t]) * load(row + v - t);
-        store(result + v, total, size - v);
-    }
-}
-
-void compose(const BlurStencils& p, int64_t item) {
-    const int64_t sample = item / CLASSES, row = item % CLASSES;
-    const int64_t output = row <= EDGE ? row : p.out_height - CLASSES + row;
-    if (row != EDGE && (output < 0 || output >= p.out_height)) return; // No output has this class.
-    const int64_t height = p.kernel_height + p.taps - 1, width = p.kernel_width + p.taps - 1;
-    float down[MOST_TAPS], across[MOST_TAPS], change[2 * EDGE][MOST_TAPS];
-    std::copy(p.weights, p.weights + p.taps, down);
-    std::copy(p.weights, p.weights + p.taps, across);
-    if (row != EDGE) fold(p, output, p.height, down);
-    for (int64_t e = 0; e < EDGE; ++e) {
-        change_left(p, e, change[e]);
-        change_right(p, p.out_width - EDGE + e, change[EDGE + e]);
-    }
-    const float* kernel = p.kernel + sample * p.kernel_height * p.kernel_width;
-    float* stencil = p.stencils + item * height * width;
-    float* ends = p.ends + item * 2 * EDGE * height * p.window;
-    const int64_t whole = MOST_TAPS + whole_vectors(std::max(width, p.window));
-    const Scratch scratch(whole);
-    float* sums = scratch.data() + MOST_TAPS; // A row of the kernel convolved with the taps along columns.
-    std::fill(scratch.data(), scratch.data() + whole, 0.0f);
-    for (int64_t u = 0; u < height; ++u) {
-        std::fill(sums, sums + p.kernel_width, 0.0f);
-        for (int64_t t = std::max<int64_t>(0, u - p.kernel_height + 1); t <= std::min(u, p.taps - 1); ++t)
-            for (int64_t c = 0; c < p.kernel_width; ++c) sums[c] += down[t] * kernel[(u - t) * p.kernel_width + c];
-        convolve(sums, across, p.taps, stencil + u * width, width);
-        for (int64_t e = 0; e < 2 * EDGE; ++e)
-            convolve(sums, change[e], 1 - p.first, ends + (e * height + u) * p.window, p.window);
-    }
 }
 
 // Columns of an image's rows as stencils take them, and the memory of a thread.
@@ -408,10 +320,6 @@ void with_image_type(Type type, const Function& function) {
 
 namespace DASR_FAST_KERNELS {
 
-void blur_downsample_stencils(const BlurStencils& p, int64_t begin, int64_t end) {
-    for (int64_t item = begin; item < end; ++item) compose(p, item);
-}
-
 void blur_downsample(const BlurDownsample& p, int64_t begin, int64_t end) {
     const Layout layout(p);
     with_image_type(p.type, [&](auto element) {
@@ -438,29 +346,12 @@ void blur_downsample_grad_kernel(const BlurDownsample& p, int64_t begin, int64_t
 
 namespace dasr_fast {
 
-DASR_FAST_BEST(blur_downsample_stencils, BlurStencils)
 DASR_FAST_BEST(blur_downsample, BlurDownsample)
 DASR_FAST_BEST(blur_downsample_grad_kernel, BlurDownsample)
 
 constexpr int64_t ITEMS = 16; // Bands that an image is cut into if it is alone.
 constexpr int64_t BAND = 16; // Fewest rows of a band, which prepares again what the one before it had of its pixels,
 constexpr int64_t MEMORY = 1 << 19; // and most floats of its pixels, if there are more rows.
-
-// Writes stencils [B, 5, kh + taps - 1, kw + taps - 1] and ends [B, 5, 2, 2, kh + taps - 1, window] for the kernels
-// [B, kh, kw] and downsampling taps of images of height x width.
-void blur_downsample_stencils(
-    Tensor kernel, Tensor weights, int64_t first, int64_t scale, int64_t height, int64_t width, Tensor stencils,
-    Tensor ends) {
-    BlurStencils p{};
-    p.height = height, p.width = width, p.out_height = height / scale, p.out_width = width / scale;
-    p.kernel_height = kernel.size(1), p.kernel_width = kernel.size(2), p.taps = weights.size(0);
-    p.scale = scale, p.first = first, p.window = ends.size(5);
-    p.kernel = static_cast<const float*>(kernel.const_data_ptr());
-    p.weights = static_cast<const double*>(weights.const_data_ptr());
-    p.stencils = static_cast<float*>(stencils.mutable_data_ptr());
-    p.ends = static_cast<float*>(ends.mutable_data_ptr());
-    run(best_blur_downsample_stencils(), p, kernel.size(0) * CLASSES);
-}
 
 // Applies stencils [B, 5 or 1, U, V] and perhaps ends to images x [B, images, H, W].
 void blur_downsample(
@@ -499,7 +390,6 @@ void blur_downsample_grad_kernel(Tensor grad, Tensor x, Tensor grad_kernel) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(dasr_fast_cpu, CPU, m) {
-    m.impl("blur_downsample_stencils", TORCH_BOX(&blur_downsample_stencils));
     m.impl("blur_downsample", TORCH_BOX(&blur_downsample));
     m.impl("blur_downsample_grad_kernel", TORCH_BOX(&blur_downsample_grad_kernel));
 }

@@ -19,7 +19,7 @@ SCHEMAS = {
         "da_conv_backward(Tensor grad, Tensor x, Tensor kernel, Tensor weight, Tensor? gate, Tensor? y, "
         "float negative_slope, Tensor(a!) grad_filtered, Tensor(b!) grad_x, Tensor(c!) grad_kernel, "
         "Tensor(d!) grad_weight, Tensor(e!) grad_bias, Tensor(f!)? grad_gate) -> ()",
-        "blur_downsample_stencils(Tensor kernel, Tensor weights, int first, int scale, int height, int width, "
+        "blur_stencils(Tensor kernel, Tensor weights, int first, int scale, int height, int width, "
         "Tensor(a!) stencils, Tensor(b!) ends) -> ()",
         "blur_downsample(Tensor x, Tensor stencils, Tensor? ends, int scale, int reach, int top, int left, bool "
         "reflect, "

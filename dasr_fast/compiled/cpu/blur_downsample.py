@@ -97,7 +97,7 @@ def _composed(kernel: Tensor, scale: int, height: int, width: int) -> tuple[Tens
     kernel = kernel.float().contiguous()
     stencils, ends = kernel.new_empty(b, CLASSES, u, v), kernel.new_empty(b, CLASSES, 2, 2, u, window)
     taps = kernel.new_tensor(weights, dtype=torch.float64)
-    cpu.blur_downsample_stencils(kernel, taps, first, scale, height, width, stencils, ends)
+    cpu.blur_stencils(kernel, taps, first, scale, height, width, stencils, ends)
     return stencils, ends
 
 

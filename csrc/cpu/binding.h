@@ -35,10 +35,12 @@ inline const void* pointer(const std::optional<Tensor>& tensor) {
     return tensor.has_value() ? tensor->const_data_ptr() : nullptr;
 }
 
-// Into how many parts the rows of a sample are cut where nothing is summed over them: enough for all threads.
-inline int64_t parts_of(int64_t samples, int64_t height) {
-    const int64_t parts = samples > 0 ? (64 + samples - 1) / samples : 1;
-    return parts < height ? parts : height > 0 ? height : 1;
+// Into how many parts the rows of a sample are cut where nothing is summed over them: enough for all threads, and not so
+// many that what a part prepares would show.
+inline int64_t parts_of(int64_t samples, int64_t height, int64_t width) {
+    const int64_t wanted = samples > 0 ? (64 + samples - 1) / samples : 1, worthwhile = (height * width + 1023) / 1024;
+    const int64_t parts = wanted < worthwhile ? wanted : worthwhile;
+    return parts < 1 || height < 1 ? 1 : parts < height ? parts : height;
 }
 
 // The work of all items, shared among PyTorch's threads.

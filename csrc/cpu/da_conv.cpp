@@ -372,7 +372,7 @@ void da_conv(
 ) {
     DAConv p = problem(x, kernel, weight, gate, negative_slope);
     p.bias = pointer(bias), p.activate = activate, p.y = y.mutable_data_ptr();
-    p.parts = parts_of(x.size(0), p.height);
+    p.parts = parts_of(x.size(0), p.height, p.width);
     run(best_da_conv(), p, x.size(0) * p.parts);
 }
 

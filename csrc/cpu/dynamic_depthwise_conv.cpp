@@ -151,7 +151,7 @@ static DynamicDepthwiseConv problem(const Tensor& x, const Tensor& kernel, std::
 void dynamic_depthwise_conv(Tensor x, Tensor kernel, std::optional<double> negative_slope, Tensor y) {
     DynamicDepthwiseConv p = problem(x, kernel, negative_slope);
     p.y = y.mutable_data_ptr();
-    p.parts = parts_of(x.size(0), p.height);
+    p.parts = parts_of(x.size(0), p.height, p.width);
     run(best_dynamic_depthwise_conv(), p, x.size(0) * (p.channels_last ? p.parts : p.channels));
 }
 

@@ -139,21 +139,49 @@ inline void store(T* pointer, Vector value, int64_t count) {
 }
 
 #if defined(__AVX512F__)
+inline __mmask16 lanes_below(int64_t count) { return (__mmask16)((1 << count) - 1); }
+
 inline Vector load(const float* pointer, int64_t count) {
     if (count >= LANES) return load(pointer);
-    return (Vector)_mm512_maskz_loadu_ps((__mmask16)((1 << count) - 1), pointer);
+    return (Vector)_mm512_maskz_loadu_ps(lanes_below(count), pointer);
 }
 
 inline void store(float* pointer, Vector value, int64_t count) {
     if (count >= LANES) return store(pointer, value);
-    _mm512_mask_storeu_ps(pointer, (__mmask16)((1 << count) - 1), (__m512)value);
+    _mm512_mask_storeu_ps(pointer, lanes_below(count), (__m512)value);
 }
+
+template <class T>
+inline Vector load_halves(const T* pointer, int64_t count) {
+    if (count >= LANES) return load(pointer);
+    const __m256i halves = _mm256_maskz_loadu_epi16(lanes_below(count), pointer);
+    return load((const T*)&halves);
+}
+
+template <class T>
+inline void store_halves(T* pointer, Vector value, int64_t count) {
+    if (count >= LANES) return store(pointer, value);
+    __m256i halves;
+    store((T*)&halves, value);
+    _mm256_mask_storeu_epi16(pointer, lanes_below(count), halves);
+}
+
+inline Vector load(const float16* pointer, int64_t count) { return load_halves(pointer, count); }
+inline Vector load(const bfloat16* pointer, int64_t count) { return load_halves(pointer, count); }
+inline void store(float16* pointer, Vector value, int64_t count) { store_halves(pointer, value, count); }
+inline void store(bfloat16* pointer, Vector value, int64_t count) { store_halves(pointer, value, count); }
 #endif
 
 // One element as a float.
 inline float number(const float* pointer) { return *pointer; }
 inline float number(const bfloat16* pointer) { return bit_cast<float>((uint32_t)pointer->bits << 16); }
-inline float number(const float16* pointer) { return load(pointer, 1)[0]; }
+inline float number(const float16* pointer) {
+#if defined(__F16C__)
+    return _cvtsh_ss(pointer->bits);
+#else
+    return load(pointer, 1)[0];
+#endif
+}
 
 inline float sum(Vector value) {
     for (int width = LANES / 2; width > 0; width /= 2)

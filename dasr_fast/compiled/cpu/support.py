@@ -6,6 +6,9 @@ from torch import Tensor
 PARTS = 64
 """How many parts of a batch whose sums are added afterwards, or a few more."""
 
+WORTHWHILE = 1024
+"""Pixels of a part, or more: what it prepares should not show."""
+
 
 def unsupported_types(*tensors: Tensor | None) -> str | None:
     if any(tensor is not None and tensor.dtype == torch.float64 for tensor in tensors):
@@ -15,7 +18,8 @@ def unsupported_types(*tensors: Tensor | None) -> str | None:
 
 def row_parts(x: Tensor) -> int:
     """Into how many parts the rows of a sample `[C, H, W]` are cut; it depends on the shape alone."""
-    return max(1, min(x.shape[2], -(-PARTS // max(1, x.shape[0]))))
+    b, _, h, w = x.shape
+    return max(1, min(h, -(-PARTS // max(1, b)), -(-h * w // WORTHWHILE)))
 
 
 def sums(x: Tensor, *shape: int) -> Tensor:

@@ -7,11 +7,16 @@ import torch
 from torch import Tensor
 
 from dasr_fast import ops
+from dasr_fast.ops.backends import state
 from dasr_fast.specification import SPECIFICATIONS
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
-every_op = pytest.mark.parametrize("op", [op for op, known in SPECIFICATIONS.items() if known.differentiable])
+DIFFERENTIABLE = [op for op, specification in SPECIFICATIONS.items() if specification.differentiable]
+every_op = pytest.mark.parametrize(
+    ("op", "backend"), [(op, name) for op in DIFFERENTIABLE for name in ("triton", "cuda")]
+)
+every_backend = pytest.mark.parametrize("backend", ["triton", "cuda"])
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
 
 
@@ -20,53 +25,60 @@ def arguments_of(op: str, device: str = "cuda") -> dict[str, Any]:
     return SPECIFICATIONS[op].arguments(case, torch.float32, device)
 
 
-def gradients(op: str, arguments: dict[str, Any]) -> list[Tensor]:
-    """The result and its gradients, by Triton."""
+def skip_if_off(op: str, backend: str) -> None:
+    reason = state(op, backend)
+    if reason is not None:
+        pytest.skip(reason)
+
+
+def gradients(op: str, backend: str, arguments: dict[str, Any]) -> list[Tensor]:
+    """The result and its gradients."""
+    skip_if_off(op, backend)
     inputs = [tensor.requires_grad_() for tensor in arguments.values() if isinstance(tensor, Tensor)]
-    y = getattr(ops, op)(**arguments, backend="triton")
+    y = getattr(ops, op)(**arguments, backend=backend)
     return [y.detach(), *torch.autograd.grad(y.square().sum(), inputs)]
 
 
 @every_op
-def test_repeats_bit_by_bit(op: str):
-    first = gradients(op, arguments_of(op))
+def test_repeats_bit_by_bit(op: str, backend: str):
+    first = gradients(op, backend, arguments_of(op))
     for _ in range(20):
-        assert all(torch.equal(a, b) for a, b in zip(gradients(op, arguments_of(op)), first, strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(gradients(op, backend, arguments_of(op)), first, strict=True))
 
 
 @every_op
-def test_another_stream(op: str):
+def test_another_stream(op: str, backend: str):
     arguments = arguments_of(op)
-    target = gradients(op, arguments)
+    target = gradients(op, backend, arguments)
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
-        results = gradients(op, arguments)
+        results = gradients(op, backend, arguments)
     stream.synchronize()
     assert all(torch.equal(a, b) for a, b in zip(results, target, strict=True))
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one GPU")
 @every_op
-def test_another_device(op: str):
-    target = gradients(op, arguments_of(op))
-    results = gradients(op, arguments_of(op, "cuda:1"))
+def test_another_device(op: str, backend: str):
+    target = gradients(op, backend, arguments_of(op))
+    results = gradients(op, backend, arguments_of(op, "cuda:1"))
     assert all(result.device.index == 1 for result in results)
     assert all(torch.equal(a.cpu(), b.cpu()) for a, b in zip(results, target, strict=True))
 
 
 @every_op
-def test_graph_of_forward_and_backward(op: str):
+def test_graph_of_forward_and_backward(op: str, backend: str):
     arguments = arguments_of(op)
-    target = gradients(op, arguments)
+    target = gradients(op, backend, arguments)
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
-        gradients(op, arguments)
+        gradients(op, backend, arguments)
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        results = gradients(op, arguments)
+        results = gradients(op, backend, arguments)
     for result in results:
         result.fill_(torch.nan)
     graph.replay()
@@ -79,8 +91,10 @@ large = pytest.mark.skipif(
 
 
 @large
+@every_backend
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_features_of_more_than_2_31_elements(layout: str):
+def test_features_of_more_than_2_31_elements(layout: str, backend: str):
+    skip_if_off("da_conv", backend)
     size, strip = 5800, 24
     assert 64 * size**2 > 2**31
     draw = SPECIFICATIONS["da_conv"].draw
@@ -90,11 +104,11 @@ def test_features_of_more_than_2_31_elements(layout: str):
     x = torch.randn(1, 64, 1, size, device="cuda", dtype=torch.float16).expand(1, 64, size, size)
     x = x.contiguous(memory_format=LAYOUTS[layout])
     x[:, :, -strip:] = torch.randn(1, 64, strip, size, device="cuda", dtype=torch.float16)
-    y = ops.da_conv(x, **rest, activate=True, backend="triton")
+    y = ops.da_conv(x, **rest, activate=True, backend=backend)
     target = ops.da_conv(x[:, :, -strip:].float(), **{k: v.float() for k, v in rest.items()}, backend="reference")
     target = torch.nn.functional.leaky_relu(target, 0.1)
     assert (y[:, :, 1 - strip :].float() - target[:, :, 1:]).norm() <= 1e-3 * target.norm()
-    grad_x, grad_kernel = torch.ops.dasr_fast.dynamic_depthwise_conv_backward(y, x, rest["kernel"], x, None, "triton")
+    grad_x, grad_kernel = torch.ops.dasr_fast.dynamic_depthwise_conv_backward(y, x, rest["kernel"], x, None, backend)
     assert torch.isfinite(grad_kernel).all()
     part, _ = torch.ops.dasr_fast.dynamic_depthwise_conv_backward(
         y[:, :, -strip:].float(), x[:, :, -strip:].float(), rest["kernel"].float(), x[:, :, -strip:], None, "reference"
@@ -103,13 +117,15 @@ def test_features_of_more_than_2_31_elements(layout: str):
 
 
 @large
-def test_images_of_more_than_2_31_elements():
+@every_backend
+def test_images_of_more_than_2_31_elements(backend: str):
+    skip_if_off("blur_downsample", backend)
     size, strip = 33000, 64
     assert 2 * size**2 > 2**31
     hr = torch.randint(256, (1, 3, 1, size), device="cuda", dtype=torch.uint8).expand(1, 3, size, size).contiguous()
     hr[:, :, -strip:] = torch.randint(256, (1, 3, strip, size), device="cuda", dtype=torch.uint8)
     kernel = torch.rand(1, 21, 21, device="cuda")
     kernel /= kernel.sum()
-    y = ops.blur_downsample(hr, kernel, 4, backend="triton")[:, :, -4:]
+    y = ops.blur_downsample(hr, kernel, 4, backend=backend)[:, :, -4:]
     target = ops.blur_downsample(hr[:, :, -strip:].double(), kernel.double(), 4, backend="reference")[:, :, -4:]
     assert (y - target).norm() <= 2e-6 * target.norm()

@@ -25,7 +25,7 @@ def test_nothing_is_spilled(
 ):
     assert CSRC is not None
     kernels = compile_kernels(source, CSRC, architecture, tmp_path)
-    rows = [{"name": kernel.name, **asdict(kernel)} for kernel in kernels]
+    rows = [{"name": kernel.name, "local": kernel.stack, **asdict(kernel)} for kernel in kernels]
     record_property("resources", (source.stem, architecture, rows))
     assert kernels
     spilled = [str(kernel) for kernel in kernels if kernel.spilled or kernel.stack]

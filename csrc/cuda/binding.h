@@ -21,7 +21,7 @@ class CurrentStream {
 public:
     explicit CurrentStream(const Tensor& x) : guard(x.get_device_index()) {
         void* current = nullptr;
-        STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(x.get_device_index(), &current));
+        TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(x.get_device_index(), &current));
         stream = static_cast<Stream>(current);
     }
 

@@ -6,8 +6,9 @@
 // and a pixel around it, is the middle. Meanwhile four warps convolve the middle of the tile before. Input and middle
 // are there twice, so that one barrier a tile suffices.
 //
-// A pixel's 64 channels are 128 bytes, eight places of 16. Its place for channels 8 i to 8 i + 7 is i XOR its column
-// modulo 8, so that eight neighbours in a row are read from different banks.
+// Matrices in shared memory, of pixels or of weights, have rows of 64 channels and lie in eight planes: plane i has
+// channels 8 i to 8 i + 7 of each row, 16 bytes a row. From one plane to the next it is an odd number of rows, so that
+// neither eight neighbouring rows of a plane nor the eight planes of a row share banks.
 #pragma once
 
 #include <cstring>
@@ -36,26 +37,34 @@ struct HalfBlock {
 
 namespace half_block {
 
-constexpr int CHANNELS = 64, PLACES = 8, PIXEL_BYTES = 128, TAPS = 9;
+constexpr int CHANNELS = 64, PLANES = 8, ROW_BYTES = 16, TAPS = 9;
 constexpr int COLUMNS = 16, MIDDLE_COLUMNS = COLUMNS + 2, INPUT_COLUMNS = COLUMNS + 4;
 constexpr int CONVOLVING = 4 * WARP;
+
+// Bytes from one plane of a matrix of so many rows to the next.
+constexpr int pitch_of(int rows) { return (rows / 2 * 2 + 1) * ROW_BYTES; }
+
+constexpr int WEIGHT_PITCH = pitch_of(CHANNELS);              // A row for each output channel,
+constexpr int CONV_WEIGHT_PITCH = pitch_of(TAPS * CHANNELS);  // and of each tap.
 
 // Sizes of a tile of ROWS rows, threads of its block, and where everything is in shared memory, in bytes.
 template <int ROWS>
 struct Plan {
     static constexpr int MIDDLE_ROWS = ROWS + 2, INPUT_ROWS = ROWS + 4;
     static constexpr int PREPARING = MIDDLE_ROWS / 2 * WARP, THREADS = CONVOLVING + PREPARING;
-    static constexpr int INPUT_BYTES = INPUT_ROWS * INPUT_COLUMNS * PIXEL_BYTES;
-    static constexpr int MIDDLE_BYTES = MIDDLE_ROWS * MIDDLE_COLUMNS * PIXEL_BYTES;
-    static constexpr int SAMPLE_BYTES = (TAPS + 1) * PIXEL_BYTES;  // Filters [3, 3, 64] and the gate of a sample.
-    static constexpr int CONV_WEIGHT = 0;                          // [3, 3, 64 outputs, 64 inputs].
-    static constexpr int WEIGHT = CONV_WEIGHT + TAPS * CHANNELS * PIXEL_BYTES;
-    static constexpr int INPUT = WEIGHT + CHANNELS * PIXEL_BYTES;
+    static constexpr int INPUT_PITCH = pitch_of(INPUT_ROWS * INPUT_COLUMNS);
+    static constexpr int MIDDLE_PITCH = pitch_of(MIDDLE_ROWS * MIDDLE_COLUMNS);
+    static constexpr int INPUT_BYTES = PLANES * INPUT_PITCH, MIDDLE_BYTES = PLANES * MIDDLE_PITCH;
+    static constexpr int BIAS_BYTES = CHANNELS * 2;
+    static constexpr int SAMPLE_BYTES = (TAPS + 1) * BIAS_BYTES;  // Filters [3, 3, 64] and the gate of a sample.
+    static constexpr int CONV_WEIGHT = 0;
+    static constexpr int WEIGHT = CONV_WEIGHT + PLANES * CONV_WEIGHT_PITCH;
+    static constexpr int INPUT = WEIGHT + PLANES * WEIGHT_PITCH;
     static constexpr int MIDDLE = INPUT + 2 * INPUT_BYTES;
     static constexpr int SAMPLE = MIDDLE + 2 * MIDDLE_BYTES;
     static constexpr int BIAS = SAMPLE + 2 * SAMPLE_BYTES;
-    static constexpr int CONV_BIAS = BIAS + PIXEL_BYTES;
-    static constexpr int BYTES = CONV_BIAS + PIXEL_BYTES;
+    static constexpr int CONV_BIAS = BIAS + BIAS_BYTES;
+    static constexpr int BYTES = CONV_BIAS + BIAS_BYTES;
 };
 
 // A tile by its first output pixel.
@@ -70,14 +79,6 @@ __device__ __forceinline__ Tile tile_of(int index, int height, int width) {
     return {strip / down, strip % down * ROWS, index % across * COLUMNS};
 }
 
-// Offset of a pixel's first channels in a tile that is `columns` wide; XOR 16 i gives that of channels 8 i and on.
-__device__ __forceinline__ int pixel_offset(int row, int column, int columns) {
-    return (row * columns + column) * PIXEL_BYTES + column % PLACES * 16;
-}
-
-// The same of a row of a matrix of weights.
-__device__ __forceinline__ int weight_offset(int row) { return row * PIXEL_BYTES + row % PLACES * 16; }
-
 __device__ __forceinline__ float leaky_relu(float value, float slope) { return value > 0 ? value : value * slope; }
 
 template <typename T>
@@ -91,22 +92,22 @@ __device__ __forceinline__ void copy_input(const HalfBlock<T>& block, const Tile
                                            int thread) {
     const T* image = block.x + tile.sample * block.height * block.width * CHANNELS;
 #pragma unroll 1
-    for (int i = thread; i < Plan<ROWS>::INPUT_ROWS * INPUT_COLUMNS * PLACES; i += Plan<ROWS>::PREPARING) {
-        const int place = i % PLACES, row = i / PLACES / INPUT_COLUMNS, column = i / PLACES % INPUT_COLUMNS;
+    for (int i = thread; i < Plan<ROWS>::INPUT_ROWS * INPUT_COLUMNS * PLANES; i += Plan<ROWS>::PREPARING) {
+        const int plane = i % PLANES, pixel = i / PLANES, row = pixel / INPUT_COLUMNS, column = pixel % INPUT_COLUMNS;
         const int h = tile.row + row - 2, w = tile.column + column - 2;
         const bool inside = 0 <= h && h < block.height && 0 <= w && w < block.width;
-        const T* source = inside ? image + (std::int64_t(h) * block.width + w) * CHANNELS + place * 8 : image;
-        copy_async_16(input + (pixel_offset(row, column, INPUT_COLUMNS) ^ place * 16), source, inside);
+        const T* source = inside ? image + (std::int64_t(h) * block.width + w) * CHANNELS + plane * 8 : image;
+        copy_async_16(input + plane * Plan<ROWS>::INPUT_PITCH + pixel * ROW_BYTES, source, inside);
     }
 }
 
-// Starts to copy rows of 64 weights; row r comes from `source + r * stride`.
+// Starts to copy 64 rows of weights; row r comes from `source + r * stride`.
 template <typename T>
-__device__ __forceinline__ void copy_weights(const T* source, int rows, int stride, unsigned char* weights, int thread,
+__device__ __forceinline__ void copy_weights(const T* source, int stride, unsigned char* weights, int pitch, int thread,
                                              int threads) {
-    for (int i = thread; i < rows * PLACES; i += threads) {
-        const int row = i / PLACES, place = i % PLACES;
-        copy_async_16(weights + (weight_offset(row) ^ place * 16), source + row * stride + place * 8, true);
+    for (int i = thread; i < CHANNELS * PLANES; i += threads) {
+        const int row = i / PLANES, plane = i % PLANES;
+        copy_async_16(weights + plane * pitch + row * ROW_BYTES, source + row * stride + plane * 8, true);
     }
 }
 
@@ -137,25 +138,27 @@ struct SampleValues {
 };
 
 // Filters, activates and rounds two rows of the middle; a lane takes eight channels of half a row.
-template <typename T>
+template <int ROWS, typename T>
 __device__ __forceinline__ void filter(const HalfBlock<T>& block, const unsigned char* input, const T* sample,
                                        unsigned char* middle, int first_row, int lane) {
     constexpr int RUN = MIDDLE_COLUMNS / 2;
-    const int place = lane % PLACES, row = first_row + lane / 16, first = lane / 8 % 2 * RUN;
+    const int plane = lane % PLANES, row = first_row + lane / 16, first = lane / 8 % 2 * RUN;
+    const unsigned char* from = input + plane * Plan<ROWS>::INPUT_PITCH + (row * INPUT_COLUMNS + first) * ROW_BYTES;
+    unsigned char* to = middle + plane * Plan<ROWS>::MIDDLE_PITCH + (row * MIDDLE_COLUMNS + first) * ROW_BYTES;
     float sums[RUN][8] = {};
 #pragma unroll 1
     for (int j = 0; j < 3; ++j) {
         float taps[3][8];
 #pragma unroll
         for (int i = 0; i < 3; ++i) {
-            const auto values = load_16(sample + (j * 3 + i) * CHANNELS + place * 8);
+            const auto values = load_16(sample + (j * 3 + i) * CHANNELS + plane * 8);
 #pragma unroll
             for (int c = 0; c < 8; ++c) taps[i][c] = to_float(values.values[c]);
         }
 #pragma unroll
         for (int column = 0; column < RUN + 2; ++column) {
-            const int offset = pixel_offset(row + j, first + column, INPUT_COLUMNS) ^ place * 16;
-            const auto values = load_16(reinterpret_cast<const T*>(input + offset));
+            const int offset = (j * INPUT_COLUMNS + column) * ROW_BYTES;
+            const auto values = load_16(reinterpret_cast<const T*>(from + offset));
 #pragma unroll
             for (int c = 0; c < 8; ++c) {
                 const float value = to_float(values.values[c]);
@@ -174,34 +177,34 @@ __device__ __forceinline__ void filter(const HalfBlock<T>& block, const unsigned
             result.values[c] = pack<T>(leaky_relu(sums[column][2 * c], block.negative_slope),
                                        leaky_relu(sums[column][2 * c + 1], block.negative_slope));
         }
-        const int offset = pixel_offset(row, first + column, MIDDLE_COLUMNS) ^ place * 16;
-        *reinterpret_cast<Vector<std::uint32_t, 4>*>(middle + offset) = result;
+        *reinterpret_cast<Vector<std::uint32_t, 4>*>(to + column * ROW_BYTES) = result;
     }
 }
 
 // Multiplies two filtered rows by the 1x1 weights, adds bias and gated input, activates; in place.
-template <typename T>
+template <int ROWS, typename T>
 __device__ __forceinline__ void multiply(const HalfBlock<T>& block, const Tile& tile, const unsigned char* input,
                                          const unsigned char* weight, const T* bias, const T* gate,
                                          unsigned char* middle, int first_row, int lane) {
     constexpr int PIXELS = 2 * MIDDLE_COLUMNS, MATRICES = ceil_divide(PIXELS, 16);
+    constexpr int PITCH = Plan<ROWS>::MIDDLE_PITCH;
+    unsigned char* rows = middle + first_row * MIDDLE_COLUMNS * ROW_BYTES;
     std::uint32_t a[MATRICES][4][4];
 #pragma unroll
     for (int m = 0; m < MATRICES; ++m) {
         const int pixel = minimum(m * 16 + lane % 16, PIXELS - 1);
-        const int offset = pixel_offset(first_row + pixel / MIDDLE_COLUMNS, pixel % MIDDLE_COLUMNS, MIDDLE_COLUMNS);
 #pragma unroll
-        for (int k = 0; k < 4; ++k) load_matrix_x4(a[m][k], middle + (offset ^ (2 * k + lane / 16) * 16));
+        for (int k = 0; k < 4; ++k) load_matrix_x4(a[m][k], rows + (2 * k + lane / 16) * PITCH + pixel * ROW_BYTES);
     }
     __syncwarp();
-    const int weights_offset = weight_offset(lane / 16 * 8 + lane % 8) ^ lane / 8 % 2 * 16;
+    weight += lane / 8 % 2 * WEIGHT_PITCH + (lane / 16 * 8 + lane % 8) * ROW_BYTES;
 #pragma unroll 1
     for (int first_channel = 0; first_channel < CHANNELS; first_channel += 16) {
         float sums[MATRICES][2][4] = {};
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
             std::uint32_t b[4];
-            load_matrix_x4(b, weight + first_channel * PIXEL_BYTES + (weights_offset ^ k * 32));
+            load_matrix_x4(b, weight + 2 * k * WEIGHT_PITCH + first_channel * ROW_BYTES);
             const std::uint32_t low[2] = {b[0], b[1]}, high[2] = {b[2], b[3]};
 #pragma unroll
             for (int m = 0; m < MATRICES; ++m) {
@@ -211,7 +214,7 @@ __device__ __forceinline__ void multiply(const HalfBlock<T>& block, const Tile& 
         }
 #pragma unroll
         for (int n = 0; n < 2; ++n) {
-            const int first = first_channel + n * 8, channel = first + lane % 4 * 2;
+            const int plane = first_channel / 8 + n, channel = plane * 8 + lane % 4 * 2;
             const auto biases = *reinterpret_cast<const Vector<T, 2>*>(bias + channel);
             const auto gates = *reinterpret_cast<const Vector<T, 2>*>(gate + channel);
 #pragma unroll
@@ -222,9 +225,10 @@ __device__ __forceinline__ void multiply(const HalfBlock<T>& block, const Tile& 
                 const int h = tile.row + row - 1, w = tile.column + column - 1;
                 // Zeros beside the image are the padding of the 3x3 convolution.
                 const bool inside = 0 <= h && h < block.height && 0 <= w && w < block.width;
-                const int from = pixel_offset(row + 1, column + 1, INPUT_COLUMNS) + lane % 4 * 4;
-                const int to = pixel_offset(row, column, MIDDLE_COLUMNS) + lane % 4 * 4;
-                const auto x = *reinterpret_cast<const Vector<T, 2>*>(input + (from ^ first * 2));
+                const int from = plane * Plan<ROWS>::INPUT_PITCH +
+                                 ((row + 1) * INPUT_COLUMNS + column + 1) * ROW_BYTES + lane % 4 * 4;
+                const int to = plane * PITCH + pixel * ROW_BYTES + lane % 4 * 4;
+                const auto x = *reinterpret_cast<const Vector<T, 2>*>(input + from);
                 float results[2];
 #pragma unroll
                 for (int j = 0; j < 2; ++j) {
@@ -232,7 +236,7 @@ __device__ __forceinline__ void multiply(const HalfBlock<T>& block, const Tile& 
                     const float result = sum + to_float(x.values[j]) * to_float(gates.values[j]);
                     results[j] = inside ? leaky_relu(result, block.negative_slope) : 0.0f;
                 }
-                *reinterpret_cast<std::uint32_t*>(middle + (to ^ first * 2)) = pack<T>(results[0], results[1]);
+                *reinterpret_cast<std::uint32_t*>(rows + to) = pack<T>(results[0], results[1]);
             }
         }
     }
@@ -269,24 +273,26 @@ __device__ __forceinline__ void convolve(const HalfBlock<T>& block, int index, c
     constexpr int RUN = ROWS / 2;
     const int first_row = warp / 2 * RUN, first_channel = warp % 2 * 32;
     float sums[RUN][4][4] = {};
-    const unsigned char* rows = middle + first_row * MIDDLE_COLUMNS * PIXEL_BYTES;
-    const unsigned char* weights = conv_weight + first_channel * PIXEL_BYTES;
-    const int weights_offset = weight_offset(lane / 16 * 8 + lane % 8) ^ lane / 8 % 2 * 16;
+    constexpr int PITCH = Plan<ROWS>::MIDDLE_PITCH;
+    const unsigned char* rows =
+        middle + lane / 16 * PITCH + (first_row * MIDDLE_COLUMNS + lane % 16) * ROW_BYTES;
+    const unsigned char* weights = conv_weight + lane / 8 % 2 * CONV_WEIGHT_PITCH +
+                                   (first_channel + lane / 16 * 8 + lane % 8) * ROW_BYTES;
     // A step is a column of taps and 16 input channels. Each row of the middle is loaded once a step, for the three
     // rows of results that it takes part in; what the next step needs is loaded as soon as its registers are free.
     std::uint32_t a[2][4], b[3][2][4];
     int from = 0, weights_from = 0;
     const auto go_to = [&](int step) {
-        from = pixel_offset(0, lane % 16 + step / 4, MIDDLE_COLUMNS) ^ lane / 16 * 16 ^ step % 4 * 32;
-        weights_from = step / 4 * CHANNELS * PIXEL_BYTES + (weights_offset ^ step % 4 * 32);
+        from = step % 4 * 2 * PITCH + step / 4 * ROW_BYTES;
+        weights_from = step % 4 * 2 * CONV_WEIGHT_PITCH + step / 4 * CHANNELS * ROW_BYTES;
     };
     const auto load_row = [&](int row) {
-        load_matrix_x4(a[row % 2], rows + row * MIDDLE_COLUMNS * PIXEL_BYTES + from);
+        load_matrix_x4(a[row % 2], rows + row * MIDDLE_COLUMNS * ROW_BYTES + from);
     };
     const auto load_taps = [&](int j) {
 #pragma unroll
         for (int n = 0; n < 2; ++n) {
-            load_matrix_x4(b[j][n], weights + (j * 3 * CHANNELS + n * 16) * PIXEL_BYTES + weights_from);
+            load_matrix_x4(b[j][n], weights + (j * 3 * CHANNELS + n * 16) * ROW_BYTES + weights_from);
         }
     };
     go_to(0);
@@ -376,14 +382,14 @@ __global__ void __launch_bounds__(Plan<ROWS>::THREADS, 1)
     SampleValues<P::PREPARING, T> values;
     if (convolving) {
         for (int tap = 0; tap < TAPS; ++tap) {
-            unsigned char* weights = shared + P::CONV_WEIGHT + tap * CHANNELS * PIXEL_BYTES;
+            unsigned char* weights = shared + P::CONV_WEIGHT + tap * CHANNELS * ROW_BYTES;
             const T* source = block.conv_weight + tap * CHANNELS;
-            copy_weights(source, CHANNELS, TAPS * CHANNELS, weights, threadIdx.x, CONVOLVING);
+            copy_weights(source, TAPS * CHANNELS, weights, CONV_WEIGHT_PITCH, threadIdx.x, CONVOLVING);
         }
         copy_async_commit();  // Complete at the end of the first turn.
     } else {
         copy_input<ROWS>(block, tile(0), input(0), preparing);
-        copy_weights(block.weight, CHANNELS, CHANNELS, shared + P::WEIGHT, preparing, P::PREPARING);
+        copy_weights(block.weight, CHANNELS, shared + P::WEIGHT, WEIGHT_PITCH, preparing, P::PREPARING);
         copy_async_commit();
         values.load(block, tile(0).sample, preparing);
         values.store(sample(0), preparing);
@@ -406,11 +412,11 @@ __global__ void __launch_bounds__(Plan<ROWS>::THREADS, 1)
                 copy_async_commit();
                 values.load(block, tile(i + 1).sample, preparing);
             }
-            filter(block, input(i), sample(i), middle(i), first_row, lane);
+            filter<ROWS>(block, input(i), sample(i), middle(i), first_row, lane);
             if (i + 1 < count) values.store(sample(i + 1), preparing);
             __syncwarp();
-            multiply(block, tile(i), input(i), shared + P::WEIGHT, bias, sample(i) + TAPS * CHANNELS, middle(i),
-                     first_row, lane);
+            multiply<ROWS>(block, tile(i), input(i), shared + P::WEIGHT, bias, sample(i) + TAPS * CHANNELS, middle(i),
+                           first_row, lane);
         }
         copy_async_wait<0>();
         __syncthreads();

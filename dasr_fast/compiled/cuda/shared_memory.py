@@ -26,7 +26,7 @@ def of_da_conv(channels: int, out: int, size: int, element: int) -> int:
     return max(forward, element * (both + 2 * tile * pitch) + 4 * 256 * sums)
 
 
-DA_HALF_BLOCK = 153_344
+DA_HALF_BLOCK = 154_112
 """Bytes that a block of `da_half_block` needs, with the smallest tile; larger ones are used where there is more."""
 
 

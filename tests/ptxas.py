@@ -53,12 +53,16 @@ def obstacle() -> str | None:
 
 
 def compile_kernels(source: Path, csrc: Path, architecture: str, scratch: Path) -> list[Resources]:
-    """Compile the kernels of a file for an architecture such as "9.0a" into the folder `scratch`."""
+    """Compile the kernels of a file for an architecture such as "9.0a" into the folder `scratch`.
+
+    Raises:
+        RuntimeError: They can't be compiled, or not so that products of warpgroups overlap.
+    """
     command = nvcc_command(find_nvcc(), csrc, find_torch())
     (flag,) = architecture_flags(architecture)
     output = ["-Xptxas", "-v", "-cubin", "-o", str(scratch / f"{source.stem}-{architecture}.cubin"), str(source)]
     done = subprocess.run([*command, flag, *output], text=True, capture_output=True)
-    if done.returncode:
+    if done.returncode or "instructions are serialized" in done.stderr:
         raise RuntimeError(done.stdout + done.stderr)
     return read(done.stderr)
 

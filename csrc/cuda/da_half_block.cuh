@@ -9,6 +9,8 @@
 // Matrices in shared memory, of pixels or of weights, have rows of 64 channels and lie in eight planes: plane i has
 // channels 8 i to 8 i + 7 of each row, 16 bytes a row. From one plane to the next it is an odd number of rows, so that
 // neither eight neighbouring rows of a plane nor the eight planes of a row share banks.
+//
+// The 3x3 convolution has two versions, of which everything else is the same: with mma.sync, and with wgmma.
 #pragma once
 
 #include <cstring>
@@ -55,6 +57,8 @@ struct Plan {
     static constexpr int INPUT_PITCH = pitch_of(INPUT_ROWS * INPUT_COLUMNS);
     static constexpr int MIDDLE_PITCH = pitch_of(MIDDLE_ROWS * MIDDLE_COLUMNS);
     static constexpr int INPUT_BYTES = PLANES * INPUT_PITCH, MIDDLE_BYTES = PLANES * MIDDLE_PITCH;
+    // Pixels that wgmma computes: the tile's rows one after the other, with the two columns of the middle between them.
+    static constexpr int WGMMA_PIXELS = ceil_divide(ROWS * MIDDLE_COLUMNS - 2, 8) * 8;
     static constexpr int BIAS_BYTES = CHANNELS * 2;
     static constexpr int SAMPLE_BYTES = (TAPS + 1) * BIAS_BYTES;  // Filters [3, 3, 64] and the gate of a sample.
     static constexpr int CONV_WEIGHT = 0;
@@ -274,8 +278,7 @@ __device__ __forceinline__ void convolve(const HalfBlock<T>& block, int index, c
     const int first_row = warp / 2 * RUN, first_channel = warp % 2 * 32;
     float sums[RUN][4][4] = {};
     constexpr int PITCH = Plan<ROWS>::MIDDLE_PITCH;
-    const unsigned char* rows =
-        middle + lane / 16 * PITCH + (first_row * MIDDLE_COLUMNS + lane % 16) * ROW_BYTES;
+    const unsigned char* rows = middle + lane / 16 * PITCH + (first_row * MIDDLE_COLUMNS + lane % 16) * ROW_BYTES;
     const unsigned char* weights = conv_weight + lane / 8 % 2 * CONV_WEIGHT_PITCH +
                                    (first_channel + lane / 16 * 8 + lane % 8) * ROW_BYTES;
     // A step is a column of taps and 16 input channels. Each row of the middle is loaded once a step, for the three
@@ -362,10 +365,93 @@ __device__ __forceinline__ void convolve(const HalfBlock<T>& block, int index, c
     }
 }
 
+// The same with wgmma; a warp takes all pixels and a quarter of the output channels.
+//
+// Weights are the left matrix, pixels the right one: eight neighbouring pixels of a plane lie in memory as wgmma reads
+// them, whatever pixel is the first, so that another tap is another address. Rows follow each other; what is computed
+// for the two columns between them, and after the last, is thrown away.
 template <int ROWS, typename T>
-__global__ void __launch_bounds__(Plan<ROWS>::THREADS, 1)
+__device__ __forceinline__ void convolve_wgmma(const HalfBlock<T>& block, int index, const unsigned char* middle,
+                                               const unsigned char* conv_weight, const T* conv_bias, int warp,
+                                               int lane) {
+    constexpr int PIXELS = Plan<ROWS>::WGMMA_PIXELS, PITCH = Plan<ROWS>::MIDDLE_PITCH, PARTS = ceil_divide(PIXELS, 16);
+    const int first_channel = warp * 16;
+    const float biases[2] = {to_float(conv_bias[first_channel + lane / 4]),
+                             to_float(conv_bias[first_channel + lane / 4 + 8])};
+    float sums[PIXELS / 2];
+#pragma unroll
+    for (int i = 0; i < PIXELS / 2; ++i) sums[i] = biases[i / 2 % 2];
+    wgmma_begin(sums);
+#pragma unroll
+    for (int tap = 0; tap < TAPS; ++tap) {
+#pragma unroll
+        for (int k = 0; k < 4; ++k) {
+            const unsigned char* weights = conv_weight + 2 * k * CONV_WEIGHT_PITCH + tap * CHANNELS * ROW_BYTES;
+            const unsigned char* pixels = middle + 2 * k * PITCH + (tap / 3 * MIDDLE_COLUMNS + tap % 3) * ROW_BYTES;
+            wgmma_64xNx16<PIXELS, T>(sums, matrix_descriptor(weights, CONV_WEIGHT_PITCH, 8 * ROW_BYTES),
+                                     matrix_descriptor(pixels, PITCH, 8 * ROW_BYTES));
+        }
+    }
+    wgmma_commit();
+    // A part is 16 pixels. A lane reads and writes eight channels of one of them; residuals are read AHEAD parts before
+    // they are needed, the first of them while products are under way.
+    constexpr int AHEAD = 4;
+    const Tile tile = tile_of<ROWS>(index, block.height, block.width);
+    const std::int64_t corner = (tile.sample * block.height + tile.row) * block.width + tile.column;
+    const T* residuals = block.residual == nullptr ? nullptr : block.residual + corner * CHANNELS;
+    T* results = block.y + corner * CHANNELS;
+    const int height = minimum(ROWS, block.height - tile.row), width = minimum(COLUMNS, block.width - tile.column);
+    const int first = lane % 4 / 2 * 8 + lane / 4;
+    const auto offset = [&](int part) {
+        // Pixel 16 part + first: 16 columns are a row less two.
+        int row = part, column = first - 2 * part;
+        if (column < 0) row -= 1, column += MIDDLE_COLUMNS;
+        if (column < 0) row -= 1, column += MIDDLE_COLUMNS;
+        const bool inside = row < height && column < width;
+        return inside ? (row * block.width + column) * CHANNELS + first_channel + lane % 2 * 8 : -1;
+    };
+    Vector<std::uint32_t, 4> residual[PARTS]{};
+    const auto load = [&](int part) {
+        if (part >= PARTS || residuals == nullptr || offset(part) < 0) return;
+        residual[part] = *reinterpret_cast<const Vector<std::uint32_t, 4>*>(residuals + offset(part));
+    };
+#pragma unroll
+    for (int part = 0; part < AHEAD; ++part) load(part);
+    wgmma_wait(sums);
+#pragma unroll
+    for (int part = 0; part < PARTS; ++part) {
+        load(part + AHEAD);
+        Vector<std::uint32_t, 4> result;
+        if (residuals != nullptr) {
+            transpose(residual[part].values, lane);
+#pragma unroll
+            for (int i = 0; i < 4; ++i) residual[part].values[i] = transpose_matrix(residual[part].values[i]);
+        }
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            Vector<T, 2> added;
+            std::memcpy(&added, &residual[part].values[i], sizeof added);
+            float values[2];
+#pragma unroll
+            for (int j = 0; j < 2; ++j) {
+                const int at = part * 8 + i * 2 + j;
+                values[j] = at < PIXELS / 2 ? sums[at] : 0.0f;
+                if (block.activate) values[j] = leaky_relu(values[j], block.negative_slope);
+                values[j] += to_float(added.values[j]);
+            }
+            result.values[i] = transpose_matrix(pack<T>(values[0], values[1]));
+        }
+        transpose(result.values, lane);
+        if (offset(part) >= 0) *reinterpret_cast<Vector<std::uint32_t, 4>*>(results + offset(part)) = result;
+    }
+}
+
+// Where the code may not use wgmma, the kernel with it is empty and takes a warp at most, so that it can't be launched.
+template <int ROWS, bool WGMMA, typename T>
+__global__ void __launch_bounds__(WGMMA && !HAS_WGMMA ? WARP : Plan<ROWS>::THREADS, 1)
     run(const HalfBlock<T> block, int tiles) {
     using P = Plan<ROWS>;
+    if constexpr (WGMMA && !HAS_WGMMA) return;
     unsigned char* shared = shared_memory();
     T* bias = reinterpret_cast<T*>(shared + P::BIAS);
     T* conv_bias = reinterpret_cast<T*>(shared + P::CONV_BIAS);
@@ -404,7 +490,12 @@ __global__ void __launch_bounds__(Plan<ROWS>::THREADS, 1)
     for (int i = 0; i <= count; ++i) {
         if (convolving) {
             if (i > 0) {
-                convolve<ROWS>(block, index(i - 1), middle(i - 1), shared + P::CONV_WEIGHT, conv_bias, warp, lane);
+                const unsigned char* weights = shared + P::CONV_WEIGHT;
+                if constexpr (WGMMA) {
+                    convolve_wgmma<ROWS>(block, index(i - 1), middle(i - 1), weights, conv_bias, warp, lane);
+                } else {
+                    convolve<ROWS>(block, index(i - 1), middle(i - 1), weights, conv_bias, warp, lane);
+                }
             }
         } else if (i < count) {
             if (i + 1 < count) {
@@ -419,17 +510,26 @@ __global__ void __launch_bounds__(Plan<ROWS>::THREADS, 1)
                            first_row, lane);
         }
         copy_async_wait<0>();
+        if constexpr (WGMMA) wgmma_fence_shared();
         __syncthreads();
     }
 }
 
 // Tiles of ROWS x 16 pixels.
-template <int ROWS, typename T>
+template <int ROWS, bool WGMMA, typename T>
 void launch_with(const HalfBlock<T>& block, Stream stream) {
+    if (WGMMA && most_threads(run<ROWS, WGMMA, T>) < Plan<ROWS>::THREADS) {
+        throw std::runtime_error("da_half_block: wgmma needs compute capability 9.0, and to be compiled for 9.0a.");
+    }
     const std::int64_t tiles =
         block.batch * ceil_divide(block.height, ROWS) * ceil_divide(block.width, COLUMNS);
     const auto blocks = unsigned(minimum<std::int64_t>(tiles, sm_count()));
-    launch(run<ROWS, T>, dim3(blocks), Plan<ROWS>::THREADS, Plan<ROWS>::BYTES, stream, block, int(tiles));
+    launch(run<ROWS, WGMMA, T>, dim3(blocks), Plan<ROWS>::THREADS, Plan<ROWS>::BYTES, stream, block, int(tiles));
+}
+
+template <int ROWS, typename T>
+void launch_either(const HalfBlock<T>& block, Stream stream, bool wgmma) {
+    wgmma ? launch_with<ROWS, true>(block, stream) : launch_with<ROWS, false>(block, stream);
 }
 
 // The rows of a tile with which the busiest block has least to do.
@@ -452,16 +552,16 @@ inline int best_rows(std::int64_t batch, int height, int width) {
 }  // namespace half_block
 
 // `rows` is 12, 10, 6 or 4 for tiles of so many rows, or 0 for the best. Throws std::runtime_error if the device has
-// too little shared memory.
+// too little shared memory, or `wgmma` is asked for and can't be had.
 template <typename T>
-void da_half_block(const HalfBlock<T>& block, Stream stream, int rows = 0) {
+void da_half_block(const HalfBlock<T>& block, Stream stream, bool wgmma = false, int rows = 0) {
     if (block.batch == 0 || block.height == 0 || block.width == 0) return;
     if (rows == 0) rows = half_block::best_rows(block.batch, block.height, block.width);
     switch (rows) {
-    case 12: return half_block::launch_with<12>(block, stream);
-    case 10: return half_block::launch_with<10>(block, stream);
-    case 6: return half_block::launch_with<6>(block, stream);
-    case 4: return half_block::launch_with<4>(block, stream);
+    case 12: return half_block::launch_either<12>(block, stream, wgmma);
+    case 10: return half_block::launch_either<10>(block, stream, wgmma);
+    case 6: return half_block::launch_either<6>(block, stream, wgmma);
+    case 4: return half_block::launch_either<4>(block, stream, wgmma);
     default: throw std::runtime_error("da_half_block: the GPU has too little shared memory.");
     }
 }

@@ -329,39 +329,42 @@ __device__ __forceinline__ void convolve(const HalfBlock<T>& block, int index, c
 #pragma unroll
         for (int i = 0; i < 2; ++i) biases[n][i] = to_float(conv_bias[first_channel + n * 8 + lane % 4 * 2 + i]);
     }
+    // A part is eight pixels, half a row. Residuals are read AHEAD parts before they are needed.
+    constexpr int PARTS = 2 * RUN, AHEAD = minimum(4, PARTS);
     const Tile tile = tile_of<ROWS>(index, block.height, block.width);
-    const int h = tile.row + first_row;
-    const std::int64_t pixel = (tile.sample * block.height + h) * block.width + tile.column + lane / 4;
-    std::int64_t position = pixel * CHANNELS + first_channel + lane % 4 * 8;
+    const int h = tile.row + first_row, w = tile.column + lane / 4;
+    const std::int64_t first = ((tile.sample * block.height + h) * block.width + w) * CHANNELS + first_channel;
+    const T* residuals = block.residual == nullptr ? nullptr : block.residual + first + lane % 4 * 8;
+    T* results = block.y + first + lane % 4 * 8;
+    const auto is_inside = [&](int part) { return h + part / 2 < block.height && w + part % 2 * 8 < block.width; };
+    const auto offset = [&](int part) { return (part / 2 * block.width + part % 2 * 8) * CHANNELS; };
+    Vector<std::uint32_t, 4> residual[PARTS]{};
+    const auto load = [&](int part) {
+        if (part >= PARTS || residuals == nullptr || !is_inside(part)) return;
+        residual[part] = *reinterpret_cast<const Vector<std::uint32_t, 4>*>(residuals + offset(part));
+    };
 #pragma unroll
-    for (int row = 0; row < RUN; ++row) {
-        if (h + row >= block.height) break;
+    for (int part = 0; part < AHEAD; ++part) load(part);
 #pragma unroll
-        for (int half = 0; half < 2; ++half) {
-            const bool inside = tile.column + half * 8 + lane / 4 < block.width;
-            const std::int64_t here = position + half * 8 * CHANNELS;
-            Vector<std::uint32_t, 4> residual{}, result;
-            if (block.residual != nullptr) {
-                if (inside) residual = *reinterpret_cast<const Vector<std::uint32_t, 4>*>(block.residual + here);
-                transpose(residual.values, lane);
+    for (int part = 0; part < PARTS; ++part) {
+        load(part + AHEAD);
+        Vector<std::uint32_t, 4> result;
+        if (residuals != nullptr) transpose(residual[part].values, lane);
+#pragma unroll
+        for (int n = 0; n < 4; ++n) {
+            Vector<T, 2> added;
+            std::memcpy(&added, &residual[part].values[n], sizeof added);
+            float values[2];
+#pragma unroll
+            for (int i = 0; i < 2; ++i) {
+                values[i] = sums[part / 2][n][2 * (part % 2) + i] + biases[n][i];
+                if (block.activate) values[i] = leaky_relu(values[i], block.negative_slope);
+                values[i] += to_float(added.values[i]);
             }
-#pragma unroll
-            for (int n = 0; n < 4; ++n) {
-                Vector<T, 2> added;
-                std::memcpy(&added, &residual.values[n], sizeof added);
-                float values[2];
-#pragma unroll
-                for (int i = 0; i < 2; ++i) {
-                    values[i] = sums[row][n][2 * half + i] + biases[n][i];
-                    if (block.activate) values[i] = leaky_relu(values[i], block.negative_slope);
-                    values[i] += to_float(added.values[i]);
-                }
-                result.values[n] = pack<T>(values[0], values[1]);
-            }
-            transpose(result.values, lane);
-            if (inside) *reinterpret_cast<Vector<std::uint32_t, 4>*>(block.y + here) = result;
+            result.values[n] = pack<T>(values[0], values[1]);
         }
-        position += block.width * CHANNELS;
+        transpose(result.values, lane);
+        if (is_inside(part)) *reinterpret_cast<Vector<std::uint32_t, 4>*>(results + offset(part)) = result;
     }
 }
 

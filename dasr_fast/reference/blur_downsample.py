@@ -55,7 +55,7 @@ def blur_downsample_grad_hr(grad: Tensor, kernel: Tensor, scale: int, mode: str,
     if grad.numel() == 0:
         return grad.new_zeros(shape)
     wide = accumulation_dtype(grad.dtype)
-    grad_blurred = _grad_blurred(grad.to(wide), scale, mode, height, width)
+    grad_blurred = grad_of_blurred(grad.to(wide), scale, mode, height, width)
     left, right, top, bottom = _padding(kernel)
     # Only its shape counts.
     padded = grad_blurred.new_empty(*grad_blurred.shape[:2], height + top + bottom, width + left + right)
@@ -70,7 +70,7 @@ def blur_downsample_grad_kernel(grad: Tensor, hr: Tensor, kernel: Tensor, scale:
         return torch.zeros_like(kernel, memory_format=torch.contiguous_format)
     wide = accumulation_dtype(grad.dtype)
     images = hr.to(wide).reshape(hr.shape[0], -1, *hr.shape[-2:])
-    grad_blurred = _grad_blurred(grad.to(wide), scale, mode, *hr.shape[-2:])
+    grad_blurred = grad_of_blurred(grad.to(wide), scale, mode, *hr.shape[-2:])
     padded = F.pad(images, _padding(kernel), mode="reflect")
     _, grad_kernel = _correlate_backward(grad_blurred, padded, kernel.to(wide), [False, True, False])
     return grad_kernel.reshape(hr.shape[0], -1, *kernel.shape[1:]).sum(1).to(kernel.dtype)
@@ -116,7 +116,8 @@ def _correlate_backward(grad: Tensor, images: Tensor, kernel: Tensor, mask: list
     return (grad_images.reshape(b, n, h, w) if mask[0] else grad_images), grad_weight
 
 
-def _grad_blurred(grad: Tensor, scale: int, mode: str, height: int, width: int) -> Tensor:
+def grad_of_blurred(grad: Tensor, scale: int, mode: str, height: int, width: int) -> Tensor:
+    """Gradient of the blurred images, `[B, N * C, height, width]`: downsampling's adjoint."""
     grad = grad.reshape(grad.shape[0], -1, *grad.shape[-2:])
     if mode == "bicubic":
         return bicubic_downsample_adjoint(grad, scale, height, width)

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from dasr_fast.compiled.cpu.support import unsupported_types
 from dasr_fast.compiled.library import cpu
-from dasr_fast.reference.bicubic import bicubic_downsample_adjoint, downsampling_taps
-from dasr_fast.reference.blur_downsample import unreflect
+from dasr_fast.reference.bicubic import downsampling_taps
+from dasr_fast.reference.blur_downsample import grad_of_blurred, unreflect
 from dasr_fast.reference.layout import image_format
 
 CLASSES = 5
@@ -57,7 +57,7 @@ def blur_downsample_grad_hr(grad: Tensor, kernel: Tensor, scale: int, mode: str,
     shape = (*grad.shape[:-2], height, width)
     if grad.numel() == 0:
         return grad.new_zeros(shape)
-    grad_blurred = _grad_blurred(_images(grad).float(), scale, mode, height, width)
+    grad_blurred = grad_of_blurred(_images(grad).float(), scale, mode, height, width)
     kh, kw = kernel.shape[1:]
     grad_padded = grad_blurred.new_empty(*grad_blurred.shape[:2], height + kh - 1, width + kw - 1)
     flipped = _bare(kernel.flip(1, 2))
@@ -71,7 +71,7 @@ def blur_downsample_grad_kernel(grad: Tensor, hr: Tensor, kernel: Tensor, scale:
     if grad.numel() == 0:
         return torch.zeros_like(kernel, memory_format=torch.contiguous_format)
     images = _images(hr)
-    grad_blurred = _grad_blurred(_images(grad).float(), scale, mode, *hr.shape[-2:])
+    grad_blurred = grad_of_blurred(_images(grad).float(), scale, mode, *hr.shape[-2:])
     parts = min(hr.shape[-2], -(-PARTS // (images.shape[0] * images.shape[1])))
     partial = grad_blurred.new_empty(*images.shape[:2], parts, *kernel.shape[1:])
     cpu.blur_downsample_grad_kernel(grad_blurred, images, partial)
@@ -99,13 +99,3 @@ def _composed(kernel: Tensor, scale: int, height: int, width: int) -> tuple[Tens
     taps = kernel.new_tensor(weights, dtype=torch.float64)
     cpu.blur_stencils(kernel, taps, first, scale, height, width, stencils, ends)
     return stencils, ends
-
-
-def _grad_blurred(grad: Tensor, scale: int, mode: str, height: int, width: int) -> Tensor:
-    """Gradient of the blurred images, `[B, N * C, height, width]`: downsampling's adjoint."""
-    if mode == "bicubic":
-        return bicubic_downsample_adjoint(grad, scale, height, width) if scale > 1 else grad
-    h, w = grad.shape[-2:]
-    grad_blurred = grad.new_zeros(*grad.shape[:2], height, width)
-    grad_blurred[..., : h * scale : scale, : w * scale : scale] = grad
-    return grad_blurred

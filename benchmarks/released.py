@@ -43,6 +43,19 @@ def da_conv(
     return F.leaky_relu(y, negative_slope) if activate else y
 
 
+def conv3x3(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    residual: Tensor | None = None,
+    negative_slope: float | None = None,
+) -> Tensor:
+    """Convolution, LeakyReLU, sum, one after the other."""
+    y = F.conv2d(x, weight, bias, padding=1)
+    y = y if negative_slope is None else F.leaky_relu(y, negative_slope)
+    return y if residual is None else y + residual
+
+
 def da_half_block(
     x: Tensor,
     kernel: Tensor,
@@ -56,9 +69,8 @@ def da_half_block(
     activate: bool = False,
 ) -> Tensor:
     """DA convolution with its LeakyReLU, convolution, LeakyReLU or sum, one after the other."""
-    y = F.conv2d(da_conv(x, kernel, weight, bias, gate, negative_slope, True), conv_weight, conv_bias, padding=1)
-    y = F.leaky_relu(y, negative_slope) if activate else y
-    return y if residual is None else y + residual
+    y = da_conv(x, kernel, weight, bias, gate, negative_slope, True)
+    return conv3x3(y, conv_weight, conv_bias, residual, negative_slope if activate else None)
 
 
 def blur_downsample(hr: Tensor, kernel: Tensor, scale: int) -> Tensor:

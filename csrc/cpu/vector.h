@@ -224,6 +224,12 @@ inline void prefetch(const T* start, int64_t offset) {
     __builtin_prefetch((const void*)((uintptr_t)start + offset * sizeof(T)));
 }
 
+// The same for `count` elements that follow each other.
+template <class T>
+inline void prefetch_range(const T* start, int64_t offset, int64_t count) {
+    for (int64_t i = 0; i < count; i += 64 / sizeof(T)) prefetch(start, offset + i);
+}
+
 // Calls `function` with the size of a filter as a type.
 template <class Function>
 inline void with_size(int64_t size, const Function& function) {

@@ -1,12 +1,13 @@
-"""The ops: checked, differentiable (`da_half_block` apart), with a choice of backend. One file each.
+"""The ops: checked, differentiable (those for inference, `conv3x3` and `da_half_block`, apart), with a choice of backend. One file each.
 
 Every op works under `torch.compile(fullgraph=True)` and autocast, and accepts an empty batch.
 """
 
 from dasr_fast.ops.blur_downsample import blur_downsample
 from dasr_fast.ops.channel_modulation import channel_modulation
+from dasr_fast.ops.conv3x3 import conv3x3
 from dasr_fast.ops.da_conv import da_conv
 from dasr_fast.ops.da_half_block import da_half_block
 from dasr_fast.ops.dynamic_depthwise_conv import dynamic_depthwise_conv
 
-__all__ = ["blur_downsample", "channel_modulation", "da_conv", "da_half_block", "dynamic_depthwise_conv"]
+__all__ = ["blur_downsample", "channel_modulation", "conv3x3", "da_conv", "da_half_block", "dynamic_depthwise_conv"]

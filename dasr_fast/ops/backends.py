@@ -17,7 +17,15 @@ import torch
 
 from dasr_fast.compiled import record
 
-OPS = ("dynamic_depthwise_conv", "channel_modulation", "da_conv", "da_half_block", "blur_downsample", "gaussian_kernel")
+OPS = (
+    "dynamic_depthwise_conv",
+    "channel_modulation",
+    "da_conv",
+    "conv3x3",
+    "da_half_block",
+    "blur_downsample",
+    "gaussian_kernel",
+)
 
 
 class BackendError(RuntimeError):

@@ -7,6 +7,7 @@ gradients that the registered ops use. Nothing is checked here: `dasr_fast.ops` 
 from dasr_fast.reference.bicubic import bicubic_downsample, bicubic_upsample
 from dasr_fast.reference.blur_downsample import blur_downsample
 from dasr_fast.reference.channel_modulation import channel_modulation
+from dasr_fast.reference.conv3x3 import conv3x3
 from dasr_fast.reference.da_conv import da_conv
 from dasr_fast.reference.da_half_block import da_half_block
 from dasr_fast.reference.dynamic_depthwise_conv import dynamic_depthwise_conv
@@ -17,6 +18,7 @@ __all__ = [
     "bicubic_upsample",
     "blur_downsample",
     "channel_modulation",
+    "conv3x3",
     "da_conv",
     "da_half_block",
     "dynamic_depthwise_conv",

@@ -3,6 +3,7 @@
 from dasr_fast.specification import (
     blur_downsample,
     channel_modulation,
+    conv3x3,
     da_conv,
     da_half_block,
     dynamic_depthwise_conv,
@@ -11,7 +12,7 @@ from dasr_fast.specification.specification import Case, Specification
 
 SPECIFICATIONS: dict[str, Specification] = {
     module.SPECIFICATION.op: module.SPECIFICATION
-    for module in (dynamic_depthwise_conv, channel_modulation, da_conv, da_half_block, blur_downsample)
+    for module in (dynamic_depthwise_conv, channel_modulation, da_conv, conv3x3, da_half_block, blur_downsample)
 }
 
 __all__ = ["SPECIFICATIONS", "Case", "Specification"]

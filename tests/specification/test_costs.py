@@ -10,6 +10,7 @@ COSTS = {
     ("dynamic_depthwise_conv", "frame"): (4 * (2 * FRAME + 64 * 9), 2 * 9 * FRAME),
     ("channel_modulation", "frame"): (4 * (3 * FRAME + 64), 2 * FRAME),
     ("da_conv", "frame"): (4 * (2 * FRAME + 64 * 9 + 64 * 64 + 64 + 64), (2 * 9 + 2 * 64 + 2) * FRAME),
+    ("conv3x3", "frame"): (4 * (3 * FRAME + 9 * 64 * 64 + 64), (2 * 9 * 64 + 1) * FRAME),
     ("da_half_block", "frame"): (
         4 * (3 * FRAME + 64 * 9 + 64 * 64 + 64 + 64 + 9 * 64 * 64 + 64),
         (2 * 9 + 2 * 64 + 2 + 2 * 9 * 64 + 1) * FRAME,

@@ -1,0 +1,37 @@
+// What the bindings of conv3x3 and da_half_block share: the convolution's problem, and how it is cut into items.
+#pragma once
+
+#include "binding.h"
+#include "winograd.h"
+
+namespace dasr_fast {
+
+// Transforms the weights of a convolution.
+void transform_weights(const Conv3x3& p);
+
+// Features `x` and `y` are [B, H, W, C], weights [3, 3, C, C_out].
+inline Conv3x3 convolution(
+    const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const std::optional<Tensor>& residual,
+    const Tensor& transformed, const Tensor& y
+) {
+    Conv3x3 p{};
+    p.samples = x.size(0), p.height = x.size(1), p.width = x.size(2);
+    p.channels = weight.size(2), p.channels_out = weight.size(3);
+    p.type = type_of(x);
+    p.x = x.const_data_ptr(), p.weight = weight.const_data_ptr(), p.bias = pointer(bias), p.residual = pointer(residual);
+    p.transformed = static_cast<float*>(transformed.mutable_data_ptr()), p.y = y.mutable_data_ptr();
+    return p;
+}
+
+// Strips as narrow as they must be, and bands for a few items a thread: each band computes two rows of inputs anew.
+inline void cut(Conv3x3& p, int64_t threads) {
+    const int64_t widest = p.channels > p.channels_out ? p.channels : p.channels_out;
+    const int64_t most = most_tiles(whole_lines(widest)), rows = tiles_of(p.height);
+    p.strips = (tiles_of(p.width) + most - 1) / most;
+    const int64_t items = p.samples * p.strips, wanted = items > 0 ? (4 * threads + items - 1) / items : 1;
+    p.bands = wanted < rows / 2 ? wanted : rows / 2;
+    if (p.bands < 1) p.bands = 1;
+    if (p.strips < 1) p.strips = 1;
+}
+
+} // namespace dasr_fast

@@ -1,0 +1,274 @@
+// 3x3 convolution of channels-last features by F(4x4, 3x3) (Winograd 1980; Lavin and Gray, CVPR 2016).
+//
+// A tile of 4x4 outputs comes from 6x6 inputs: both, and the weights, are transformed, so that 36 products of channels
+// take the place of 144. The points of interpolation are 0, +-sqrt(1/2), +-sqrt(2) and infinity, whose rounding errors
+// are half of those of 0, +-1, +-2 and infinity.
+#pragma once
+
+#include "types.h"
+
+namespace dasr_fast {
+
+// A convolution `[B, H, W, C]` to `[B, H, W, C_out]`, with the activation and the sum that follow it.
+struct Conv3x3 {
+    int64_t samples, height, width, channels, channels_out;
+    Type type;
+    bool activate;
+    float slope;
+    const void *x, *weight, *bias, *residual; // Weights [3, 3, C, C_out]; bias and residual may be null.
+    float* transformed; // [36, C, whole_lines(C_out)]: weights.
+    void* y;
+    int64_t bands, strips; // An item of work is one of the strips of columns of one of the bands of rows of a sample.
+};
+
+constexpr int64_t TILE = 4, TAPS = 3, INPUTS = TILE + TAPS - 1, POSITIONS = INPUTS * INPUTS;
+
+// Floats of a row of transformed weights for `channels` outputs: whole vectors of every instruction set.
+constexpr int64_t whole_lines(int64_t channels) { return (channels + 15) / 16 * 16; }
+
+constexpr int64_t tiles_of(int64_t pixels) { return (pixels + TILE - 1) / TILE; }
+
+// Most tiles of a row of a strip: their inputs for all positions shall stay in a second-level cache with the weights, and
+// there should be enough of them to pay for reading those.
+constexpr int64_t most_tiles(int64_t channels) {
+    const int64_t fitting = 200000 / (POSITIONS * (int64_t)sizeof(float) * channels);
+    return fitting < 12 ? 12 : fitting < 24 ? fitting : 24;
+}
+
+} // namespace dasr_fast
+
+#ifdef DASR_FAST_KERNELS
+
+#include "product.h"
+
+namespace dasr_fast {
+namespace {
+
+constexpr float ROOT = 1.41421356237309504880f, HALF_ROOT = 0.70710678118654752440f;
+
+// Six inputs at the points of interpolation.
+inline void transform_input(const Vector (&d)[INPUTS], Vector (&t)[INPUTS]) {
+    const Vector even = d[4] - 2.0f * d[2], odd = d[3] - 2.0f * d[1];
+    const Vector even_far = d[4] - 0.5f * d[2], odd_far = d[3] - 0.5f * d[1];
+    t[0] = d[4] - 2.5f * d[2] + d[0];
+    t[1] = even + HALF_ROOT * odd;
+    t[2] = even - HALF_ROOT * odd;
+    t[3] = even_far + ROOT * odd_far;
+    t[4] = even_far - ROOT * odd_far;
+    t[5] = d[5] - 2.5f * d[3] + d[1];
+}
+
+// Three weights at the points, divided by what the inputs' transform left out.
+inline void transform_weight(const Vector (&w)[TAPS], Vector (&t)[INPUTS]) {
+    const Vector even = w[0] + 0.5f * w[2], odd = HALF_ROOT * w[1];
+    const Vector even_far = w[0] + 2.0f * w[2], odd_far = ROOT * w[1];
+    t[0] = w[0];
+    t[1] = (even + odd) * (-2.0f / 3.0f);
+    t[2] = (even - odd) * (-2.0f / 3.0f);
+    t[3] = (even_far + odd_far) * (1.0f / 6.0f);
+    t[4] = (even_far - odd_far) * (1.0f / 6.0f);
+    t[5] = w[2];
+}
+
+// Four outputs from the products at the points.
+inline void transform_output(const Vector (&m)[INPUTS], Vector (&y)[TILE]) {
+    const Vector sum = m[1] + m[2], difference = HALF_ROOT * (m[1] - m[2]);
+    const Vector sum_far = m[3] + m[4], difference_far = ROOT * (m[3] - m[4]);
+    y[0] = m[0] + sum + sum_far;
+    y[1] = difference + difference_far;
+    y[2] = 0.5f * sum + 2.0f * sum_far;
+    y[3] = 0.5f * difference + 2.0f * difference_far + m[5];
+}
+
+// The weights of one input channel at all positions.
+template <class T>
+void transform_weights(const Conv3x3& p, int64_t channel) {
+    const int64_t pitch = whole_lines(p.channels_out), next = p.channels * p.channels_out;
+    for (int64_t o = 0; o < pitch; o += LANES) {
+        const T* weight = (const T*)p.weight + channel * p.channels_out + o;
+        const int64_t count = p.channels_out - o;
+        Vector rows[TAPS][INPUTS], w[TAPS], t[INPUTS];
+        for (int i = 0; i < TAPS; ++i) {
+            for (int j = 0; j < TAPS; ++j) w[j] = count > 0 ? load(weight + (i * TAPS + j) * next, count) : Vector{};
+            transform_weight(w, rows[i]);
+        }
+        for (int j = 0; j < INPUTS; ++j) {
+            for (int i = 0; i < TAPS; ++i) w[i] = rows[i][j];
+            transform_weight(w, t);
+            for (int i = 0; i < INPUTS; ++i)
+                store(p.transformed + ((i * INPUTS + j) * p.channels + channel) * pitch + o, t[i]);
+        }
+    }
+}
+
+// R rows of a product in registers: rows of `left` and of `result` are `pitch` floats apart.
+template <int R, int N>
+inline void multiply_block(
+    const float* left, int64_t pitch, const float* right, int64_t right_pitch, int64_t depth, float* result,
+    int64_t result_pitch
+) {
+    Vector sums[R][N] = {};
+    for (int64_t k = 0; k < depth; ++k, right += right_pitch) {
+        Vector columns[N];
+        for (int n = 0; n < N; ++n) columns[n] = load(right + n * LANES);
+        for (int r = 0; r < R; ++r) {
+            const Vector factor = splat(left[r * pitch + k]);
+            for (int n = 0; n < N; ++n) sums[r][n] += factor * columns[n];
+        }
+    }
+    for (int r = 0; r < R; ++r)
+        for (int n = 0; n < N; ++n) store(result + r * result_pitch + n * LANES, sums[r][n]);
+}
+
+template <int R, class... Arguments>
+inline void multiply_block_of(int64_t vectors, Arguments... arguments) {
+    switch (vectors) {
+    case 1: return multiply_block<R, 1>(arguments...);
+    case 2: return multiply_block<R, 2>(arguments...);
+    case 3: return multiply_block<R, COLUMNS == 4 ? 3 : COLUMNS>(arguments...);
+    default: return multiply_block<R, COLUMNS>(arguments...);
+    }
+}
+
+// The convolution of a strip of columns, row of tiles by row of tiles.
+class Strip {
+public:
+    explicit Strip(const Conv3x3& p)
+        : p_(p), channels_(whole_vectors(p.channels)), channels_out_(whole_vectors(p.channels_out)),
+          row_(channels_ > channels_out_ ? channels_ : channels_out_),
+          position_(most_tiles(row_) * row_ + LANES), // Positions don't share cache sets.
+          inputs_(INPUTS * widest() * channels_), products_(POSITIONS * position_), block_(ROWS * channels_) {}
+
+    // Most pixels of a row of inputs, and floats of each.
+    int64_t widest() const { return most_tiles(row_) * TILE + 2; }
+    int64_t channels() const { return channels_; }
+
+    // Convolves the tiles of an item. `fill(row, column, columns, inputs)` puts the inputs of columns [column, column +
+    // columns) of a row, which lie in the image, at `inputs`, `channels()` floats a pixel; those beyond the last channel may
+    // be anything.
+    // `ask(row, column, columns)` is called with the columns of rows that `fill` will need next, while there is arithmetic to
+    // do; they may lie beyond the image.
+    template <class T, class Fill, class Ask>
+    void run(int64_t item, const Fill& fill, const Ask& ask) {
+        const int64_t strip = item % p_.strips, band = item / p_.strips % p_.bands;
+        const int64_t rows = tiles_of(p_.height), columns = tiles_of(p_.width);
+        const int64_t first = columns * strip / p_.strips, count = columns * (strip + 1) / p_.strips - first;
+        int64_t ready = rows * band / p_.bands * TILE - 1; // The first row of inputs that is not there yet.
+        for (int64_t row = rows * band / p_.bands; row < rows * (band + 1) / p_.bands; ++row) {
+            for (; ready < row * TILE + INPUTS - 1; ++ready) fill_row(ready, first * TILE, count * TILE, fill);
+            for (int64_t tile = 0; tile < count; ++tile) read_tile(row, tile);
+            for (int64_t position = 0; position < POSITIONS; ++position) {
+                constexpr int64_t PIECES = POSITIONS / TILE; // Of each of the next rows.
+                const int64_t piece = position % PIECES, begin = count * TILE * piece / PIECES;
+                ask(ready + position / PIECES, first * TILE + begin, count * TILE * (piece + 1) / PIECES - begin);
+                multiply_position(position, count);
+            }
+            for (int64_t tile = 0; tile < count; ++tile)
+                write_tile<T>(item / p_.strips / p_.bands, row * TILE, (first + tile) * TILE, tile);
+        }
+    }
+
+private:
+    float* input(int64_t row) const { return inputs_.data() + (row + INPUTS) % INPUTS * widest() * channels_; }
+
+    // A row of inputs, one pixel wider than the strip on either side; zeros outside of the image.
+    template <class Fill>
+    void fill_row(int64_t row, int64_t column, int64_t columns, const Fill& fill) {
+        float* start = input(row);
+        const bool inside = row >= 0 && row < p_.height;
+        const int64_t begin = !inside || column > 0 ? 0 : 1;
+        const int64_t end = !inside ? 0 : p_.width - column + 1 < columns + 2 ? p_.width - column + 1 : columns + 2;
+        std::memset((void*)start, 0, begin * channels_ * sizeof(float));
+        if (inside) fill(row, column - 1 + begin, end - begin, start + begin * channels_);
+        std::memset((void*)(start + end * channels_), 0, (columns + 2 - end) * channels_ * sizeof(float));
+    }
+
+    void read_tile(int64_t row, int64_t tile) {
+        const float* rows[INPUTS];
+        for (int i = 0; i < INPUTS; ++i) rows[i] = input(row * TILE - 1 + i) + tile * TILE * channels_;
+        float* out = products_.data() + tile * row_;
+        for (int64_t c = 0; c < channels_; c += LANES) {
+            Vector half[INPUTS][INPUTS], d[INPUTS], t[INPUTS];
+            for (int j = 0; j < INPUTS; ++j) {
+                for (int i = 0; i < INPUTS; ++i) d[i] = load(rows[i] + j * channels_ + c);
+                transform_input(d, t);
+                for (int i = 0; i < INPUTS; ++i) half[i][j] = t[i];
+            }
+            for (int i = 0; i < INPUTS; ++i) {
+                transform_input(half[i], t);
+                for (int j = 0; j < INPUTS; ++j) store(out + (i * INPUTS + j) * position_ + c, t[j]);
+            }
+        }
+    }
+
+    // The product of all tiles' inputs at a position with the weights there, in the inputs' place.
+    void multiply_position(int64_t position, int64_t tiles) {
+        const int64_t blocks = (tiles + ROWS - 1) / ROWS;
+        for (int64_t block = 0; block < blocks; ++block) {
+            const int64_t first = tiles * block / blocks, rows = tiles * (block + 1) / blocks - first;
+            float* start = products_.data() + position * position_ + first * row_;
+            const float* right = p_.transformed + position * p_.channels * whole_lines(p_.channels_out);
+            switch (rows) {
+            case 1: multiply_rows<1>(start, right); break;
+            case 2: multiply_rows<2>(start, right); break;
+            case 3: multiply_rows<3>(start, right); break;
+            case 4: multiply_rows<4>(start, right); break;
+            case 5: multiply_rows<5>(start, right); break;
+            default: multiply_rows<6>(start, right);
+            }
+        }
+    }
+
+    template <int R>
+    void multiply_rows(float* start, const float* right) {
+        const int64_t vectors = channels_out_ / LANES, pitch = whole_lines(p_.channels_out);
+        const float* left = start;
+        int64_t left_pitch = row_;
+        if (vectors > COLUMNS) { // The first results would overwrite what the others need.
+            for (int r = 0; r < R; ++r)
+                std::memcpy((void*)(block_.data() + r * channels_), start + r * row_, channels_ * sizeof(float));
+            left = block_.data(), left_pitch = channels_;
+        }
+        for (int64_t n = 0; n < vectors; n += COLUMNS)
+            multiply_block_of<R>(
+                vectors - n, left, left_pitch, right + n * LANES, pitch, p_.channels, start + n * LANES, row_);
+    }
+
+    template <class T>
+    void write_tile(int64_t sample, int64_t row, int64_t column, int64_t tile) {
+        const float* products = products_.data() + tile * row_;
+        for (int64_t o = 0; o < p_.channels_out; o += LANES) {
+            const int64_t count = p_.channels_out - o;
+            Vector half[INPUTS][TILE], m[INPUTS], y[TILE];
+            for (int i = 0; i < INPUTS; ++i) {
+                for (int j = 0; j < INPUTS; ++j) m[j] = load(products + (i * INPUTS + j) * position_ + o);
+                transform_output(m, half[i]);
+            }
+            const Vector bias = p_.bias ? load((const T*)p_.bias + o, count) : Vector{};
+            for (int j = 0; j < TILE && column + j < p_.width; ++j) {
+                for (int i = 0; i < INPUTS; ++i) m[i] = half[i][j];
+                transform_output(m, y);
+                for (int i = 0; i < TILE && row + i < p_.height; ++i) {
+                    const int64_t at =
+                        ((sample * p_.height + row + i) * p_.width + column + j) * p_.channels_out + o;
+                    Vector value = y[i] + bias;
+                    if (p_.activate) value = leaky_relu(value, p_.slope);
+                    if (p_.residual) value += load((const T*)p_.residual + at, count);
+                    store((T*)p_.y + at, value, count);
+                }
+            }
+        }
+    }
+
+    const Conv3x3& p_;
+    int64_t channels_, channels_out_; // In whole vectors.
+    int64_t row_, position_; // Floats of a tile at a position, and of a position.
+    Scratch inputs_; // A ring of rows.
+    Scratch products_; // [36][tiles][row_]: transformed inputs, then products.
+    Scratch block_;
+};
+
+} // namespace
+} // namespace dasr_fast
+
+#endif

@@ -1,0 +1,34 @@
+"""3x3 convolution in C++ by Winograd's minimal filtering."""
+
+from typing import Any
+
+from torch import Tensor
+
+from dasr_fast.compiled.cpu import winograd
+from dasr_fast.compiled.cpu.support import unsupported_types
+from dasr_fast.compiled.library import cpu
+
+
+FEWEST = 16
+"""Channels that make it worthwhile; with fewer, transforming tiles takes longer than PyTorch's whole convolution."""
+
+
+def unsupported(x: Tensor, *_: Any) -> str | None:
+    if (reason := unsupported_types(x)) is not None:
+        return reason
+    return None if x.shape[1] >= FEWEST else f"it needs {FEWEST} channels or more, and x has {x.shape[1]}"
+
+
+def conv3x3(
+    x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | None, negative_slope: float | None
+) -> Tensor:
+    """As `dasr_fast.reference.conv3x3`. Channels-last features, and weights `[3, 3, C, C_out]` in memory, are not copied."""
+    b, _, h, w = x.shape
+    y = x.new_empty(b, h, w, len(weight))
+    cpu.conv3x3(
+        *(winograd.pixels(x), winograd.taps(weight), None if bias is None else bias.contiguous()),
+        *(None if residual is None else winograd.pixels(residual), negative_slope),
+        **winograd.workspace(weight),
+        y=y,
+    )
+    return winograd.features(y, x)

@@ -1,0 +1,42 @@
+"""Half of a degradation-aware block in C++: the 3x3 convolution takes its inputs from a cache."""
+
+from typing import Any
+
+from torch import Tensor
+
+from dasr_fast.compiled.cpu import winograd
+from dasr_fast.compiled.cpu.support import unsupported_types
+from dasr_fast.compiled.library import cpu
+
+
+def unsupported(x: Tensor, *_: Any) -> str | None:
+    return unsupported_types(x)
+
+
+def da_half_block(
+    x: Tensor,
+    kernel: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    gate: Tensor | None,
+    conv_weight: Tensor,
+    conv_bias: Tensor | None,
+    residual: Tensor | None,
+    negative_slope: float,
+    activate: bool,
+) -> Tensor:
+    """As `dasr_fast.reference.da_half_block`.
+
+    Channels-last features, and a `conv_weight` that is `[3, 3, C, C_out]` in memory, are not copied.
+    """
+    b, _, h, w = x.shape
+    y = x.new_empty(b, h, w, len(conv_weight))
+    bias, gate, conv_bias = (tensor if tensor is None else tensor.contiguous() for tensor in (bias, gate, conv_bias))
+    cpu.da_half_block(
+        *(winograd.pixels(x), kernel.contiguous(), weight.contiguous(), bias, gate),
+        *(winograd.taps(conv_weight), conv_bias, None if residual is None else winograd.pixels(residual)),
+        *(negative_slope, activate),
+        **winograd.workspace(conv_weight),
+        y=y,
+    )
+    return winograd.features(y, x)

@@ -1,0 +1,33 @@
+"""What the C++ modules of `conv3x3` and `da_half_block` share: features and weights as their kernels take them."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dasr_fast.reference.layout import memory_format
+
+LINE = 16
+"""Floats in a vector of the widest instruction set."""
+
+
+def pixels(x: Tensor) -> Tensor:
+    """Features `[B, C, H, W]` as `[B, H, W, C]`, copied unless they are channels-last."""
+    return x.permute(0, 2, 3, 1).contiguous()
+
+
+def features(y: Tensor, x: Tensor) -> Tensor:
+    """`y` `[B, H, W, C]` as features `[B, C, H, W]` in the memory format of `x`, copied unless that is channels-last."""
+    return y.permute(0, 3, 1, 2).contiguous(memory_format=memory_format(x))
+
+
+def taps(weight: Tensor) -> Tensor:
+    """Weights `[C_out, C, 3, 3]` as `[3, 3, C, C_out]`, copied unless they are laid out so."""
+    return weight.permute(2, 3, 1, 0).contiguous()
+
+
+def workspace(weight: Tensor) -> dict[str, Any]:
+    """The arguments of kernels that aren't a tensor's: threads, and memory for the transformed weights."""
+    channels_out, channels = weight.shape[:2]
+    size = 36 * channels * (-(-channels_out // LINE) * LINE)
+    return {"threads": torch.get_num_threads(), "transformed": weight.new_empty(size, dtype=torch.float32)}

@@ -22,8 +22,8 @@ SCHEMAS = {
         "conv3x3(Tensor x, Tensor weight, Tensor? bias, Tensor? residual, float? negative_slope, int threads, "
         "Tensor(a!) transformed, Tensor(b!) y) -> ()",
         "da_half_block(Tensor x, Tensor kernel, Tensor weight, Tensor? bias, Tensor? gate, Tensor conv_weight, "
-        "Tensor? conv_bias, Tensor? residual, float negative_slope, bool activate, int threads, Tensor(a!) transformed, "
-        "Tensor(b!) y) -> ()",
+        "Tensor? conv_bias, Tensor? residual, float negative_slope, bool activate, int threads, "
+        "Tensor(a!) transformed, Tensor(b!) y) -> ()",
         "blur_stencils(Tensor kernel, Tensor weights, int first, int scale, int height, int width, "
         "Tensor(a!) stencils, Tensor(b!) ends) -> ()",
         "blur_downsample(Tensor x, Tensor stencils, Tensor? ends, int scale, int reach, int top, int left, bool "

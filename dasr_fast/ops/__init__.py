@@ -1,6 +1,7 @@
-"""The ops: checked, differentiable (those for inference, `conv3x3` and `da_half_block`, apart), with a choice of backend. One file each.
+"""The ops: checked, differentiable, with a choice of backend. One file each.
 
-Every op works under `torch.compile(fullgraph=True)` and autocast, and accepts an empty batch.
+`conv3x3` and `da_half_block` are for inference and have no gradient. Every op works under
+`torch.compile(fullgraph=True)` and autocast, and accepts an empty batch.
 """
 
 from dasr_fast.ops.blur_downsample import blur_downsample

@@ -8,7 +8,6 @@ from dasr_fast.compiled.cpu import winograd
 from dasr_fast.compiled.cpu.support import unsupported_types
 from dasr_fast.compiled.library import cpu
 
-
 FEWEST = 16
 """Channels that make it worthwhile; with fewer, transforming tiles takes longer than PyTorch's whole convolution."""
 
@@ -22,7 +21,10 @@ def unsupported(x: Tensor, *_: Any) -> str | None:
 def conv3x3(
     x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | None, negative_slope: float | None
 ) -> Tensor:
-    """As `dasr_fast.reference.conv3x3`. Channels-last features, and weights `[3, 3, C, C_out]` in memory, are not copied."""
+    """As `dasr_fast.reference.conv3x3`.
+
+    Channels-last features, and a `weight` that is `[3, 3, C, C_out]` in memory, are not copied.
+    """
     b, _, h, w = x.shape
     y = x.new_empty(b, h, w, len(weight))
     cpu.conv3x3(

@@ -17,7 +17,7 @@ def pixels(x: Tensor) -> Tensor:
 
 
 def features(y: Tensor, x: Tensor) -> Tensor:
-    """`y` `[B, H, W, C]` as features `[B, C, H, W]` in the memory format of `x`, copied unless that is channels-last."""
+    """`y` `[B, H, W, C]` as features `[B, C, H, W]` in the format of `x`, copied unless that is channels-last."""
     return y.permute(0, 3, 1, 2).contiguous(memory_format=memory_format(x))
 
 

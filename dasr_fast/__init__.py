@@ -1,21 +1,25 @@
 """Fast, complete DASR blind super-resolution (Wang et al., CVPR 2021).
 
 `ops` are the kernels with their backends, `nn` the layers, `models` the networks, `degradation` turns HR into LR,
-`evaluation` measures. Each is imported when first used, so that `import dasr_fast` is quick.
+`evaluation` measures. `accelerate` makes other people's models use them, and `revert` undoes it. Each is imported when
+first used, so that `import dasr_fast` is quick.
 """
 
 import importlib
 from typing import Any
 
 _MODULES = ("degradation", "evaluation", "images", "inference", "models", "nn", "ops", "reference")
+_FUNCTIONS = ("accelerate", "revert")
 
-__all__ = list(_MODULES)
+__all__ = [*_MODULES, *_FUNCTIONS]
 __version__: str
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"dasr_fast.{name}")
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module("dasr_fast.inference.accelerate"), name)
     if name == "__version__":
         from importlib import metadata
 
@@ -24,4 +28,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_MODULES, "__version__"])
+    return sorted([*globals(), *__all__, "__version__"])

@@ -57,8 +57,9 @@ def evaluate(
     dasr-fast evaluate Set5/ --scale 4 --method bicubic --sigma 1.2
     dasr-fast evaluate Set14/ --method model_600.pt --table3 --json set14.json
     """
-    from dasr_fast.evaluation import Setting, bicubic, evaluate_image, network, table2, table3
+    from dasr_fast.evaluation import Setting, bicubic, evaluate_image, table2, table3
     from dasr_fast.images import read_image
+    from dasr_fast.inference import Engine
 
     images = input_images(source)
     refuse_angle_alone(sigma_y, theta)
@@ -69,7 +70,7 @@ def evaluate(
         restore = bicubic(scale)
     else:
         model = load_model(method, scale, device)
-        restore, scale = network(model), model.scale
+        restore, scale = Engine(model, "fp32"), model.scale
     if rows is None:
         settings = [Setting(sigma, sigma_y, theta or 0.0, noise)]
     elif sigma or sigma_y is not None or noise:

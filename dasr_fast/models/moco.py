@@ -76,12 +76,9 @@ class MoCo(nn.Module):
         with torch.no_grad():
             self._update_key_encoder()
             key = F.normalize(self.encoder_k(im_k)[1], dim=1)
-        positive = (query * key).sum(1, keepdim=True)
-        # The queue changes below, before the backward pass needs it.
-        negative = query @ self.queue.to(query.dtype, copy=True)
-        logits = torch.cat((positive, negative), dim=1) / self.temperature
-        self._enqueue(key)
-        return embedding, logits, torch.zeros(logits.shape[0], dtype=torch.long, device=logits.device)
+        logits, labels = contrast(query, key, self.queue, self.temperature)
+        enqueue(self.queue, self.queue_ptr, key)
+        return embedding, logits, labels
 
     def _update_key_encoder(self) -> None:
         if next(self.encoder_k.parameters(), None) is None:  # A copy by DataParallel has no parameters.
@@ -89,12 +86,36 @@ class MoCo(nn.Module):
                 "MoCo: DataParallel would lose the updates of the key encoder and the queue; train with "
                 "DistributedDataParallel."
             )
-        keys: list[Tensor] = list(self.encoder_k.parameters())
-        queries: list[Tensor] = list(self.encoder_q.parameters())
-        torch._foreach_lerp_(keys, queries, 1 - self.momentum)
+        update_key_encoder(self.encoder_k, self.encoder_q, self.momentum)
 
-    @torch.no_grad()
-    def _enqueue(self, key: Tensor) -> None:
-        columns = (self.queue_ptr + torch.arange(key.shape[0], device=key.device)) % self.queue.shape[1]
-        self.queue.index_copy_(1, columns, key.T.to(self.queue.dtype))
-        self.queue_ptr.add_(key.shape[0]).remainder_(self.queue.shape[1])
+
+@torch.no_grad()
+def update_key_encoder(encoder_k: nn.Module, encoder_q: nn.Module, momentum: float) -> None:
+    """`momentum` of the key encoder's weights and the rest of the query encoder's, in place."""
+    keys: list[Tensor] = list(encoder_k.parameters())
+    queries: list[Tensor] = list(encoder_q.parameters())
+    torch._foreach_lerp_(keys, queries, 1 - momentum)
+
+
+def contrast(query: Tensor, key: Tensor, queue: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Logits `[B, 1 + K]` and labels `[B]`, all zero, of unit vectors.
+
+    Args:
+        query: Projections `[B, dim]`.
+        key: Projections `[B, dim]` of the positives.
+        queue: `[dim, K]`, the negatives; it may change after the call.
+        temperature: By which the logits are divided.
+    """
+    positive = (query * key).sum(1, keepdim=True)
+    # The queue changes before the backward pass needs it.
+    negative = query @ queue.to(query.dtype, copy=True)
+    logits = torch.cat((positive, negative), dim=1) / temperature
+    return logits, torch.zeros(logits.shape[0], dtype=torch.long, device=logits.device)
+
+
+@torch.no_grad()
+def enqueue(queue: Tensor, queue_ptr: Tensor, key: Tensor) -> None:
+    """Put the keys `[B, dim]` into the queue `[dim, K]`, in place of the oldest."""
+    columns = (queue_ptr + torch.arange(key.shape[0], device=key.device)) % queue.shape[1]
+    queue.index_copy_(1, columns, key.T.to(queue.dtype))
+    queue_ptr.add_(key.shape[0]).remainder_(queue.shape[1])

@@ -97,29 +97,60 @@ class DAConv(nn.Module):
         """
         x, v = features_and_representation("DAConv", x, v, self.channels, self.representation)
         kernel = self.kernel(v).unflatten(1, (self.channels, self.kernel_size, self.kernel_size))
-        gate = None if self.ca is None else self.ca.gate(v)
-        slope = fixed_slope(self.relu)
-        if self.conv is not None and slope is not None and self.gate != "series" and self.sa is None:
-            weight = self.conv.weight.flatten(1)
-            return ops.da_conv(
-                x,
-                kernel,
-                weight,
-                self.conv.bias,
-                gate,
-                negative_slope=slope,
-                activate=activate,
-                backend=self.backend,
-            )
-        y = ops.dynamic_depthwise_conv(x, kernel, negative_slope=slope, backend=self.backend)
-        if slope is None:
-            y = self.relu(y)
-        if self.conv is not None:
-            y = self.conv(y)
-        if gate is not None and self.gate == "series":
-            y = ops.channel_modulation(y, gate, backend=self.backend)
-        elif gate is not None:
-            y = ops.channel_modulation(x, gate, y, backend=self.backend)
-        if self.sa is not None:
-            y = y + x * self.sa(x)
-        return self.relu(y) if activate else y
+        return da_conv_branches(
+            x,
+            kernel,
+            self.conv,
+            None if self.ca is None else self.ca.gate(v),
+            self.relu,
+            series=self.gate == "series",
+            further=None if self.sa is None else x * self.sa(x),
+            activate=activate,
+            backend=self.backend,
+        )
+
+
+def da_conv_branches(
+    x: Tensor,
+    kernel: Tensor,
+    conv: nn.Conv2d | None,
+    gate: Tensor | None,
+    activation: nn.Module,
+    *,
+    series: bool = False,
+    further: Tensor | None = None,
+    activate: bool = False,
+    backend: str = "auto",
+) -> Tensor:
+    """Both branches of a DA convolution, in as few passes over the features as its variant allows.
+
+    Args:
+        x: Features `[B, C, H, W]`.
+        kernel: Depthwise filters `[B, C, k, k]`, made from the representation.
+        conv: 1x1 convolution, if there is one.
+        gate: Channel modulation `[B, C]`, if there is one.
+        activation: What follows the depthwise convolution.
+        series: Whether the gate multiplies the result, instead of being added times `x`.
+        further: A third branch `[B, C_out, H, W]`, such as a spatial gate times `x`, if there is one.
+        activate: Whether the activation is applied to the result too.
+        backend: See `dasr_fast.ops`.
+
+    Returns:
+        `[B, C_out, H, W]`.
+    """
+    slope = fixed_slope(activation)
+    if conv is not None and slope is not None and further is None and not (series and gate is not None):
+        weight = conv.weight.flatten(1)
+        return ops.da_conv(x, kernel, weight, conv.bias, gate, negative_slope=slope, activate=activate, backend=backend)
+    y = ops.dynamic_depthwise_conv(x, kernel, negative_slope=slope, backend=backend)
+    if slope is None:
+        y = activation(y)
+    if conv is not None:
+        y = conv(y)
+    if gate is not None and series:
+        y = ops.channel_modulation(y, gate, backend=backend)
+    elif gate is not None:
+        y = ops.channel_modulation(x, gate, y, backend=backend)
+    if further is not None:
+        y = y + further
+    return activation(y) if activate else y

@@ -6,6 +6,7 @@ import torch
 from cli_helpers import Call, one_line, pixels
 from PIL import Image
 
+from dasr_fast.inference.executor import Executor
 from dasr_fast.models import BlindSR
 
 
@@ -86,6 +87,16 @@ def test_grey_alpha_and_16_bits_are_kept(call: Call, weights: Path, tmp_path: Pa
             ["{photo}", "-o", "a.jpg", "--format", "png", "--weights", "{weights}"],
             "a.jpg isn't a name for the format png",
         ),
+        (["{photo}", "--weights", "{weights}", "--precision", "int8"], "'int8' is not one of 'auto', 'fp32', 'tf32'"),
+        (["{photo}", "--weights", "{weights}", "--precision", "tf32", "--device", "cpu"], "tf32 needs an NVIDIA GPU"),
+        (
+            ["{photo}", "--weights", "{weights}", "--tile", "63"],
+            "63 is neither auto, nor 0, nor a whole number from 64",
+        ),
+        (["{photo}", "--weights", "{weights}", "--tile", "-1"], "-1 is neither auto"),
+        (["{photo}", "--weights", "{weights}", "--tile", "big"], "big is neither auto"),
+        (["{pair}", "-o", "{empty}", "--weights", "{weights}", "--compare"], "would both be written to"),
+        (["{photo}"], "No weights at x4"),
         ([], "Missing argument 'SOURCE'"),
     ],
 )
@@ -98,7 +109,10 @@ def test_mistakes_are_one_line_and_exit_2(
     (tmp_path / "twins").mkdir()
     for name in ("a.png", "a.jpg"):
         Image.open(photo).save(tmp_path / "twins" / name)
-    places = {name: tmp_path / name for name in ("empty", "twins")} | {
+    (tmp_path / "pair").mkdir()
+    for name in ("a.png", "a_compare.png"):
+        Image.open(photo).save(tmp_path / "pair" / name)
+    places = {name: tmp_path / name for name in ("empty", "twins", "pair")} | {
         "photo": photo,
         "folder": folder,
         "weights": weights,
@@ -122,3 +136,85 @@ def test_a_network_that_gives_nan_writes_nothing(call: Call, photo: Path, tmp_pa
     assert code == 1
     assert "photo.png: The network's result holds NaN or infinity." in err
     assert not (tmp_path / "photo_x2.png").exists()
+
+
+def test_precision_and_tile(call: Call, photo: Path, weights: Path):
+    result = photo.with_name("photo_x2.png")
+    arguments = ("upscale", photo, "--weights", weights, "--device", "cpu", "--overwrite")
+    for options in (("--precision", "fp32", "--tile", 64), ("--tile", 0), ("--tile", "auto")):
+        assert call(*arguments, *options)[::2] == (0, "")
+        np.testing.assert_array_equal(pixels(result), expected(weights, photo))
+    assert call(*arguments, "--precision", "bf16")[::2] == (0, "")
+    difference = np.abs(pixels(result).astype(int) - expected(weights, photo))
+    assert 0 < difference.max() <= 4
+
+
+def test_comparison_beside_the_result(call: Call, photo: Path, weights: Path, tmp_path: Path):
+    arguments = ("upscale", photo, "-o", tmp_path / "large.jpg", "--weights", weights, "--device", "cpu", "--compare")
+    assert call(*arguments)[::2] == (0, "")
+    enlarged, bicubic, restored = np.split(pixels(tmp_path / "large_compare.png"), 3, axis=1)
+    np.testing.assert_array_equal(enlarged[::2, 1::2], pixels(photo))
+    upsampled = np.asarray(Image.open(photo).resize((168, 192), Image.Resampling.BICUBIC))
+    assert np.abs(upsampled.astype(int) - bicubic)[4:-4, 4:-4].max() <= 3  # It rounds in between.
+    np.testing.assert_array_equal(restored, expected(weights, photo))
+    (tmp_path / "large.jpg").unlink()
+    code, _, err = call(*arguments)
+    assert code == 1
+    assert one_line(err)
+    assert "large_compare.png exists already; --overwrite replaces it" in err
+    assert not (tmp_path / "large.jpg").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "message"),
+    [
+        ("text.png", "text.png", "text.png is not a whole image"),
+        ("alpha.png", "alpha.jpg", "alpha.jpg: JPEG can't hold transparency; choose .png, .webp or .tif."),
+        ("real.tif", "real.tif", "real.tif has pixels of type float; only 8 and 16-bit integers are supported."),
+    ],
+)
+def test_images_that_cannot_be_used(call: Call, weights: Path, tmp_path: Path, name: str, output: str, message: str):
+    source = tmp_path / name
+    if name == "text.png":
+        source.write_text("no image")
+    elif name == "alpha.png":
+        Image.new("RGBA", (8, 9)).save(source)
+    else:
+        Image.new("F", (8, 9)).save(source)
+    (tmp_path / "out").mkdir()
+    code, _, err = call("upscale", source, "-o", tmp_path / "out" / output, "--weights", weights, "--device", "cpu")
+    assert code == 1
+    assert one_line(err)
+    assert message in err
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_the_engine_warns_of_is_one_line(
+    call: Call, photo: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    restore = Executor.restore
+
+    def bounded(executor: Executor, lr: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        if lr[0, 0].numel() > 6000:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return restore(executor, lr, v)
+
+    monkeypatch.setattr(Executor, "restore", bounded)
+    code, _, err = call("upscale", photo, "--weights", weights, "--device", "cpu")
+    assert (code, err) == (0, "dasr-fast: Engine: memory ran out, and tiles of 64 x 84 LR pixels are tried.\n")
+    np.testing.assert_array_equal(pixels(photo.with_name("photo_x2.png")), expected(weights, photo))
+
+
+def test_too_little_memory_is_said_and_writes_nothing(
+    call: Call, photo: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(*_: torch.Tensor) -> torch.Tensor:
+        raise MemoryError
+
+    monkeypatch.setattr(Executor, "restore", fail)
+    code, _, err = call("upscale", photo, "--weights", weights, "--device", "cpu")
+    assert code == 1
+    assert err.splitlines()[-1] == (
+        f"dasr-fast: {photo}: Engine: there isn't enough memory on cpu for tiles of 64 LR pixels."
+    )
+    assert not photo.with_name("photo_x2.png").exists()

@@ -5,7 +5,6 @@ from typing import Any
 from torch import Tensor
 
 from dasr_fast.compiled.cpu import winograd
-from dasr_fast.compiled.cpu.support import unsupported_types
 from dasr_fast.compiled.library import cpu
 
 FEWEST = 16
@@ -13,7 +12,7 @@ FEWEST = 16
 
 
 def unsupported(x: Tensor, *_: Any) -> str | None:
-    if (reason := unsupported_types(x)) is not None:
+    if (reason := winograd.unsupported(x)) is not None:
         return reason
     return None if x.shape[1] >= FEWEST else f"it needs {FEWEST} channels or more, and x has {x.shape[1]}"
 

@@ -5,12 +5,11 @@ from typing import Any
 from torch import Tensor
 
 from dasr_fast.compiled.cpu import winograd
-from dasr_fast.compiled.cpu.support import unsupported_types
 from dasr_fast.compiled.library import cpu
 
 
 def unsupported(x: Tensor, *_: Any) -> str | None:
-    return unsupported_types(x)
+    return winograd.unsupported(x)
 
 
 def da_half_block(

@@ -1,14 +1,26 @@
-"""What the C++ modules of `conv3x3` and `da_half_block` share: features and weights as their kernels take them."""
+"""What the C++ modules of `conv3x3` and `da_half_block` share: types, and tensors as their kernels take them."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from dasr_fast.compiled.cpu.support import unsupported_types
 from dasr_fast.reference.layout import memory_format
 
 LINE = 16
 """Floats in a vector of the widest instruction set."""
+
+
+# Asked once: torch.compile can't trace the question.
+_MATRIX_UNIT: bool = torch.cpu._is_amx_tile_supported()
+
+
+def unsupported(x: Tensor) -> str | None:
+    """Why the kernels, which compute in float32, don't take features `x`, or None."""
+    if x.dtype == torch.bfloat16 and _MATRIX_UNIT:
+        return "this processor has a matrix unit (AMX) for bfloat16, which PyTorch's convolutions use"
+    return unsupported_types(x)
 
 
 def pixels(x: Tensor) -> Tensor:

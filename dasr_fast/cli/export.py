@@ -1,0 +1,92 @@
+"""`dasr-fast export`."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from dasr_fast.cli.common import check_target, load_model, overwrite_option, warn
+
+SUFFIXES = (".onnx", ".pt2")
+"""Endings of the files that are written."""
+
+
+@click.command()
+@click.argument("weights", required=False)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="File that ends in .onnx, or in .pt2 for a program of torch.export.",
+)
+@click.option("--scale", type=click.IntRange(2, 4), help="2, 3 or 4; that of WEIGHTS if left out, else 4.")
+@click.option(
+    "--part",
+    type=click.Choice(["whole", "encode", "restore"]),
+    default="whole",
+    show_default=True,
+    help="encode gives the embedding v of images, restore takes images and v; for tiles with one v.",
+)
+@overwrite_option
+def export(
+    weights: str | None,
+    output: Path,
+    scale: int | None,
+    part: Literal["whole", "encode", "restore"],
+    overwrite: bool,
+) -> int:
+    """Write the network with WEIGHTS (name or path; those of the scale if left out) for other runtimes.
+
+    The file holds standard operators alone and takes any batch, height and width: images "lr", float32
+    [batch, 3, height, width], RGB in 0 to 255, to "sr", neither rounded nor clamped. Before it gets its name, its
+    results are compared with the model's. All takes about a minute. Exit code: 0 if it was written, 1 if they differ,
+    2 if nothing was tried.
+
+    \b
+    dasr-fast export model_600.pt -o model.onnx
+    dasr-fast export model_600.pt -o restore.onnx --part restore
+    """
+    if output.suffix not in SUFFIXES:
+        raise click.UsageError(f"{output}: networks are written as {' or '.join(SUFFIXES)}.")
+    check_target(output, overwrite)
+    from dasr_fast.files import written_whole
+    from dasr_fast.inference.export import require_onnx
+
+    if output.suffix == ".onnx":
+        try:
+            require_onnx()
+        except ImportError as error:
+            raise click.UsageError(str(error)) from None
+    model = load_model(weights, scale, "cpu")
+    try:
+        with written_whole(output) as temporary:
+            _write(model, temporary, part)
+            verdict = _compare(model, temporary, part)
+    except RuntimeError as error:
+        warn(f"{output} was not written: {error}")
+        return 1
+    click.echo(f"Exported to {output}, {verdict}")
+    return 0
+
+
+def _write(model: Any, path: Path, part: Literal["whole", "encode", "restore"]) -> None:
+    import torch
+
+    from dasr_fast.inference.export import export_onnx, export_program
+
+    if path.suffix == ".onnx":
+        export_onnx(model, path, part)
+    else:
+        torch.export.save(export_program(model, part), path)
+
+
+def _compare(model: Any, path: Path, part: Literal["whole", "encode", "restore"]) -> str:
+    from dasr_fast.inference.export import verify
+
+    try:
+        difference = verify(path, model, part)
+    except ImportError:
+        return "not compared with the model: that needs onnxruntime (pip install dasr-fast[export])."
+    unit = "" if part == "encode" else " grey levels"
+    return f"which differs from the model by at most {difference:.1e}{unit}."

@@ -1,0 +1,254 @@
+"""Models of the DASR code base and their like, made faster in place."""
+
+import logging
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from types import FunctionType, MethodType
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+from torch import Tensor, nn
+
+from dasr_fast.inference.adopt import as_blind_sr
+from dasr_fast.inference.replacements.blind_sr import BlindSRPlan
+from dasr_fast.inference.replacements.channel_modulation import ChannelModulationPlan
+from dasr_fast.inference.replacements.da_block import DABlockPlan
+from dasr_fast.inference.replacements.da_conv import DAConvPlan
+from dasr_fast.inference.replacements.da_group import DAGroupPlan
+from dasr_fast.inference.replacements.dasr import DASRPlan
+from dasr_fast.inference.replacements.degradation import DegradationPlan, GaussianKernelPlan
+from dasr_fast.inference.replacements.layer import LayerPlan
+from dasr_fast.inference.replacements.moco import MoCoPlan
+from dasr_fast.inference.replacements.probe import find_plan
+from dasr_fast.inference.replacements.replacement import Plan, is_replaced, plan_of, replace, restore
+from dasr_fast.inference.replacements.resampling import BicubicPlan, BlurPlan
+
+KINDS: tuple[type[Plan], ...] = (
+    DASRPlan,
+    DAGroupPlan,
+    DABlockPlan,
+    DAConvPlan,
+    ChannelModulationPlan,
+    MoCoPlan,
+    DegradationPlan,
+    GaussianKernelPlan,
+    BlurPlan,
+    BicubicPlan,
+)
+"""What is looked for, the largest first."""
+
+_ENCODER = "E.encoder_q.E.0.weight"  # A key that every whole BlindSR has.
+
+logger = logging.getLogger("dasr_fast")
+
+Model = TypeVar("Model")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `accelerate` did to a model.
+
+    Attributes:
+        replaced: The released class that each replaced object was found to be like, by its path in the model.
+        left: Why an object that looked like one of them was left alone, by its path.
+    """
+
+    replaced: dict[str, str] = field(default_factory=dict)
+    left: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        counts = Counter(self.replaced.values())
+        done = ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing"
+        return "\n".join(
+            [f"Replaced {done}.", *(f"Left {path or 'the model'}: {why}." for path, why in self.left.items())]
+        )
+
+
+def accelerate(model: Model, *, inference: bool = False) -> Model:
+    """Make a model of the DASR code base, or one like it, faster in place.
+
+    Looks for the released modules by structure, whatever their classes and files are called, and has those compute
+    with `dasr_fast.ops` for which a probe finds the same results and gradients: on copies in float32 with random
+    weights, so that nothing changes but how the model computes. All objects (modules, parameters, buffers, wrappers
+    such as DataParallel), keys, hooks and modes stay. What isn't recognised is left alone. Called again it does nothing
+    more. What was done is logged ("dasr_fast": INFO, or WARNING if something was left) and told by `report`.
+
+    The result has first derivatives only. It can be copied and pickled; files made by pickling whole modules need
+    dasr_fast where they are read, state dicts don't.
+
+    Args:
+        model: A module, on any device and of any floating type, inside DataParallel or not; a released
+            `SRMDPreprocessing`; or an object, list or dict that holds such.
+        inference: Whether a whole `BlindSR` computes by `inference.Engine` in evaluation mode; its results then have
+            no gradient. The engine is made at the first call, and again when a parameter or buffer has changed.
+
+    Returns:
+        `model` itself.
+
+    Raises:
+        TypeError: It is no object that could hold a module.
+    """
+    known: dict[Any, Plan | str | None] = {}
+    replaced: dict[str, str] = {}
+    for path, candidate in _parts(_checked("accelerate", model)):
+        if is_replaced(candidate):
+            continue
+        plan = _recognised(candidate, known)
+        _LEFT.pop(candidate, None)
+        if isinstance(plan, Plan):
+            replace(candidate, plan)
+            replaced[path] = plan.released
+        elif plan is not None:
+            _LEFT[candidate] = plan
+    if inference:
+        replaced |= _use_engine(model)
+    left = report(model).left
+    logger.log(logging.WARNING if left else logging.INFO, "accelerate: %s", Report(replaced, left))
+    return model
+
+
+def revert(model: Model) -> Model:
+    """Undo `accelerate`: every object in `model` computes as it did.
+
+    Args:
+        model: As for `accelerate`.
+
+    Returns:
+        `model` itself.
+
+    Raises:
+        TypeError: As `accelerate`.
+    """
+    for _, candidate in _parts(_checked("revert", model)):
+        _LEFT.pop(candidate, None)
+        if is_replaced(candidate):
+            restore(candidate)
+    return model
+
+
+def report(model: Any) -> Report:
+    """What `accelerate` has replaced in `model` by now, and what it left when it was last called.
+
+    Raises:
+        TypeError: As `accelerate`.
+    """
+    parts = list(_parts(_checked("report", model)))
+    plans = {path: plan_of(candidate) for path, candidate in parts}
+    return Report(
+        {path: plan.released for path, plan in plans.items() if plan is not None},
+        {path: _LEFT[candidate] for path, candidate in parts if candidate in _LEFT},
+    )
+
+
+_LEFT: "WeakKeyDictionary[Any, str]" = WeakKeyDictionary()
+"""Why objects were left alone."""
+
+
+def _checked(name: str, model: Model) -> Model:
+    if not isinstance(model, (list, tuple, dict)) and (not hasattr(model, "__dict__") or isinstance(model, type)):
+        raise TypeError(
+            f"{name}: model must be a module, or an object, list or dict that holds some; got {type(model).__name__}."
+        )
+    return model
+
+
+def _parts(model: Any) -> Iterator[tuple[str, Any]]:
+    """Paths of the modules in `model`, and of objects called like functions, each after those in it."""
+    seen: set[int] = set()
+
+    def inside(owner: Any) -> Iterator[tuple[str, Any]]:
+        if isinstance(owner, Mapping):
+            return ((str(key), value) for key, value in owner.items())
+        if isinstance(owner, (list, tuple)):
+            return ((str(i), value) for i, value in enumerate(owner))
+        children = owner.named_children() if isinstance(owner, nn.Module) else ()
+        return chain(children, ((name, value) for name, value in vars(owner).items() if name not in _MODULE))
+
+    def walk(path: str, owner: Any) -> Iterator[tuple[str, Any]]:
+        seen.add(id(owner))
+        for name, value in inside(owner):
+            if id(value) not in seen and _may_be_part(value):
+                yield from walk(f"{path}.{name}" if path else name, value)
+        if _may_be_part(owner) and not isinstance(owner, (list, tuple, dict)):
+            yield path, owner
+
+    return walk("", model)
+
+
+def _may_be_part(value: Any) -> bool:
+    if isinstance(value, (nn.Module, list, tuple, dict)):
+        return True
+    no_instance = isinstance(value, (type, FunctionType, MethodType, Tensor))
+    return callable(value) and hasattr(value, "__weakref__") and isinstance(value, Hashable) and not no_instance
+
+
+def _recognised(candidate: Any, known: dict[Any, Plan | str | None]) -> Plan | str | None:
+    """The plan for an object, or why there is none for one that looks as if there were.
+
+    What is `known` of others by their likeness isn't found out anew, and grows.
+    """
+    if isinstance(candidate, nn.Module) and any(map(nn.parameter.is_lazy, candidate.parameters())):
+        return None
+    likeness = _likeness(candidate)
+    if likeness not in known:
+        found: list[Plan | str] = []
+        for kind in KINDS:
+            if not any(isinstance(plan, Plan) for plan in found):
+                found += filter(None, [find_plan(candidate, kind)])
+        known[likeness] = next((plan for plan in found if isinstance(plan, Plan)), found[0] if found else None)
+    plan = known[likeness]
+    return _usable(candidate, plan) if isinstance(plan, Plan) else plan
+
+
+def _usable(candidate: Any, plan: Plan) -> Plan | str:
+    if "forward" in vars(candidate):
+        return "its forward was replaced by something else"
+    if isinstance(plan, LayerPlan) and not plan.is_intact(candidate):
+        return "there are hooks on parts of it that would no longer be called"
+    return plan
+
+
+def _likeness(candidate: Any) -> Any:
+    """Equal for objects that compute the same, but for the values of their weights."""
+    if not isinstance(candidate, nn.Module):
+        return id(candidate)
+    return tuple(
+        (
+            name,
+            type(part),
+            tuple((key, _comparable(value)) for key, value in vars(part).items() if key not in _MODULE),
+            tuple((key, tensor.shape) for key, tensor in part.named_parameters(recurse=False)),
+            tuple((key, tensor.shape) for key, tensor in part.named_buffers(recurse=False)),
+        )
+        for name, part in candidate.named_modules()
+    )
+
+
+def _comparable(value: Any) -> Any:
+    if value is None or isinstance(value, (int, float, str, Plan)):
+        return value
+    return tuple(map(_comparable, value)) if isinstance(value, (list, tuple)) else id(value)
+
+
+_MODULE = vars(nn.Module()).keys()  # Attributes of every module; what is in them is compared by itself.
+
+
+def _use_engine(model: Any) -> dict[str, str]:
+    """Have every whole `BlindSR` use the engine; returns by path those that didn't."""
+    used: dict[str, str] = {}
+    parts = [(path, part) for path, part in _parts(model) if isinstance(part, nn.Module)]
+    for path, part in parts:
+        if is_replaced(part) or _ENCODER not in part.state_dict():
+            continue
+        try:
+            as_blind_sr(part)
+        except (TypeError, ValueError) as error:
+            _LEFT[part] = f"the engine can't compute it: {error}".rstrip(".")
+        else:
+            replace(part, BlindSRPlan())
+            used[path] = BlindSRPlan.released
+    if isinstance(model, nn.Module) and not any(isinstance(plan_of(part), BlindSRPlan) for _, part in parts):
+        _LEFT.setdefault(model, "there is no whole BlindSR in it that the engine could compute")
+    return used

@@ -1,0 +1,55 @@
+"""How much memory there is, and what it looks like when there isn't enough."""
+
+import re
+from pathlib import Path
+
+import torch
+
+CONTAINERS = (
+    ("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+    ("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+"""Where Linux tells a container's limit, its use of memory, and files there that can be dropped; versions 2 and 1."""
+
+# PyTorch's allocator, oneDNN and cuBLAS: each has its own words, and the same type as for all its errors.
+_OUT_OF_MEMORY = re.compile("DefaultCPUAllocator|^could not create a primitive$|CUBLAS_STATUS_ALLOC_FAILED")
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that can still be had on a device; None where the system doesn't tell.
+
+    On an NVIDIA GPU what PyTorch keeps for later counts as free. On a CPU it is what Linux calls available, or what is
+    left to the container.
+    """
+    if device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
+    if device.type == "cpu":
+        return available_memory()
+    return None
+
+
+def available_memory(root: Path = Path("/")) -> int | None:
+    """Bytes of the machine's memory that a program may still take; `root` is where its files lie."""
+    lines = _read(root / "proc/meminfo").splitlines()
+    left = [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    for folder, limit, used, files in CONTAINERS:
+        allowed, taken = (_read(root / folder / name).strip() for name in (limit, used))
+        if allowed.isdecimal() and taken.isdecimal():
+            droppable = re.search(rf"^{files} (\d+)$", _read(root / folder / "memory.stat"), re.MULTILINE)
+            left.append(int(allowed) - int(taken) + (int(droppable[1]) if droppable else 0))
+    return max(0, min(left)) if left else None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory couldn't be had, on any device."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(error)))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

@@ -1,0 +1,92 @@
+"""Numerical precision of inference: which type, and whether TensorFloat-32 is allowed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+HALF_GAIN = 2.0**-6
+"""Factor of the features in float16, whose largest number is 65504: features up to 4 million fit.
+
+The fraction keeps its 11 bits until features fall below 0.004, which is far under a grey level.
+"""
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How the network computes.
+
+    Attributes:
+        name: As users ask for it.
+        dtype: Type of weights and features; products are summed in float32.
+        gain: Power of two by which the features are scaled, exactly, against overflow.
+        tf32: Whether convolutions on a GPU may round their float32 factors to 11 bits.
+    """
+
+    name: str
+    dtype: torch.dtype
+    gain: float = 1.0
+    tf32: bool = False
+
+
+PRECISIONS = {
+    precision.name: precision
+    for precision in (
+        Precision("fp32", torch.float32),
+        Precision("tf32", torch.float32, tf32=True),
+        Precision("fp16", torch.float16, gain=HALF_GAIN),
+        Precision("bf16", torch.bfloat16),
+    )
+}
+"""All precisions by name."""
+
+_CAPABILITIES = {"tf32": (8, 0), "fp16": (7, 0), "bf16": (8, 0)}
+_FAST_FP16 = (7, 5)
+
+
+def choose_precision(name: str, device: torch.device) -> Precision:
+    """The precision of that name on that device.
+
+    "auto" is fp16 on NVIDIA GPUs of compute capability 7.5 and newer, and fp32 elsewhere.
+
+    Raises:
+        ValueError: There is no such precision, or not on this device.
+    """
+    capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
+    if name == "auto":
+        return PRECISIONS["fp32" if capability is None or capability < _FAST_FP16 else "fp16"]
+    if name not in PRECISIONS:
+        raise ValueError(f"Engine: precision must be one of auto, {', '.join(PRECISIONS)}; got {name!r}.")
+    needed = _CAPABILITIES.get(name, (0, 0))
+    if capability is None and name == "tf32":
+        raise ValueError(f"Engine: precision tf32 needs an NVIDIA GPU; the model is on {device.type}.")
+    if capability is not None and capability < needed:
+        raise ValueError(
+            f"Engine: precision {name} needs a GPU of compute capability {needed[0]}.{needed[1]} or newer; "
+            f"this one has {capability[0]}.{capability[1]}."
+        )
+    return PRECISIONS[name]
+
+
+@contextmanager
+def tf32_convolutions(allowed: bool) -> Iterator[None]:
+    """Allow or forbid TensorFloat-32 in convolutions on NVIDIA GPUs inside the block; matrix products are in float32.
+
+    PyTorch's settings are restored after the block. They belong to the process: other threads that compute in float32
+    meanwhile see them too.
+    """
+    cudnn: Any = torch.backends.cudnn
+    matmul: Any = torch.backends.cuda.matmul
+    convolution = "tf32" if allowed else "ieee"
+    # Both of cuDNN's, since PyTorch refuses to read `allow_tf32` while they differ.
+    wanted = ((matmul, "ieee"), (cudnn.conv, convolution), (cudnn.rnn, convolution))
+    before = [setting.fp32_precision for setting, _ in wanted]
+    try:
+        for setting, value in wanted:
+            setting.fp32_precision = value
+        yield
+    finally:
+        for (setting, _), value in zip(wanted, before, strict=True):
+            setting.fp32_precision = value

@@ -1,0 +1,99 @@
+"""The released `DASR` and its like: the whole SR network."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dasr_fast.inference.replacements.convolution import conv3x3
+from dasr_fast.inference.replacements.da_block import DABlockPlan
+from dasr_fast.inference.replacements.da_group import DAGroupPlan
+from dasr_fast.inference.replacements.layer import LayerPlan, call_layer, signatures
+from dasr_fast.inference.replacements.replacement import Proposal, plan_of, untouched
+from dasr_fast.inference.replacements.structure import call_net, flattened, is_plain, net_widths
+
+
+@dataclass(frozen=True)
+class DASRPlan(LayerPlan):
+    """Without gradients, channels-last features and the fast 3x3 convolution; else the network's own forward.
+
+    Attributes:
+        before: Names of what comes before the groups, in order.
+        compress: Name of the net that compresses the embedding, if there is one.
+        groups: Paths of the groups, in order.
+        conv: Path of the convolution after them, to whose result the input of the first is added.
+        after: Names of what follows, in order.
+    """
+
+    released = "DASR"
+    before: tuple[str, ...]
+    compress: str | None
+    groups: tuple[str, ...]
+    conv: str
+    after: tuple[str, ...]
+
+    @classmethod
+    def proposals(cls, candidate: Any) -> Iterator[Proposal]:
+        if not isinstance(candidate, nn.Module):
+            return
+        parts = flattened(candidate)
+        plans = {path: plan_of(child) for path, child in parts}
+        groups = {path: plan for path, plan in plans.items() if isinstance(plan, (DAGroupPlan, DABlockPlan))}
+        if not groups:
+            return
+        body = {path.partition(".")[0] for path in groups}
+        first = next(iter(groups.values())).signature
+        others = {name: child for name, child in candidate.named_children() if name not in body}
+        nets = [name for name, child in others.items() if net_widths(child) and not is_plain(child, 1)]
+        means = [name for name, child in others.items() if is_plain(child, 1)]
+        convs = [path for path, child in parts if is_plain(child, 3) and child.in_channels == child.out_channels]
+        names = [name for name in others if name not in (*nets, *means)]
+        for compress in (*nets, None):
+            widths = None if compress is None else net_widths(others[compress])
+            for signature in signatures(3, widths[0] if widths else first.representation):
+                found = [
+                    cls(signature, (*mean[:1], *head), compress, tuple(groups), conv, (*tail, *mean[1:]))
+                    for conv, mean in itertools.product(convs, itertools.permutations(means))
+                    for head, tail in _splits([name for name in names if name != conv])
+                ]
+                yield Proposal(signature.examples(), found)
+
+    def call(
+        self, replaced: nn.Module, original: Callable[..., Any], arguments: tuple[Any, ...], keywords: Mapping[str, Any]
+    ) -> Any:
+        if torch.is_grad_enabled():
+            return original(*arguments, **keywords)
+        return super().call(replaced, original, arguments, keywords)
+
+    def is_intact(self, layer: nn.Module) -> bool:
+        return all(isinstance(plan_of(layer.get_submodule(path)), LayerPlan) for path in self.groups)
+
+    def compute(self, layer: nn.Module, x: Tensor, v: Tensor) -> Tensor:
+        if self.compress is not None:
+            v = call_net(layer.get_submodule(self.compress), v)
+        for name in self.before:
+            x = _run(layer.get_submodule(name), x)
+        y = x = x.contiguous(memory_format=torch.channels_last)
+        for path in self.groups:
+            y = call_layer(layer.get_submodule(path), y, v)
+        y = conv3x3(layer.get_submodule(self.conv), y, x)
+        for name in self.after:
+            y = _run(layer.get_submodule(name), y)
+        return y.contiguous()
+
+
+def _splits(names: list[str]) -> Iterator[tuple[list[str], list[str]]]:
+    """Names before and after the groups, the likeliest split first."""
+    return ((names[:i], names[i:]) for i in range(1, len(names) + 1))
+
+
+def _run(module: nn.Module, x: Tensor) -> Tensor:
+    """`module(x)`, with the fast convolution inside containers too."""
+    if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward and untouched(module):
+        for child in module:
+            x = _run(child, x)
+        return x
+    return conv3x3(module, x)

@@ -1,0 +1,102 @@
+"""Foreign layers that take features and the representation."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dasr_fast.inference.replacements.replacement import Example, Plan, plan_of
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a layer is called with.
+
+    Attributes:
+        channels: Of the features, or of an image.
+        representation: Width R of the representation.
+        pair: `layer([x, v])`, as in the released code, instead of `layer(x, v)`.
+        flat: `v` is `[B, R]`, as in the released code, instead of `[B, R, 1, 1]`.
+    """
+
+    channels: int
+    representation: int
+    pair: bool = True
+    flat: bool = True
+
+    def arguments(self, x: Tensor, v: Tensor) -> tuple[Any, ...]:
+        """The arguments of a call with features `[B, C, H, W]` and the representation `[B, R]`."""
+        v = v if self.flat else v[:, :, None, None]
+        return ([x, v],) if self.pair else (x, v)
+
+    def inputs(self, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> tuple[Tensor, Tensor] | None:
+        """Features and the representation `[B, R]` of an ordinary call, or None for any other."""
+        if self.pair:
+            arguments = arguments[0] if len(arguments) == 1 and isinstance(arguments[0], (list, tuple)) else ()
+        if keywords or len(arguments) != 2 or not all(isinstance(argument, Tensor) for argument in arguments):
+            return None
+        x, v = arguments
+        shape = (x.shape[0], self.representation) if self.flat else (x.shape[0], self.representation, 1, 1)
+        if x.dim() != 4 or x.shape[1] != self.channels or v.shape != shape or not x.is_floating_point():
+            return None
+        return x, v.flatten(1)
+
+    def examples(self) -> tuple[Example]:
+        """A small call."""
+
+        def make(generator: torch.Generator) -> tuple[Any, ...]:
+            x = torch.randn(2, self.channels, 6, 5, generator=generator)
+            return self.arguments(x, torch.randn(2, self.representation, generator=generator))
+
+        return (make,)
+
+
+def signatures(channels: int, representation: int) -> Iterator[Signature]:
+    """All with these widths, the released code's first."""
+    for flat, pair in itertools.product((True, False), (True, False)):
+        yield Signature(channels, representation, pair, flat)
+
+
+@dataclass(frozen=True)
+class LayerPlan(Plan):
+    """Plan of a layer, which leaves calls that it wasn't made for to the layer's own forward.
+
+    Attributes:
+        signature: What the layer is called with.
+    """
+
+    signature: Signature
+
+    def call(
+        self, replaced: nn.Module, original: Callable[..., Any], arguments: tuple[Any, ...], keywords: Mapping[str, Any]
+    ) -> Any:
+        inputs = self.signature.inputs(arguments, keywords)
+        if inputs is None or not self.is_intact(replaced):
+            return original(*_contiguous(arguments), **keywords)
+        return self.compute(replaced, *inputs)
+
+    def is_intact(self, layer: nn.Module) -> bool:
+        """Whether the layer's parts are still what the plan says, and nobody watches those that aren't called."""
+        return True
+
+    def compute(self, layer: nn.Module, x: Tensor, v: Tensor) -> Tensor:
+        """The layer's result for features `[B, C, H, W]` and the representation `[B, R]`."""
+        raise NotImplementedError
+
+
+def call_layer(layer: nn.Module, x: Tensor, v: Tensor) -> Tensor:
+    """The result of a replaced layer, called as it wants to be."""
+    plan = plan_of(layer)
+    assert isinstance(plan, LayerPlan)
+    y: Tensor = layer(*plan.signature.arguments(x, v))
+    return y
+
+
+def _contiguous(arguments: Any) -> Any:
+    """The arguments with contiguous tensors, since foreign forwards call `view`."""
+    if isinstance(arguments, Tensor):
+        return arguments.contiguous()
+    return type(arguments)(map(_contiguous, arguments)) if type(arguments) in (list, tuple) else arguments

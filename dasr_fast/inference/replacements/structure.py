@@ -1,0 +1,81 @@
+"""What foreign modules are made of."""
+
+from collections.abc import Iterator
+from typing import TypeGuard
+
+from torch import Tensor, nn
+
+
+def is_plain(conv: object, size: int) -> TypeGuard[nn.Conv2d]:
+    """Whether `conv` is an ordinary two-dimensional convolution of that size that keeps height and width."""
+    return (
+        isinstance(conv, nn.Conv2d)
+        and type(conv).forward is nn.Conv2d.forward
+        and conv.kernel_size == (size, size)
+        and conv.padding in ((size // 2, size // 2), "same")
+        and (conv.stride, conv.dilation, conv.groups) == ((1, 1), (1, 1), 1)
+        and (size == 1 or conv.padding_mode == "zeros")
+    )
+
+
+def net_widths(module: nn.Module) -> tuple[int, int] | None:
+    """Widths of input and output of a net of linear layers or 1x1 convolutions, or None if it is none.
+
+    A net is one such layer, a sequence, or a module of layers that are its own children.
+    """
+    inner = [] if isinstance(module, nn.Sequential) else list(module.children())
+    layers = [layer for layer in module.modules() if next(layer.parameters(recurse=False), None) is not None]
+    found = [_widths(layer) for layer in layers if not isinstance(layer, nn.PReLU)]
+    widths = [width for width in found if width is not None]
+    if not widths or len(widths) < len(found) or any(next(child.children(), None) is not None for child in inner):
+        return None
+    return widths[0][0], widths[-1][1]
+
+
+def _widths(layer: nn.Module) -> tuple[int, int] | None:
+    if isinstance(layer, nn.Linear):
+        return layer.in_features, layer.out_features
+    return (layer.in_channels, layer.out_channels) if is_plain(layer, 1) else None
+
+
+def call_net(net: nn.Module, v: Tensor) -> Tensor:
+    """Output `[B, width]` of a net of linear layers or 1x1 convolutions for `v` `[B, R]`."""
+    layers = (layer for layer in net.modules() if isinstance(layer, (nn.Linear, nn.Conv2d)))
+    y: Tensor = net(v[:, :, None, None] if isinstance(next(layers), nn.Conv2d) else v)
+    return y.flatten(1)
+
+
+def is_activation(module: nn.Module) -> bool:
+    """Whether `module` acts on each number alone."""
+    return isinstance(module, nn.Identity) or (
+        type(module).__module__ == "torch.nn.modules.activation"
+        and not isinstance(module, (nn.MultiheadAttention, nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin, nn.GLU))
+    )
+
+
+FUNCTIONAL: tuple[nn.Module, ...] = (nn.LeakyReLU(0.1), nn.LeakyReLU(0.2), nn.LeakyReLU(0.01), nn.ReLU(), nn.Identity())
+"""Activations that a forward may have as a function."""
+
+
+def activations(module: nn.Module) -> list[str | nn.Module]:
+    """What may follow convolutions in `module`: names of its activation modules, then functions."""
+    return [*(name for name, child in module.named_children() if is_activation(child)), *FUNCTIONAL]
+
+
+def activation(module: nn.Module, name_or_function: str | nn.Module) -> nn.Module:
+    """One of `activations`."""
+    return module.get_submodule(name_or_function) if isinstance(name_or_function, str) else name_or_function
+
+
+def kernel_sizes(width: int) -> Iterator[tuple[int, int]]:
+    """Channels and kernel sizes whose kernels have `width` numbers, the likeliest first."""
+    return ((width // size**2, size) for size in (3, 5, 7, 1) if width % size**2 == 0)
+
+
+def flattened(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Paths and modules of the children, with those in containers instead of the containers."""
+    found = []
+    for name, child in module.named_children():
+        container = type(child) in (nn.Sequential, nn.ModuleList)
+        found += [(f"{name}.{path}", inner) for path, inner in flattened(child)] if container else [(name, child)]
+    return found

@@ -1,0 +1,102 @@
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from cli_helpers import Call, one_line
+
+from dasr_fast.inference.export import verify
+from dasr_fast.models import BlindSR, save_weights
+
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+needs_onnx = pytest.mark.skipif(
+    not all(importlib.util.find_spec(package) for package in PACKAGES), reason=f"needs {', '.join(PACKAGES)}"
+)
+
+
+@needs_onnx
+def test_onnx(call: Call, weights: Path, tmp_path: Path):
+    target = tmp_path / "model.onnx"
+    code, out, err = call("export", weights, "-o", target, "--scale", 2)
+    assert (code, err) == (0, "")
+    difference = verify(target, BlindSR.from_pretrained(weights))
+    assert out == f"Exported to {target}, which differs from the model by at most {difference:.1e} grey levels.\n"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("part", ["encode", "restore"])
+def test_parts_as_programs(call: Call, weights: Path, tmp_path: Path, part: str):
+    target = tmp_path / "part.pt2"
+    code, out, err = call("export", weights, "-o", target, "--part", part)
+    assert (code, err) == (0, "")
+    difference = verify(target, BlindSR.from_pretrained(weights), part)
+    assert f"at most {difference:.1e}{' grey levels' if part == 'restore' else ''}.\n" in out
+
+
+def test_nothing_is_overwritten_unasked(call: Call, weights: Path, tmp_path: Path):
+    target = tmp_path / "model.pt2"
+    target.write_text("precious")
+    code, _, err = call("export", weights, "-o", target, "--part", "encode")
+    assert code == 2
+    assert one_line(err)
+    assert "model.pt2 exists already; --overwrite replaces it" in err
+    assert target.read_text() == "precious"
+    assert call("export", weights, "-o", target, "--part", "encode", "--overwrite")[0] == 0
+    assert torch.export.load(target).module()(torch.rand(1, 3, 4, 5)).shape == (1, 256)
+
+
+def test_a_file_that_differs_is_not_written(call: Call, tmp_path: Path):
+    model = BlindSR(2, channels=8, groups=1, blocks=1)
+    with torch.no_grad():
+        model.G.head[0].weight.fill_(3e38)
+    save_weights(model, tmp_path / "huge.pt")
+    target = tmp_path / "model.pt2"
+    target.write_text("precious")
+    code, _, err = call("export", tmp_path / "huge.pt", "-o", target, "--overwrite")
+    assert code == 1
+    assert one_line(err)
+    assert "model.pt2 was not written: The exported file computes something else than the model" in err
+    assert target.read_text() == "precious"
+
+
+@needs_onnx
+def test_without_onnxruntime_it_says_so(call: Call, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    code, out, err = call("export", weights, "-o", tmp_path / "model.onnx", "--part", "encode")
+    assert (code, err) == (0, "")
+    assert "not compared with the model: that needs onnxruntime (pip install dasr-fast[export])" in out
+    assert (tmp_path / "model.onnx").is_file()
+
+
+def test_without_onnx_it_says_what_to_install(
+    call: Call, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *_: None)
+    code, _, err = call("export", weights, "-o", tmp_path / "model.onnx")
+    assert code == 2
+    assert one_line(err)
+    assert "ONNX files need the package onnx and onnxscript: pip install dasr-fast[export]" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{weights}"], "Missing option '-o'"),
+        (["{weights}", "-o", "{folder}/model.pb"], "networks are written as .onnx or .pt2"),
+        (["{weights}", "-o", "{folder}/model.pt2", "--scale", "4"], "are weights for scale 2, not 4"),
+        (["{weights}", "-o", "{folder}/model.pt2", "--part", "tail"], "'tail' is not one of"),
+        (["{weights}", "-o", "{folder}/nowhere/model.pt2"], "There is no folder"),
+        (["{weights}", "-o", "{folder}/empty.onnx"], "is a folder; name a file"),
+        (["nowhere.pt", "-o", "{folder}/model.pt2"], "No weights at nowhere.pt"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_2(
+    call: Call, weights: Path, tmp_path: Path, arguments: list[str], message: str
+):
+    (tmp_path / "empty.onnx").mkdir()
+    code, _, err = call("export", *(argument.format(weights=weights, folder=tmp_path) for argument in arguments))
+    assert code == 2
+    assert one_line(err)
+    assert message in err
+    assert [path.name for path in tmp_path.iterdir()] == ["empty.onnx"]

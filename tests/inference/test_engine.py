@@ -1,0 +1,327 @@
+import copy
+import warnings
+from collections.abc import Callable
+
+import pytest
+import torch
+from golden import arrays, error, fill
+from torch import Tensor, nn
+
+from dasr_fast.inference import engine as module
+from dasr_fast.inference.engine import Engine
+from dasr_fast.inference.executor import Executor
+from dasr_fast.models import BlindSR
+
+
+def small() -> BlindSR:
+    return fill(BlindSR(4, groups=1, blocks=1)).eval()
+
+
+MODEL = small()
+EXACT = copy.deepcopy(MODEL).double()
+
+
+@torch.no_grad()
+def exact(lr: Tensor, v: Tensor | None = None) -> Tensor:
+    """What the small network computes in float64."""
+    lr = lr.double()
+    return EXACT.restore(lr, EXACT.encode(lr) if v is None else v.double())
+
+
+def image(*shape: int) -> Tensor:
+    return torch.rand(*shape) * 255
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine(MODEL)
+
+
+def test_golden():
+    golden = {key[3:]: value for key, value in arrays("network").items() if key.startswith("x3/")}
+    engine = Engine(fill(BlindSR(3)))
+    assert (engine.scale, engine.precision, engine.device) == (3, "fp32", torch.device("cpu"))
+    assert error(engine.encode(golden["lr"]), golden["embedding"]) < 1e-5
+    assert error(engine(golden["lr"]), golden["sr"]) < 5e-5
+    assert error(engine.restore(golden["lr"], golden["embedding"]), golden["sr"]) < 5e-5
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 20, 30), (3, 20, 31), (3, 3, 1, 1), (1, 3, 1, 7), (3, 3, 5)])
+def test_shapes(engine: Engine, shape: tuple[int, ...]):
+    lr = image(*shape)
+    sr = engine(lr)
+    assert sr.dtype == torch.float32
+    assert sr.shape == (*shape[:-2], shape[-2] * 4, shape[-1] * 4)
+    expected = exact(lr if lr.dim() == 4 else lr[None]).view_as(sr)
+    torch.testing.assert_close(sr.double(), expected, rtol=0, atol=1e-3)
+
+
+def test_an_empty_batch(engine: Engine):
+    assert engine(image(0, 3, 6, 7)).shape == (0, 3, 24, 28)
+    assert engine.encode(image(0, 3, 6, 7)).shape == (0, 256)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.float64])
+def test_types_of_images(engine: Engine, dtype: torch.dtype):
+    lr = image(1, 3, 12, 13).round().to(dtype)
+    sr = engine(lr)
+    assert sr.dtype == torch.float32
+    assert (sr - exact(lr)).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp16", 0.5), ("bf16", 4.0)])
+def test_16_bits(precision: str, tolerance: float):
+    lr = image(1, 3, 24, 25)
+    engine = Engine(MODEL, precision)
+    assert engine.precision == precision
+    difference = (engine(lr) - exact(lr)).abs().max()
+    assert 1e-3 < difference < tolerance
+
+
+@pytest.mark.parametrize("tile", [64, 70, 0])
+def test_tiles(engine: Engine, tile: int):
+    lr = image(1, 3, 100, 66)
+    assert (engine(lr, tile=tile) - exact(lr)).abs().max() < 1e-3
+    assert error(engine.encode(lr, tile=tile), engine.encode(lr)) < 1e-5
+
+
+def test_tiles_are_chosen_where_memory_is_short(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, seen: list[torch.Size]
+):
+    monkeypatch.setattr(module, "UNASKED", 1000)
+    monkeypatch.setattr(module, "LEAST", 64 * 64)
+    monkeypatch.setattr(module, "free_memory", lambda device: 20_000_000)
+    lr = image(1, 3, 100, 66)
+    assert (engine(lr) - exact(lr)).abs().max() < 1e-3
+    assert len(seen) > 1
+    # Half of what is free beside the result may be taken, and a pixel takes 6 maps of features and more.
+    assert all(
+        4 * 6 * 64 * shape[2] * shape[3] < (20_000_000 - 4 * 16 * lr.numel()) / 2 or shape[2:] == (64, 64)
+        for shape in seen
+    )
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[torch.Size]:
+    """Shapes of what the SR network restores."""
+    shapes: list[torch.Size] = []
+    restore = Executor.restore
+
+    def note(self: Executor, lr: Tensor, v: Tensor) -> Tensor:
+        shapes.append(lr.shape)
+        return restore(self, lr, v)
+
+    monkeypatch.setattr(Executor, "restore", note)
+    return shapes
+
+
+def test_pieces_cover_the_result(engine: Engine):
+    lr = image(2, 3, 30, 70)
+    sr = torch.full((2, 3, 120, 280), torch.nan)
+    for place, piece in engine.pieces(lr, tile=64):
+        sr[place] = piece
+    assert (sr - exact(lr)).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("shape", [(256,), (1, 256), (2, 256)])
+def test_given_embeddings(engine: Engine, shape: tuple[int, ...]):
+    lr, v = image(2, 3, 10, 12), torch.randn(*shape)
+    assert (engine.restore(lr, v) - exact(lr, v.expand(2, 256))).abs().max() < 1e-3
+
+
+def test_later_changes_of_the_model_do_not_matter():
+    model = copy.deepcopy(MODEL)
+    engine = Engine(model)
+    lr = image(1, 3, 10, 12)
+    before = engine(lr)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1)
+    assert torch.equal(engine(lr), before)
+
+
+def test_results_can_be_changed_in_place(engine: Engine):
+    assert engine(image(3, 6, 7)).round_().clamp_(0, 255).max() <= 255
+
+
+def scaled(factor: float) -> BlindSR:
+    """The small network with features `factor` times as large, and the same result."""
+    model = copy.deepcopy(MODEL)
+    with torch.no_grad():
+        for name, parameter in model.G.named_parameters():
+            if name.startswith("head") or (name.endswith("bias") and name.startswith("body")):
+                parameter.mul_(factor)
+        model.G.tail[0][0].weight.div_(factor)
+    return model
+
+
+def test_fp16_has_room_for_large_features():
+    lr = image(1, 3, 10, 12)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sr = Engine(scaled(2.0**12), "fp16")(lr)  # Up to two million, and float16 ends at 65504.
+    assert (sr - exact(lr)).abs().max() < 0.5
+
+
+def test_overflow_is_said_and_computed_again_in_fp32():
+    lr = image(2, 3, 70, 6)
+    engine = Engine(scaled(2.0**20), "fp16")
+    for tile in (0, 64):
+        with pytest.warns(
+            RuntimeWarning, match=r"^Engine: a result overflowed in fp16 and is computed again in fp32\.$"
+        ):
+            sr = engine(lr, tile=tile)
+        assert (sr - exact(lr)).abs().max() < 1e-3
+
+
+def test_an_encoder_that_overflows_is_computed_again_too():
+    model = copy.deepcopy(MODEL)
+    with torch.no_grad():
+        model.E.encoder_q.E[0].weight.mul_(1e6)
+        model.E.encoder_q.E[4].running_var.mul_(1e12)
+    lr = image(1, 3, 10, 12)
+    expected = Engine(model)
+    engine = Engine(model, "fp16")
+    with pytest.warns(RuntimeWarning, match="overflowed"):
+        assert torch.equal(engine(lr), expected(lr))
+    with pytest.warns(RuntimeWarning, match="overflowed"):
+        assert torch.equal(engine.encode(lr), expected.encode(lr))
+
+
+class Memory:
+    """Stands in for a device on which only so many LR pixels can be restored at once."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, pixels: int) -> None:
+        self.failures = 0
+        restore = Executor.restore
+
+        def bounded(executor: Executor, lr: Tensor, v: Tensor) -> Tensor:
+            if lr.shape[0] * lr.shape[2] * lr.shape[3] > pixels:
+                self.failures += 1
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return restore(executor, lr, v)
+
+        monkeypatch.setattr(Executor, "restore", bounded)
+
+
+def test_smaller_tiles_where_memory_runs_out(monkeypatch: pytest.MonkeyPatch):
+    engine, memory = Engine(MODEL), Memory(monkeypatch, 6000)
+    lr = image(2, 3, 100, 66)
+    with pytest.warns(RuntimeWarning) as caught:
+        sr = engine(lr)
+    assert [str(warning.message) for warning in caught] == [
+        "Engine: memory ran out, and tiles of 100 x 66 LR pixels are tried.",
+        "Engine: memory ran out, and tiles of 64 x 66 LR pixels are tried.",
+    ]
+    assert (sr - exact(lr)).abs().max() < 1e-3
+    assert memory.failures == 2
+    assert (engine(lr) - sr).abs().max() < 1e-3  # It has learned what fits.
+    assert memory.failures == 2
+
+
+def test_no_memory_for_the_smallest_tile(monkeypatch: pytest.MonkeyPatch):
+    engine, _ = Engine(MODEL), Memory(monkeypatch, 100)
+    with (
+        pytest.warns(RuntimeWarning),
+        pytest.raises(RuntimeError, match=r"^Engine: there isn't enough memory on cpu for tiles of 64 LR pixels\.$"),
+    ):
+        engine(image(3, 130, 90))
+
+
+def test_other_errors_are_passed_on(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: Tensor) -> Tensor:
+        raise RuntimeError("device-side assert")
+
+    monkeypatch.setattr(Executor, "restore", fail)
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        engine(image(3, 10, 10))
+
+
+def test_stream(engine: Engine):
+    frames = [image(3, 12, 14) for _ in range(3)] + [image(3, 9, 8)]
+    results = list(engine.stream(iter(frames)))
+    for frame, result in zip(frames, results, strict=True):
+        assert (result - exact(frame[None])[0]).abs().max() < 1e-3
+    assert list(engine.stream([])) == []
+
+
+def test_stream_with_one_representation(engine: Engine):
+    frames = [image(3, 12, 14) for _ in range(3)]
+    first = engine.encode(frames[0])
+    for representation in ("first", first[0]):
+        for frame, result in zip(frames, engine.stream(frames, representation=representation), strict=True):
+            assert (result - exact(frame[None], first)[0]).abs().max() < 1e-3
+    assert list(engine.stream([], representation="first")) == []
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (lambda e: e(None), TypeError, "lr must be a tensor of uint8 or floating point in 0 to 255; got NoneType"),
+        (lambda e: e(torch.zeros(3, 4, 4).int()), TypeError, "lr must be a tensor of uint8 .* got int32"),
+        (lambda e: e(torch.zeros(1, 4, 4)), ValueError, r"lr must be \[B, 3, H, W\] or \[3, H, W\]; got \[1, 4, 4\]"),
+        (lambda e: e(torch.zeros(3, 0, 4)), ValueError, r"lr must be .* got \[3, 0, 4\]"),
+        (lambda e: e.encode(torch.zeros(3, 4)), ValueError, r"lr must be .* got \[3, 4\]"),
+        (
+            lambda e: e(torch.zeros(3, 4, 4), tile=63),
+            ValueError,
+            "tile must be auto, 0 for .*, or at least 64 .* got 63",
+        ),
+        (lambda e: e(torch.zeros(3, 4, 4), tile=-1), ValueError, "tile must be .* got -1"),
+        (lambda e: e(torch.zeros(3, 4, 4), tile=None), ValueError, "tile must be .* got None"),
+        (lambda e: e.encode(torch.zeros(3, 4, 4), tile=True), ValueError, "tile must be .* got True"),
+        (lambda e: e.pieces(torch.zeros(3, 4, 4), tile="big"), ValueError, "tile must be .* got 'big'"),
+        (lambda e: e.restore(torch.zeros(3, 4, 4), None), TypeError, "v must be a floating-point tensor; got NoneType"),
+        (
+            lambda e: e.restore(torch.zeros(3, 4, 4), torch.zeros(1, 64)),
+            ValueError,
+            r"v must be \[256\].* got \[1, 64\]",
+        ),
+        (
+            lambda e: e.restore(torch.zeros(3, 3, 4, 4), torch.zeros(2, 256)),
+            ValueError,
+            "v must be .* with B = 1 or 3 as lr has it",
+        ),
+        (lambda e: e.stream([], representation="last"), ValueError, "representation must be .* got 'last'"),
+        (
+            lambda e: next(e.stream([torch.zeros(1, 3, 4, 4)])),
+            ValueError,
+            r"frames must be \[3, H, W\]; got \[1, 3, 4, 4\]",
+        ),
+        (lambda e: next(e.stream([None])), TypeError, "lr must be a tensor .* got NoneType"),
+        (lambda e: Engine(MODEL, "int8"), ValueError, "precision must be one of .* got 'int8'"),
+        (lambda e: Engine(MODEL, "tf32"), ValueError, "precision tf32 needs an NVIDIA GPU"),
+    ],
+)
+def test_mistakes(engine: Engine, call: Callable[[Engine], object], kind: type[Exception], message: str):
+    with pytest.raises(kind, match=f"^Engine: {message}[^\\n]*[.]$"):
+        call(engine)
+
+
+def test_other_models_are_refused():
+    with pytest.raises(TypeError):
+        Engine(nn.Conv2d(3, 3, 3))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-3), ("tf32", 1.0), ("fp16", 0.5), ("bf16", 4.0)])
+def test_on_a_gpu(precision: str, tolerance: float):
+    engine = Engine(copy.deepcopy(MODEL).cuda(), precision)
+    frames = [image(3, 70, 80) for _ in range(5)]
+    expected = [exact(frame[None])[0] for frame in frames]
+    for results in (map(engine, frames), engine.stream(frames), (engine(frame, tile=64) for frame in frames)):
+        for result, reference in zip(results, expected, strict=True):
+            assert result.device.type == "cpu"
+            assert (result - reference).abs().max() < tolerance
+    assert engine(frames[0].cuda()).is_cuda
+    assert all(sr.is_cuda for sr in engine.stream(frame.cuda() for frame in frames))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_overflow_in_a_stream_on_a_gpu():
+    engine = Engine(scaled(2.0**20).cuda(), "fp16")
+    frames = [image(3, 20, 30) for _ in range(4)]
+    with pytest.warns(RuntimeWarning, match="overflowed"):
+        results = list(engine.stream(frames))
+    for frame, result in zip(frames, results, strict=True):
+        assert (result - exact(frame[None])[0]).abs().max() < 1e-3

@@ -1,0 +1,191 @@
+import copy
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from golden import arrays, error, fill
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from dasr_fast.inference.folded import FoldedNetwork
+from dasr_fast.models import BlindSR
+
+SMALL = {"channels": 8, "groups": 1, "blocks": 1}
+
+
+def small_model(scale: int = 4, **options: Any) -> BlindSR:
+    """A small network in float64, no weight of which is 0 or 1."""
+    model = BlindSR(scale, **{**SMALL, **options}).double().eval()
+    fill(model.G)
+    fill(model.E.encoder_q)
+    for shift in (model.G.sub_mean, model.G.add_mean):
+        nn.init.normal_(shift.weight)
+    return model
+
+
+def images(batch: int, height: int, width: int) -> torch.Tensor:
+    return 255 * torch.rand(batch, 3, height, width, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_golden(scale: int):
+    golden = {key[3:]: value for key, value in arrays("network").items() if key.startswith(f"x{scale}/")}
+    network = FoldedNetwork(fill(BlindSR(scale)))
+    lr = golden["lr"].float()
+    assert error(network.encode(lr), golden["embedding"]) < 1e-5
+    assert error(network.restore(lr, golden["embedding"]), golden["sr"]) < 1e-5
+
+
+@cache
+def model_and_network(scale: int, backend: str, gain: float) -> tuple[BlindSR, FoldedNetwork]:
+    model = small_model(scale)
+    return model, FoldedNetwork(model, torch.float64, backend=backend, gain=gain)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    scale=st.sampled_from([2, 3, 4]),
+    size=st.tuples(st.integers(0, 3), st.integers(1, 11), st.integers(1, 11)),
+    backend=st.sampled_from(["auto", "reference"]),
+    gain=st.sampled_from([1.0, 2.0**-6]),
+)
+def test_every_size(scale: int, size: tuple[int, int, int], backend: str, gain: float):
+    torch.manual_seed(0)
+    model, network, lr = *model_and_network(scale, backend, gain), images(*size)
+    assert (network.scale, network.dtype, network.device) == (scale, torch.float64, torch.device("cpu"))
+    features = network.encode_features(lr)
+    assert features.shape == (size[0], 256, (size[1] + 3) // 4, (size[2] + 3) // 4)
+    with torch.no_grad():
+        v = model.encode(lr)
+        expected = model.restore(lr, v)
+    torch.testing.assert_close(features.mean((2, 3)), v, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(network.encode(lr), v, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(network.restore(lr, v), expected, rtol=1e-11, atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [(1, 1, 1), (1, 1, 7), (1, 3, 5), (3, 12, 10)])
+@pytest.mark.parametrize(
+    ("dtype", "gain", "tolerance"),
+    [(torch.float32, 1.0, 1e-5), (torch.float16, 2.0**-6, 4e-3), (torch.bfloat16, 1.0, 3e-2)],
+)
+def test_types(size: tuple[int, int, int], dtype: torch.dtype, gain: float, tolerance: float):
+    model, lr = small_model(), images(*size)
+    network = FoldedNetwork(model, dtype, gain=gain)
+    with torch.no_grad():
+        v = model.encode(lr)
+        expected = model.restore(lr, v)
+    own = network.encode(lr.float())
+    sr = network.restore(lr.float(), own)
+    assert own.dtype == sr.dtype == torch.float32
+    assert sr.is_contiguous()
+    assert error(own.double(), v) < tolerance
+    assert error(sr.double(), expected) < tolerance
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"gate": "none"},
+        {"gate": "series"},
+        {"pointwise": False},
+        {"spatial_gate": True},
+        {"activation": "prelu"},
+        {"block_activation": "relu"},
+        {"kernel_size": 5},
+        {"kernel_size": 1},
+        {"representation": 24, "channels": 12},
+    ],
+)
+@pytest.mark.parametrize("gain", [1.0, 0.25])
+def test_options(options: dict[str, Any], gain: float):
+    model, lr = small_model(2, **options), images(2, 6, 9)
+    network = FoldedNetwork(model, torch.float64, gain=gain)
+    with torch.no_grad():
+        expected = model(lr)
+    assert error(network.restore(lr, network.encode(lr)), expected) < 1e-12
+
+
+def test_blocks_of_both_kinds_in_one_network():
+    model, lr = small_model(2, groups=2, blocks=3), images(1, 6, 9)
+    model.G.body[0].body[1].relu = nn.PReLU().double()
+    model.G.body[1].body[0].da_conv2.relu = nn.ReLU()
+    network = FoldedNetwork(model, torch.float64)
+    with torch.no_grad():
+        assert error(network.restore(lr, network.encode(lr)), model(lr)) < 1e-12
+
+
+def test_gain_keeps_float16_from_overflowing():
+    model, lr = small_model(2), images(1, 8, 8)
+    with torch.no_grad():
+        model.G.head[0].weight.mul_(1000)
+        model.G.tail[1].weight.div_(1000)
+        v = model.encode(lr)
+        expected = model.restore(lr, v)
+    assert not torch.isfinite(FoldedNetwork(model, torch.float16).restore(lr, v)).all()
+    sr = FoldedNetwork(model, torch.float16, gain=2.0**-8).restore(lr, v)
+    assert error(sr.double(), expected) < 4e-3
+
+
+def test_it_is_a_snapshot_in_evaluation_mode():
+    model, lr = small_model(2), images(2, 5, 6)
+    with torch.no_grad():
+        expected = model(lr)
+    state = copy.deepcopy(model.state_dict())
+    network = FoldedNetwork(model.train(), torch.float64)
+    assert error(network.restore(lr, network.encode(lr)), expected) < 1e-12
+    assert model.training
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+    with torch.no_grad():
+        for tensor in model.state_dict().values():
+            tensor.zero_()
+    assert error(network.restore(lr, network.encode(lr)), expected) < 1e-12
+
+
+def test_models_of_other_types():
+    lr = images(1, 6, 7)
+    model = small_model(2).half()
+    oracle = copy.deepcopy(model).double()
+    with torch.no_grad():
+        expected = oracle(lr)
+    network = FoldedNetwork(model)
+    assert error(network.restore(lr, network.encode(lr)).double(), expected) < 1e-5
+
+
+def test_autocast_does_not_reach_it():
+    network, lr = FoldedNetwork(small_model(2)), images(1, 6, 7).float()
+    expected = network.restore(lr, network.encode(lr))
+    with torch.autocast("cpu", torch.bfloat16):
+        result = network.restore(lr, network.encode(lr))
+    assert torch.equal(result, expected)
+
+
+def test_wrong_arguments():
+    model = small_model(2)
+    with pytest.raises(TypeError, match="model must be a BlindSR; got Linear"):
+        FoldedNetwork(nn.Linear(2, 2))
+    with pytest.raises(TypeError, match="dtype must be float32, float16, bfloat16 or float64; got int32"):
+        FoldedNetwork(model, torch.int32)
+    with pytest.raises(ValueError, match="backend must be one of auto, cuda, triton, cpp, reference; got 'fast'"):
+        FoldedNetwork(model, backend="fast")
+    for gain in (3.0, 0.0, -0.5, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="gain must be a power of two"):
+            FoldedNetwork(model, gain=gain)
+
+
+@pytest.mark.parametrize(
+    ("lr", "v", "kind", "message"),
+    [
+        (torch.rand(3, 8, 8), torch.rand(1, 256), ValueError, r"lr must be \[B, 3, H, W\]; got \[3, 8, 8\]"),
+        (torch.rand(1, 1, 8, 8), torch.rand(1, 256), ValueError, r"lr must be \[B, 3, H, W\]; got \[1, 1, 8, 8\]"),
+        (torch.rand(1, 3, 0, 8), torch.rand(1, 256), ValueError, r"lr must be \[B, 3, H, W\]; got \[1, 3, 0, 8\]"),
+        (torch.zeros(1, 3, 8, 8).byte(), torch.rand(1, 256), TypeError, "lr must be floating point .* got uint8"),
+        (torch.rand(1, 3, 8, 8, device="meta"), torch.rand(1, 256), ValueError, "lr must be on cpu .* got meta"),
+        (torch.rand(2, 3, 8, 8), torch.rand(1, 256), ValueError, r"v must be \[B, 256\] with B = 2 .* got \[1, 256\]"),
+        (torch.rand(1, 3, 8, 8), torch.rand(1, 256, device="meta"), ValueError, "on cpu; got .* on meta"),
+    ],
+)
+def test_wrong_images(lr: torch.Tensor, v: torch.Tensor, kind: type[Exception], message: str):
+    with pytest.raises(kind, match=message):
+        FoldedNetwork(small_model(2)).restore(lr, v)

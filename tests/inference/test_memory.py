@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from dasr_fast.inference.memory import available_memory, free_memory, is_out_of_memory
+
+MEMINFO = "MemTotal:       24000000 kB\nMemFree:         1000000 kB\nMemAvailable:    8000000 kB\n"
+
+
+def machine(root: Path, **files: str) -> Path:
+    """A folder with the files that tell of memory."""
+    for name, text in files.items():
+        path = root / {"meminfo": "proc/meminfo"}.get(name, f"sys/fs/cgroup/memory.{name}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def test_what_linux_calls_available(tmp_path: Path):
+    assert available_memory(machine(tmp_path, meminfo=MEMINFO)) == 8_000_000 * 1024
+
+
+@pytest.mark.parametrize(
+    ("limit", "used", "left"),
+    [("5000\n", "2000\n", 3000), ("5000\n", "7000\n", 0), ("max\n", "2000\n", 8_000_000 * 1024)],
+)
+def test_what_a_container_allows(tmp_path: Path, limit: str, used: str, left: int):
+    assert available_memory(machine(tmp_path, meminfo=MEMINFO, max=limit, current=used)) == left
+
+
+def test_files_in_memory_count_as_free(tmp_path: Path):
+    stat = "anon 1000\ninactive_file 500\nactive_file 70\n"
+    assert available_memory(machine(tmp_path, max="5000\n", current="2000\n", stat=stat)) == 3500
+
+
+def test_what_an_old_container_allows(tmp_path: Path):
+    folder = machine(tmp_path, meminfo=MEMINFO) / "sys/fs/cgroup/memory"
+    folder.mkdir(parents=True)
+    (folder / "memory.limit_in_bytes").write_text("6000\n")
+    (folder / "memory.usage_in_bytes").write_text("1000\n")
+    (folder / "memory.stat").write_text("inactive_file 1\ntotal_inactive_file 20\n")
+    assert available_memory(tmp_path) == 5020
+
+
+def test_a_system_that_does_not_tell(tmp_path: Path):
+    assert available_memory(tmp_path) is None
+    assert free_memory(torch.device("meta")) is None
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="Linux alone tells")
+def test_this_machine():
+    before = free_memory(torch.device("cpu"))
+    assert before is not None
+    assert before > 2**20
+
+
+def test_out_of_memory_is_recognised():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**50)
+    assert is_out_of_memory(caught.value)
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(RuntimeError("could not create a primitive"))
+    assert not is_out_of_memory(RuntimeError("could not create a primitive descriptor for a convolution"))
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2, 3) @ torch.empty(2, 3)
+    assert not is_out_of_memory(caught.value)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from benchmarks.released import with_released_operations
 from benchmarks.timing import BASELINE, Work
+from dasr_fast.inference import Engine
 from dasr_fast.models import BlindSR
 
 
@@ -16,6 +17,7 @@ def works(lr: Tensor, device: str) -> Iterator[Work]:
     torch.manual_seed(0)
     model = BlindSR(4).eval().requires_grad_(False).to(device)
     lr = lr.to(device)
+    engine = Engine(model, "fp32")
     baseline = with_released_operations(deepcopy(model))
     last = deepcopy(baseline).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     yield Work(
@@ -25,6 +27,7 @@ def works(lr: Tensor, device: str) -> Iterator[Work]:
             BASELINE: lambda: baseline(lr),
             "released, channels-last": lambda: last(lr.contiguous(memory_format=torch.channels_last)),
             "dasr-fast": lambda: model(lr),
+            "dasr-fast, Engine": lambda: engine(lr),
         },
         lambda: deepcopy(model).double()(lr.double()).cpu(),
     )

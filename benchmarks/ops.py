@@ -21,14 +21,15 @@ ROUNDINGS = 5e-3
 def works(device: str, quick: bool) -> Iterator[Work]:
     """Each timed case on `device`, in float32; the batch an eighth if `quick`.
 
-    Ops that GPU kernels compute in 16 bits and channels-last alone are timed so there.
+    Ops for inference, whose kernels want that, are channels-last, and on a GPU in float16.
     """
     for op, specification in SPECIFICATIONS.items():
         for case in (case for case in specification.cases if case.timed):
             case = _smaller(case) if quick else case
-            half = device == "cuda" and not specification.general
+            inference = not specification.general
+            half = device == "cuda" and inference
             arguments = specification.arguments(case, torch.float16 if half else torch.float32, device)
-            arguments = _channels_last(arguments) if half else arguments
+            arguments = _channels_last(arguments) if inference else arguments
             public = getattr(ops, op)
             contenders: dict[str, Callable[[], Tensor]] = {BASELINE: partial(getattr(released, op), **arguments)}
             for backend in BACKENDS:
@@ -39,7 +40,7 @@ def works(device: str, quick: bool) -> Iterator[Work]:
             size = "x".join(str(n) for n in next(iter(arguments.values())).shape)
             yield Work(
                 "ops",
-                f"{op} {size}{' float16 channels-last' if half else ''}",
+                f"{op} {size}{' float16' if half else ''}{' channels-last' if inference else ''}",
                 contenders,
                 partial(_expected, public, arguments),
                 tolerance=ROUNDINGS if half else 1e-5,
@@ -52,7 +53,7 @@ def _channels_last(arguments: dict[str, Any]) -> dict[str, Any]:
     """The features and the weights of convolutions in that format; filters [B, C, k, k] and all else as they are."""
 
     def laid_out(name: str, value: Any) -> Any:
-        features = name in ("x", "residual", "conv_weight") and value is not None
+        features = name != "kernel" and isinstance(value, Tensor) and value.dim() == 4
         return value.contiguous(memory_format=torch.channels_last) if features else value
 
     return {name: laid_out(name, value) for name, value in arguments.items()}

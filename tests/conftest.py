@@ -1,4 +1,6 @@
-"""Seeds and precision for every test."""
+"""Seeds, precision and threads for every test."""
+
+import os
 
 import pytest
 import torch
@@ -13,3 +15,10 @@ def _seeded() -> None:
 def _full_precision() -> None:
     """float32 on a GPU is compared as float32, not as TF32."""
     torch.backends.cudnn.allow_tf32 = False
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread_a_worker() -> None:
+    """Tests that run side by side have a core each; those of threads ask for more."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        torch.set_num_threads(1)

@@ -179,34 +179,12 @@ inline void filter_rows_channels_last(
         for (int64_t c = 0; c < channels; c += LANES) {
             Vector w[K * K];
             for (int i = 0; i < K * K; ++i) w[i] = load(turned + i * whole_vectors(channels) + c);
-            const auto walk_along = [&](int64_t from, int64_t to) {
-                if (from >= to) return;
-                walk<K>(
-                    [&](int i, int64_t at) {
-                        if (above + i < 0 || above + i >= height) return Vector{};
-                        return read(((above + i) * width + at) * channels + c, channels - c);
-                    },
-                    w, 0, width, from, to, [&](int64_t at, Vector value) { emit(row, at, c, value); });
-            };
-            // Inside of the image each output by itself, if the weights stay in registers: no sum waits for the one before.
-            const bool inside = K * K < REGISTERS - 4 && above >= 0 && above + K <= height;
-            const int64_t last = column + columns;
-            const int64_t begin = !inside ? last : column < K / 2 ? K / 2 : column;
-            const int64_t end = last < width - K / 2 ? last : width - K / 2;
-            if (begin >= end) {
-                walk_along(column, last);
-                continue;
-            }
-            walk_along(column, begin);
-            for (int64_t at = begin; at < end; ++at) {
-                Vector sums[K] = {};
-                for (int i = 0; i < K; ++i)
-                    for (int j = 0; j < K; ++j)
-                        sums[i] += w[i * K + j] * read(((above + i) * width + at + j - K / 2) * channels + c, channels - c);
-                for (int i = 1; i < K; ++i) sums[0] += sums[i];
-                emit(row, at, c, sums[0]);
-            }
-            walk_along(end, last);
+            walk<K>(
+                [&](int i, int64_t at) {
+                    if (above + i < 0 || above + i >= height) return Vector{};
+                    return read(((above + i) * width + at) * channels + c, channels - c);
+                },
+                w, 0, width, column, column + columns, [&](int64_t at, Vector value) { emit(row, at, c, value); });
         }
     }
 }

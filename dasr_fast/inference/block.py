@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from dasr_fast import ops
-from dasr_fast.inference.convolution import Convolution, has_kernel
+from dasr_fast.inference.convolution import Convolution
 from dasr_fast.nn import ChannelModulation, DABlock, DAConv, SpatialGate
 from dasr_fast.nn.activation import fixed_slope
+from dasr_fast.ops.backends import has_kernel
 
 Modulation = tuple[Tensor, Tensor | None]
 """Kernels `[B, C, k, k]` and gates `[B, C]` of a DA convolution."""

@@ -1,13 +1,11 @@
 """Convolutions for inference: weights as the kernels read them, and what follows in the same pass where it can."""
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dasr_fast import ops
-from dasr_fast.ops.backends import BACKENDS, refusal
+from dasr_fast.ops.backends import has_kernel
 
 
 class Convolution:
@@ -63,13 +61,6 @@ class Convolution:
         if slope is not None:
             F.leaky_relu_(y, slope)
         return y if residual is None else y.add_(residual)
-
-
-def has_kernel(op: str, backend: str, arguments: tuple[Any, ...]) -> bool:
-    """Whether `backend` computes `op` with these arguments; for "auto", whether a backend but the reference does."""
-    automatic = (name for name, candidate in BACKENDS.items() if candidate.automatic and name != "reference")
-    device = arguments[0].device.type
-    return any(refusal(op, name, device, arguments) is None for name in (automatic if backend == "auto" else [backend]))
 
 
 def _laid_out(weight: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from dasr_fast.models.mean_shift import MeanShift
 from dasr_fast.nn import DAGroup
+from dasr_fast.nn.convolution import convolved, features_format, run_layers
 
 
 class DASR(nn.Module):
@@ -66,12 +67,13 @@ class DASR(nn.Module):
         The result is neither rounded nor clamped.
         """
         v = self.compress(embedding)
-        x = self.head(self.sub_mean(x))
+        x = run_layers(self.head, self.sub_mean(x))
+        x = x.contiguous(memory_format=features_format(x))
         y = x
         for group in list(self.body)[:-1]:
             y = group(y, v)
-        y = self.body[-1](y) + x
-        return self.add_mean(self.tail(y))
+        y = convolved(self.body[-1], y, x)
+        return self.add_mean(run_layers(self.tail, y)).contiguous()
 
 
 def _upsampling_factors(scale: int) -> list[int]:

@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from dasr_fast.nn.convolution import features_format, run_layers
+
 EMBEDDING = 256
 """Width of the embedding."""
 
@@ -27,8 +29,7 @@ class DegradationEncoder(nn.Module):
 
     def embed(self, x: Tensor) -> Tensor:
         """Embedding `[B, 256]` of images `[B, 3, H, W]` in 0 to 255: what the SR network gets."""
-        embedding: Tensor = self.E(x)
-        return embedding.flatten(1)
+        return run_layers(self.E, x.contiguous(memory_format=features_format(x))).flatten(1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Embedding and projection, both `[B, 256]`, of images `[B, 3, H, W]` in 0 to 255."""

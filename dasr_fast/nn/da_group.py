@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from dasr_fast.nn.convolution import convolved
 from dasr_fast.nn.da_block import DABlock
 from dasr_fast.nn.inputs import features_and_representation
 
@@ -45,4 +46,4 @@ class DAGroup(nn.Module):
         y = x
         for block in list(self.body)[:-1]:
             y = block(y, v)
-        return self.body[-1](y) + x
+        return convolved(self.body[-1], y, x)

@@ -1,7 +1,7 @@
 """The ops: checked, differentiable, with a choice of backend. One file each.
 
-`conv3x3` and `da_half_block` are for inference and have no gradient. Every op works under
-`torch.compile(fullgraph=True)` and autocast, and accepts an empty batch.
+`da_half_block` is for inference and has no gradient. Every op works under `torch.compile(fullgraph=True)` and autocast,
+and accepts an empty batch.
 """
 
 from dasr_fast.ops.blur_downsample import blur_downsample

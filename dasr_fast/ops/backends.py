@@ -111,6 +111,13 @@ def refusal(op: str, backend: str, device: str, arguments: tuple[Any, ...]) -> s
     return unsupported(*arguments) if unsupported is not None else None
 
 
+def has_kernel(op: str, backend: str, arguments: tuple[Any, ...]) -> bool:
+    """Whether `backend` computes `op` with these arguments; for "auto", whether a backend but the reference does."""
+    automatic = (name for name, candidate in BACKENDS.items() if candidate.automatic and name != "reference")
+    device = arguments[0].device.type
+    return any(refusal(op, name, device, arguments) is None for name in (automatic if backend == "auto" else [backend]))
+
+
 def choose(op: str, backend: str, device: str, arguments: tuple[Any, ...]) -> str:
     """Name of the backend that computes `op`: the one asked for, or for "auto" the first that can.
 

@@ -1,11 +1,13 @@
-"""The op `conv3x3`: a 3x3 convolution for inference, with what follows it."""
+"""The op `conv3x3`: a 3x3 convolution with what follows it."""
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from dasr_fast.ops.backends import choose
 from dasr_fast.ops.checks import check_alike, check_features, check_shape, check_slope, check_tensor
-from dasr_fast.ops.registration import autocast, define, refuse_gradient
+from dasr_fast.ops.registration import autocast, define, differentiate
 from dasr_fast.reference.layout import memory_format
 
 OP = "conv3x3"
@@ -22,7 +24,8 @@ def conv3x3(
 ) -> Tensor:
     """3x3 convolution of `x` padded with zeros, then LeakyReLU if asked for, then `+ residual`.
 
-    For inference: there is no gradient, and asking for one raises an error; PyTorch's convolution has one.
+    Differentiable in all tensors (once). With an activation the output is kept for the backward pass, and nothing
+    before it.
 
     Args:
         x: Features `[B, C, H, W]`, contiguous or channels-last; any strides are accepted.
@@ -38,7 +41,7 @@ def conv3x3(
     Raises:
         TypeError: An argument isn't a tensor or has a wrong type; all have the type of `x`.
         ValueError: A shape, device, slope or backend name is wrong.
-        RuntimeError: The backend asked for can't run; or, from the backward pass, that there is no gradient.
+        RuntimeError: The backend asked for can't run.
     """
     optional = {"bias": bias, "residual": residual}
     given = {"x": x, "weight": weight} | {name: tensor for name, tensor in optional.items() if tensor is not None}
@@ -60,6 +63,9 @@ def conv3x3(
             check_alike(OP, name, tensor, x)
     if negative_slope is not None:
         check_slope(OP, negative_slope)
+        if residual is not None and torch.is_grad_enabled() and any(t.requires_grad for t in (x, weight, residual)):
+            # The gradient needs the sign of what the activation returned, which the sum would hide.
+            return conv3x3(x, weight, bias, negative_slope=negative_slope, backend=backend) + residual
     arguments = (x, weight, bias, residual, negative_slope)
     return _forward(*arguments, choose(OP, backend, x.device.type, arguments))
 
@@ -76,11 +82,49 @@ def _fake(
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format(x))
 
 
+def _fake_backward(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    y: Tensor | None,
+    negative_slope: float,
+    wanted: list[bool],
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    of_x, of_weight, of_bias = wanted
+    return (
+        torch.empty_like(x, memory_format=memory_format(x)) if of_x else x.new_empty(0),
+        weight.new_empty(weight.shape) if of_weight else x.new_empty(0),
+        weight.new_empty(weight.shape[0]) if of_bias else x.new_empty(0),
+    )
+
+
 _forward = define(
     OP,
     OP,
     "(Tensor x, Tensor weight, Tensor? bias, Tensor? residual, float? negative_slope, str backend) -> Tensor",
     _fake,
 )
+_backward = define(
+    OP,
+    f"{OP}_backward",
+    "(Tensor grad, Tensor x, Tensor weight, Tensor? y, float negative_slope, bool[] wanted, str backend) "
+    "-> (Tensor, Tensor, Tensor)",
+    _fake_backward,
+)
 
-refuse_gradient(OP, f"{OP}: it is for inference and has no gradient; torch.nn.functional.conv2d has one.")
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, weight, _, _, negative_slope, ctx.backend = inputs
+    ctx.negative_slope = 1.0 if negative_slope is None else negative_slope
+    ctx.save_for_backward(x, weight, None if negative_slope is None else output)
+
+
+def _grad(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    wanted, of_residual = list(ctx.needs_input_grad[:3]), ctx.needs_input_grad[3]
+    grads = _backward(grad, *ctx.saved_tensors, ctx.negative_slope, wanted, ctx.backend)
+    of_inputs = (g if want else None for g, want in zip(grads, wanted, strict=True))
+    return (*of_inputs, grad if of_residual else None, None, None)
+
+
+differentiate(OP, _grad, _save)

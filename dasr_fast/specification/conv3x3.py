@@ -52,7 +52,9 @@ def _bytes_moved(case: Case, size: int) -> int:
 SPECIFICATION = Specification(
     op="conv3x3",
     cases=(
-        _case("small", 2, 8, 9, 7, negative_slope=0.1),
+        _case("small", 2, 16, 9, 7, residual=True),
+        _case("activation", 2, 16, 9, 7, negative_slope=0.1),
+        _case("few channels", 2, 8, 9, 7, negative_slope=0.1),
         _case("residual", 2, 8, 5, 6, residual=True),
         _case("ReLU, residual", 1, 6, 4, 7, residual=True, negative_slope=0.0),
         _case("no bias", 2, 4, 6, 5, bias=False),
@@ -72,6 +74,5 @@ SPECIFICATION = Specification(
     draw=_draw,
     bytes_moved=_bytes_moved,
     operations=_operations,
-    differentiable=False,
     general=False,
 )

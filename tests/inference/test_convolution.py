@@ -1,4 +1,3 @@
-import types
 
 import pytest
 import torch
@@ -8,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from dasr_fast.inference.convolution import Convolution, has_kernel
+from dasr_fast.inference.convolution import Convolution
 from dasr_fast.ops import backends
 
 
@@ -61,18 +60,6 @@ def test_pytorch_where_there_is_no_kernel(dtype: torch.dtype, monkeypatch: pytes
     assert seen == [dtype]
     expected = torch.conv2d(x.to(dtype).double(), weight.to(dtype).double(), bias.to(dtype).double(), padding=1)
     assert error(result.double(), expected) < (1e-6 if dtype == torch.float32 else 2.0**-8)
-
-
-def test_has_kernel(monkeypatch: pytest.MonkeyPatch):
-    x, weight = torch.randn(1, 4, 9, 9), torch.randn(6, 4, 3, 3)
-    arguments = (x, weight, None, None, None)
-    assert has_kernel("conv3x3", "reference", arguments)
-    assert not has_kernel("conv3x3", "cuda", arguments)
-    assert not has_kernel("conv3x3", "auto", tuple(t if t is None else t.double() for t in arguments))
-    monkeypatch.setitem(backends.IMPLEMENTATIONS, ("conv3x3", "cpp"), "it is off for the test")
-    assert not has_kernel("conv3x3", "auto", arguments)
-    monkeypatch.setitem(backends.IMPLEMENTATIONS, ("conv3x3", "cpp"), types.ModuleType("kernel"))
-    assert has_kernel("conv3x3", "auto", arguments)
 
 
 def test_weights_lie_in_memory_as_kernels_on_a_cpu_read_them():

@@ -47,3 +47,15 @@ def test_a_backend_asked_for_by_name_runs_or_says_why():
 def test_device_counts():
     reason = backends.refusal("channel_modulation", "cpp", "meta", (None, None, None))
     assert reason == "it needs tensors on cpu, and these are on meta"
+
+
+def test_has_kernel(monkeypatch: pytest.MonkeyPatch):
+    x, weight = torch.randn(1, 4, 9, 9), torch.randn(6, 4, 3, 3)
+    arguments = (x, weight, None, None, None)
+    assert backends.has_kernel("conv3x3", "reference", arguments)
+    assert not backends.has_kernel("conv3x3", "cuda", arguments)
+    assert not backends.has_kernel("conv3x3", "auto", tuple(t if t is None else t.double() for t in arguments))
+    monkeypatch.setitem(backends.IMPLEMENTATIONS, ("conv3x3", "cpp"), "it is off for the test")
+    assert not backends.has_kernel("conv3x3", "auto", arguments)
+    monkeypatch.setitem(backends.IMPLEMENTATIONS, ("conv3x3", "cpp"), types.ModuleType("kernel"))
+    assert backends.has_kernel("conv3x3", "auto", arguments)

@@ -4,16 +4,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from dasr_fast import ops
-from dasr_fast.inference.convolution import has_kernel
-from dasr_fast.inference.replacements.convolution import is_replaceable
 from dasr_fast.inference.replacements.da_conv import DAConvPlan
 from dasr_fast.inference.replacements.layer import LayerPlan, call_layer, signatures
-from dasr_fast.inference.replacements.replacement import Proposal, plan_of, untouched
-from dasr_fast.inference.replacements.structure import activation, activations, is_plain
+from dasr_fast.inference.replacements.replacement import Proposal, plan_of
+from dasr_fast.inference.replacements.structure import activation, activations
 from dasr_fast.nn.activation import fixed_slope
+from dasr_fast.nn.convolution import computable, convolved, is_plain, untouched
+from dasr_fast.ops.backends import has_kernel
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,10 @@ def _half(
         if fused is not None:
             return fused
         y = plan.branches(da_conv, x, v, activate=True)
-    y = conv(y)
-    return function(y) if last is None else y + last
+    if last is not None:
+        return convolved(conv, y, last)
+    slope = fixed_slope(function) if untouched(function) else None
+    return function(convolved(conv, y)) if slope is None else convolved(conv, y, negative_slope=slope)
 
 
 def _half_by_one_op(
@@ -86,9 +89,8 @@ def _half_by_one_op(
 ) -> Tensor | None:
     """The half block by `ops.da_half_block`, if nothing needs a gradient and there is a kernel for it."""
     pointwise = plan.pointwise(da_conv)
-    if pointwise is None or not is_replaceable(conv, x):
+    if pointwise is None or torch.is_grad_enabled() or not computable(conv, x):
         return None
-    assert isinstance(conv, nn.Conv2d)
     kernel, gate = plan.kernel_and_gate(da_conv, v)
     weight = pointwise.weight.flatten(1)
     arguments = (x, kernel, weight, pointwise.bias, gate, conv.weight, conv.bias, last)

@@ -10,17 +10,17 @@ from torch import Tensor, nn
 
 from dasr_fast.inference.replacements.channel_modulation import GateNet, gate_nets
 from dasr_fast.inference.replacements.layer import LayerPlan, Signature, signatures
-from dasr_fast.inference.replacements.replacement import Proposal, untouched
+from dasr_fast.inference.replacements.replacement import Proposal
 from dasr_fast.inference.replacements.structure import (
     activation,
     activations,
     call_net,
     is_activation,
-    is_plain,
     kernel_sizes,
     net_widths,
 )
 from dasr_fast.nn.activation import fixed_slope
+from dasr_fast.nn.convolution import is_plain, untouched
 from dasr_fast.nn.da_conv import da_conv_branches
 
 

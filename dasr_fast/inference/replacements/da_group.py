@@ -6,16 +6,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dasr_fast.inference.replacements.convolution import conv3x3
 from dasr_fast.inference.replacements.da_block import DABlockPlan
 from dasr_fast.inference.replacements.layer import LayerPlan, call_layer, signatures
 from dasr_fast.inference.replacements.replacement import Proposal, plan_of
-from dasr_fast.inference.replacements.structure import flattened, is_plain
+from dasr_fast.inference.replacements.structure import flattened
+from dasr_fast.nn.convolution import convolved, is_plain
 
 
 @dataclass(frozen=True)
 class DAGroupPlan(LayerPlan):
-    """Without gradients, the last convolution and the skip connection in one op.
+    """The last convolution and the skip connection in one op.
 
     Attributes:
         blocks: Paths of the blocks, in order.
@@ -47,4 +47,4 @@ class DAGroupPlan(LayerPlan):
         y = x
         for path in self.blocks:
             y = call_layer(layer.get_submodule(path), y, v)
-        return conv3x3(layer.get_submodule(self.conv), y, x)
+        return convolved(layer.get_submodule(self.conv), y, x)

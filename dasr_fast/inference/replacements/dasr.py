@@ -1,24 +1,23 @@
 """The released `DASR` and its like: the whole SR network."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from dasr_fast.inference.replacements.convolution import conv3x3
 from dasr_fast.inference.replacements.da_block import DABlockPlan
 from dasr_fast.inference.replacements.da_group import DAGroupPlan
 from dasr_fast.inference.replacements.layer import LayerPlan, call_layer, signatures
-from dasr_fast.inference.replacements.replacement import Proposal, plan_of, untouched
-from dasr_fast.inference.replacements.structure import call_net, flattened, is_plain, net_widths
+from dasr_fast.inference.replacements.replacement import Proposal, plan_of
+from dasr_fast.inference.replacements.structure import call_net, flattened, net_widths
+from dasr_fast.nn.convolution import convolved, features_format, is_plain, run_layers
 
 
 @dataclass(frozen=True)
 class DASRPlan(LayerPlan):
-    """Without gradients, channels-last features and the fast 3x3 convolution; else the network's own forward.
+    """Features in the fastest memory format, and the fast 3x3 convolution.
 
     Attributes:
         before: Names of what comes before the groups, in order.
@@ -61,13 +60,6 @@ class DASRPlan(LayerPlan):
                 ]
                 yield Proposal(signature.examples(), found)
 
-    def call(
-        self, replaced: nn.Module, original: Callable[..., Any], arguments: tuple[Any, ...], keywords: Mapping[str, Any]
-    ) -> Any:
-        if torch.is_grad_enabled():
-            return original(*arguments, **keywords)
-        return super().call(replaced, original, arguments, keywords)
-
     def is_intact(self, layer: nn.Module) -> bool:
         return all(isinstance(plan_of(layer.get_submodule(path)), LayerPlan) for path in self.groups)
 
@@ -75,25 +67,16 @@ class DASRPlan(LayerPlan):
         if self.compress is not None:
             v = call_net(layer.get_submodule(self.compress), v)
         for name in self.before:
-            x = _run(layer.get_submodule(name), x)
-        y = x = x.contiguous(memory_format=torch.channels_last)
+            x = run_layers(layer.get_submodule(name), x)
+        y = x = x.contiguous(memory_format=features_format(x))
         for path in self.groups:
             y = call_layer(layer.get_submodule(path), y, v)
-        y = conv3x3(layer.get_submodule(self.conv), y, x)
+        y = convolved(layer.get_submodule(self.conv), y, x)
         for name in self.after:
-            y = _run(layer.get_submodule(name), y)
+            y = run_layers(layer.get_submodule(name), y)
         return y.contiguous()
 
 
 def _splits(names: list[str]) -> Iterator[tuple[list[str], list[str]]]:
     """Names before and after the groups, the likeliest split first."""
     return ((names[:i], names[i:]) for i in range(1, len(names) + 1))
-
-
-def _run(module: nn.Module, x: Tensor) -> Tensor:
-    """`module(x)`, with the fast convolution inside containers too."""
-    if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward and untouched(module):
-        for child in module:
-            x = _run(child, x)
-        return x
-    return conv3x3(module, x)

@@ -76,18 +76,6 @@ def plan_of(candidate: Any) -> Plan | None:
     return candidate.__dict__[_PLAN] if isinstance(candidate, _Replaced) else None
 
 
-def untouched(*modules: nn.Module) -> bool:
-    """Whether computing with the modules' weights is the same as calling them: no hooks, no other forward."""
-    return not any(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-        or "forward" in module.__dict__
-        for module in modules
-    )
-
-
 # Longer than any name that foreign classes have, since they would hide it.
 _PLAN = "_dasr_fast_replacement_plan"
 _ORIGINAL = "_dasr_fast_original_class"

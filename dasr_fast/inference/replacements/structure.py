@@ -1,21 +1,10 @@
 """What foreign modules are made of."""
 
 from collections.abc import Iterator
-from typing import TypeGuard
 
 from torch import Tensor, nn
 
-
-def is_plain(conv: object, size: int) -> TypeGuard[nn.Conv2d]:
-    """Whether `conv` is an ordinary two-dimensional convolution of that size that keeps height and width."""
-    return (
-        isinstance(conv, nn.Conv2d)
-        and type(conv).forward is nn.Conv2d.forward
-        and conv.kernel_size == (size, size)
-        and conv.padding in ((size // 2, size // 2), "same")
-        and (conv.stride, conv.dilation, conv.groups) == ((1, 1), (1, 1), 1)
-        and (size == 1 or conv.padding_mode == "zeros")
-    )
+from dasr_fast.nn.convolution import is_plain
 
 
 def net_widths(module: nn.Module) -> tuple[int, int] | None:

@@ -1,0 +1,89 @@
+"""Convolution modules, computed by the fast op where that is the same."""
+
+from typing import TypeGuard
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dasr_fast import ops
+from dasr_fast.ops.backends import has_kernel, state
+from dasr_fast.reference.layout import memory_format
+
+
+def convolved(
+    conv: nn.Module,
+    x: Tensor,
+    residual: Tensor | None = None,
+    *,
+    negative_slope: float | None = None,
+    backend: str = "auto",
+) -> Tensor:
+    """`conv(x)`, then LeakyReLU if asked for, then `+ residual`: by `ops.conv3x3` where a kernel computes it.
+
+    Args:
+        conv: Any module; an ordinary 3x3 convolution without hooks is what the op computes.
+        x: Features `[B, C, H, W]`.
+        residual: Added last, or None.
+        negative_slope: Of the LeakyReLU; None for no activation.
+        backend: See `dasr_fast.ops`.
+    """
+    if computable(conv, x):
+        arguments = (x, conv.weight, conv.bias, residual)
+        if has_kernel("conv3x3", backend, (*arguments, negative_slope)):
+            return ops.conv3x3(*arguments, negative_slope=negative_slope, backend=backend)
+    y: Tensor = conv(x)
+    if negative_slope is not None:
+        y = F.leaky_relu(y, negative_slope)
+    return y if residual is None else y + residual
+
+
+def run_layers(module: nn.Module, x: Tensor) -> Tensor:
+    """`module(x)`, with the fast op for convolutions inside of nested `nn.Sequential` too."""
+    if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward and untouched(module):
+        for child in module:
+            x = run_layers(child, x)
+        return x
+    return convolved(module, x)
+
+
+def features_format(x: Tensor) -> torch.memory_format:
+    """The memory format in which features are computed fastest: channels-last where `ops.conv3x3` has kernels."""
+    if x.device.type == "cpu" and state("conv3x3", "cpp") is None:
+        return torch.channels_last
+    return memory_format(x)
+
+
+def computable(conv: nn.Module, x: Tensor) -> TypeGuard[nn.Conv2d]:
+    """Whether an op may compute `conv(x)` from the weights of a 3x3 convolution."""
+    return (
+        is_plain(conv, 3)
+        and untouched(conv)
+        and x.dtype == conv.weight.dtype
+        and x.shape[1] == conv.in_channels
+        and not torch.is_autocast_enabled(x.device.type)  # In its types PyTorch's convolution may be the fastest.
+    )
+
+
+def is_plain(conv: object, size: int) -> TypeGuard[nn.Conv2d]:
+    """Whether `conv` is an ordinary two-dimensional convolution of that size that keeps height and width."""
+    return (
+        isinstance(conv, nn.Conv2d)
+        and type(conv).forward is nn.Conv2d.forward
+        and conv.kernel_size == (size, size)
+        and conv.padding == (size // 2, size // 2)
+        and (conv.stride, conv.dilation, conv.groups) == ((1, 1), (1, 1), 1)
+        and (size == 1 or conv.padding_mode == "zeros")
+    )
+
+
+def untouched(*modules: nn.Module) -> bool:
+    """Whether computing with the modules' weights is the same as calling them: no hooks, no other forward."""
+    return not any(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or "forward" in module.__dict__
+        for module in modules
+    )

@@ -88,7 +88,7 @@ def read_image(path: str | Path) -> Picture:
     try:
         with path.open("rb"):
             pass  # Raises what the operating system says where reading isn't allowed.
-        image = pyvips.Image.new_from_file(str(path), fail_on="error")
+        image = pyvips.Image.new_from_file(str(path), fail_on="error", revalidate=True)
         if image.format not in ("uchar", "ushort"):
             raise ImageError(f"{path} has pixels of type {image.format}; only 8 and 16-bit integers are supported.")
         if image.interpretation not in ("srgb", "rgb", "rgb16", "b-w", "grey16"):

@@ -182,3 +182,10 @@ def test_long_names(tmp_path: Path):
     path = tmp_path / f"{'n' * 251}.png"
     write_image(path, Picture(RGB))
     np.testing.assert_array_equal(read_image(path).pixels, RGB)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
+def test_a_file_that_was_written_anew_is_read_anew(suffix: str, tmp_path: Path):
+    for value in (10, 200):
+        write_image(tmp_path / f"a{suffix}", Picture(np.full((8, 9, 3), value, np.uint8)))
+        assert abs(int(read_image(tmp_path / f"a{suffix}").pixels.mean()) - value) <= 2

@@ -1,14 +1,14 @@
 """Fast, complete DASR blind super-resolution (Wang et al., CVPR 2021).
 
 `ops` are the kernels with their backends, `nn` the layers, `models` the networks, `degradation` turns HR into LR,
-`evaluation` measures. `accelerate` makes other people's models use them, and `revert` undoes it. Each is imported when
-first used, so that `import dasr_fast` is quick.
+`evaluation` measures, `training` trains. `accelerate` makes other people's models use them, and `revert` undoes it.
+Each is imported when first used, so that `import dasr_fast` is quick.
 """
 
 import importlib
 from typing import Any
 
-_MODULES = ("degradation", "evaluation", "images", "inference", "models", "nn", "ops", "reference")
+_MODULES = ("degradation", "evaluation", "images", "inference", "models", "nn", "ops", "reference", "training")
 _FUNCTIONS = ("accelerate", "revert")
 
 __all__ = [*_MODULES, *_FUNCTIONS]

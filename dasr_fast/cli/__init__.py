@@ -10,6 +10,8 @@ from dasr_fast.cli.degrade import degrade
 from dasr_fast.cli.doctor import doctor
 from dasr_fast.cli.evaluate import evaluate
 from dasr_fast.cli.export import export
+from dasr_fast.cli.represent import represent
+from dasr_fast.cli.train import train
 from dasr_fast.cli.upscale import upscale
 
 USAGE = 2
@@ -19,10 +21,10 @@ USAGE = 2
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="dasr-fast", prog_name="dasr-fast")
 def commands() -> None:
-    """Blind super-resolution with DASR: upscale, degrade and evaluate images, export networks."""
+    """Blind super-resolution with DASR: upscale, degrade and evaluate images, export networks, plot representations."""
 
 
-for command in (upscale, degrade, evaluate, export, doctor):
+for command in (upscale, degrade, evaluate, train, export, represent, doctor):
     commands.add_command(command)
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from numbers import Real
 from typing import Literal
 
@@ -16,6 +17,26 @@ Range = Sequence[float]
 
 
 LARGEST = 1e6  # Of any width, angle or noise level.
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Random degradations of B images.
+
+    Attributes:
+        kernels: `[B, kh, kw]`.
+        level: Standard deviations of the noise in grey levels, `[B]`, or None if there is none.
+        noise: Standard normal, in the shape of the LR images, or None.
+    """
+
+    kernels: Tensor
+    level: Tensor | None = None
+    noise: Tensor | None = None
+
+    def __getitem__(self, part: slice | Tensor) -> "Drawn":
+        """Those of some of the images: a range, or their numbers."""
+        level, noise = (None if x is None else x[part] for x in (self.level, self.noise))
+        return Drawn(self.kernels[part], level, noise)
 
 
 class Degradation(nn.Module):
@@ -113,19 +134,40 @@ class Degradation(nn.Module):
             raise TypeError(f"Degradation: hr must be a tensor; got {type(hr).__name__}.")
         if hr.dim() not in (4, 5):
             raise ValueError(f"Degradation: hr must be [B, N, C, H, W] or [B, C, H, W]; got {list(hr.shape)}.")
+        drawn = self.draw(hr.shape, hr.device, generator, kernels=kernels)
+        return self.degrade(hr, drawn), drawn.kernels
+
+    def draw(
+        self,
+        shape: Sequence[int],
+        device: torch.device,
+        generator: torch.Generator | None = None,
+        *,
+        kernels: Tensor | None = None,
+    ) -> Drawn:
+        """What `forward` draws for HR images of `shape`, as it does."""
         if kernels is None:
-            kernels = self.draw_kernels(hr.shape[0], hr.device, generator)
+            kernels = self.draw_kernels(shape[0], device, generator)
+        if self.noise[1] == 0:
+            return Drawn(kernels)
+        level = _uniform((self.noise,), shape[0], device, generator)[0]
+        source = device if generator is None else generator.device
+        lr_shape = (*shape[:-2], shape[-2] // self.scale, shape[-1] // self.scale)
+        return Drawn(kernels, level, torch.randn(lr_shape, generator=generator, device=source).to(device))
+
+    @torch.no_grad()
+    def degrade(self, hr: Tensor, drawn: Drawn) -> Tensor:
+        """LR images as `forward` makes them, with kernels, levels and noise that were drawn."""
         images = hr.float() if hr.dtype in (torch.float16, torch.bfloat16) else hr
-        noise = level = None
-        if self.noise[1] > 0:
-            level = _uniform((self.noise,), hr.shape[0], hr.device, generator)[0]
-            source = hr.device if generator is None else generator.device
-            shape = (*hr.shape[:-2], hr.shape[-2] // self.scale, hr.shape[-1] // self.scale)
-            noise = torch.randn(shape, generator=generator, device=source).to(hr.device)
-        lr = ops.blur_downsample(
-            images, kernels.float(), self.scale, mode=self.mode, noise=noise, level=level, quantize=True
+        return ops.blur_downsample(
+            images,
+            drawn.kernels.float(),
+            self.scale,
+            mode=self.mode,
+            noise=drawn.noise,
+            level=drawn.level,
+            quantize=True,
         )
-        return lr, kernels
 
 
 def _uniform(

@@ -10,7 +10,7 @@ import dasr_fast
 def test_help_suffices(call: Call):
     code, out, _ = call("--help")
     assert code == 0
-    for command in ("upscale", "degrade", "evaluate", "export", "doctor"):
+    for command in ("upscale", "degrade", "evaluate", "train", "export", "represent", "doctor"):
         assert command in out
         code, details, _ = call(command, "--help")
         assert code == 0

@@ -191,3 +191,16 @@ def test_randomness_of_an_image_depends_on_its_name():
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
     assert not torch.equal(one, seeded)
+
+
+@pytest.mark.parametrize("noise", [0.0, 20.0])
+def test_drawing_and_degrading_apart(noise: float):
+    hr = torch.randint(0, 256, (4, 2, 3, 32, 32)).byte()
+    degradation = Degradation(2, noise=noise)
+    lr, kernels = degradation(hr, generator=torch.Generator().manual_seed(1))
+    drawn = degradation.draw(hr.shape, hr.device, torch.Generator().manual_seed(1))
+    assert torch.equal(drawn.kernels, kernels)
+    assert torch.equal(degradation.degrade(hr, drawn), lr)
+    assert torch.equal(degradation.degrade(hr[1:3], drawn[1:3]), lr[1:3])
+    some = torch.tensor([3, 0])
+    assert torch.equal(degradation.degrade(hr[some], drawn[some]), lr[some])

@@ -1,0 +1,224 @@
+"""`dasr-fast represent`."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dasr_fast.cli.common import (
+    Number,
+    Report,
+    check_target,
+    device_option,
+    find_device,
+    input_images,
+    load_model,
+    overwrite_option,
+    progress,
+    seed_option,
+)
+
+UNTRAINED = "untrained"
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--weights", help="Name or path of DASR weights; those of the scale if left out.")
+@click.option("--compare", help='Weights for a second plot beside the first, or "untrained" for random ones.')
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="File for the plot that ends in .png, .svg or .pdf.",
+)
+@click.option("--scale", type=click.IntRange(2, 4), help="2, 3 or 4; that of --weights if left out, else 4.")
+@click.option(
+    "--sigma",
+    "widths",
+    type=Number(min=0),
+    multiple=True,
+    help="Width of an isotropic blur in pixels; give it several times. Eight from 0.2 to 4 if left out.",
+)
+@click.option("--anisotropic", is_flag=True, help="The nine anisotropic kernels of the paper's Table 3 instead.")
+@click.option(
+    "--noise",
+    "noise_levels",
+    type=Number(min=0),
+    multiple=True,
+    default=(0.0,),
+    show_default=True,
+    help="Noise in grey levels; each of several goes with each kernel.",
+)
+@click.option(
+    "--images", type=click.IntRange(min=2), default=40, show_default=True, help="At most so many, evenly spread."
+)
+@click.option(
+    "--patches", type=click.IntRange(min=1), default=4, show_default=True, help="Of each image and degradation."
+)
+@click.option("--size", type=click.IntRange(min=8), default=48, show_default=True, help="Side of LR patches in pixels.")
+@click.option(
+    "--neighbours", type=click.IntRange(min=1), default=15, show_default=True, help="How many of the nearest vote."
+)
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write all figures to this file.")
+@seed_option
+@device_option
+@overwrite_option
+def represent(
+    folder: Path,
+    weights: str | None,
+    compare: str | None,
+    output: Path,
+    scale: int | None,
+    widths: tuple[float, ...],
+    anisotropic: bool,
+    noise_levels: tuple[float, ...],
+    images: int,
+    patches: int,
+    size: int,
+    neighbours: int,
+    json_path: Path | None,
+    seed: int,
+    device: str,
+    overwrite: bool,
+) -> int:
+    """Plot the representations of known degradations of the HR images in FOLDER, and say how well they separate.
+
+    Patches of every image are degraded, encoded and shown in two dimensions (t-SNE), as in the paper's Figure 4. The
+    table says of how many patches the nearest neighbours in other images have the same degradation. Exit code: 0 if all
+    was done, 1 if an image failed, 2 if nothing was tried.
+
+    \b
+    dasr-fast represent photos/ --weights model_600.pt -o plot.png
+    dasr-fast represent photos/ --weights model_600.pt --compare untrained -o plot.png --json figures.json
+    dasr-fast represent photos/ --weights model_600.pt --sigma 1 --sigma 3 --noise 0 --noise 10 -o plot.png
+    """
+    from dasr_fast.evaluation.representation import (
+        WIDTHS,
+        anisotropic_settings,
+        degraded_patches,
+        in_two_dimensions,
+        isotropic_settings,
+        require_plotting,
+        separability,
+    )
+    from dasr_fast.evaluation.representation import represent as encoded
+    from dasr_fast.evaluation.representation_plot import PICTURES, Panel, plot
+    from dasr_fast.images import read_image
+
+    if output.suffix.lower() not in PICTURES:
+        raise click.UsageError(f"{output}: plots are written as {', '.join(PICTURES)}.")
+    for target in (output, *(() if json_path is None else (json_path,))):
+        check_target(target, overwrite)
+    if anisotropic and widths:
+        raise click.UsageError("--anisotropic has its own kernels; leave out --sigma.")
+    settings = anisotropic_settings(noise_levels) if anisotropic else isotropic_settings(widths or WIDTHS, noise_levels)
+    if len(set(settings)) < max(2, len(settings)):
+        raise click.UsageError("Two different degradations are needed at least, each once; give --sigma another value.")
+    try:
+        require_plotting("sklearn", "matplotlib")
+    except ImportError as error:
+        raise click.UsageError(str(error)) from None
+    paths = _evenly(input_images(folder), images)
+    scale, encoders = _encoders(weights, compare, scale, device, seed)
+
+    report, degraded = Report(), []
+    for path in progress(paths, "Degrading", len(paths)):
+        with report.guard(path):
+            hr = read_image(path).rgb()[0]
+            degraded.append(degraded_patches(hr, path.name, settings, scale, patches=patches, size=size, seed=seed))
+    if len(degraded) < 2:
+        raise click.UsageError(
+            f"Two images are needed at least, to compare patches of different ones; {folder} has fewer."
+        )
+    panels = []
+    for title, encode in encoders.items():
+        representations = encoded(encode, list(progress(degraded, f"Encoding by {title}", len(degraded))))
+        found = separability(representations, neighbours)
+        panels.append(Panel(title, representations, in_two_dimensions(representations, seed=seed), found))
+    plot(panels, settings, output)
+    _print_table(panels, settings)
+    if json_path is not None:
+        facts = {"scale": scale, "patches": patches, "size": size, "neighbours": neighbours, "seed": seed}
+        _write_json(json_path, {"source": folder.resolve().name, **facts}, panels, settings, report)
+    return report.finish(f"Represented {folder} in {output}")
+
+
+def _evenly(paths: list[Path], count: int) -> list[Path]:
+    """At most `count` of the paths, evenly spread."""
+    count = min(count, len(paths))
+    return [paths[i * len(paths) // count] for i in range(count)]
+
+
+def _encoders(
+    weights: str | None, compare: str | None, scale: int | None, device: str, seed: int
+) -> tuple[int, dict[str, Callable[[Any], Any]]]:
+    """The scale, and encoders by name."""
+    import torch
+
+    from dasr_fast.models import DegradationEncoder
+
+    place = find_device(device)
+
+    def untrained() -> Any:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return DegradationEncoder().eval().to(place)
+
+    def embedder(encoder: Any) -> Callable[[Any], Any]:
+        return lambda lr: encoder.embed(lr.to(place))
+
+    encoders: dict[str, Callable[[Any], Any]] = {}
+    for name in [weights] if compare is None else [weights, compare]:
+        if name == UNTRAINED:
+            encoder = untrained()
+        else:
+            model = load_model(name, scale, device)
+            encoder, scale = model.E.encoder_q, model.scale
+        encoders[name or f"x{scale}"] = embedder(encoder)
+    if compare is not None and len(encoders) < 2:
+        raise click.UsageError(f"--compare must name other weights than --weights; got {compare} twice.")
+    return scale or 4, encoders
+
+
+def _print_table(panels: list[Any], settings: list[Any]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title="Nearest neighbours of the same degradation")
+    for name in ("kernel", "noise", *(escape(panel.title) for panel in panels)):
+        table.add_column(name, justify="right")
+    for number, setting in enumerate(settings):
+        shares = (f"{panel.separability.by_degradation[number]:.1%}" for panel in panels)
+        table.add_row(setting.kernel, f"{setting.noise:g}", *shares)
+    table.add_section()
+    table.add_row("all", "", *(f"{panel.separability.accuracy:.1%}" for panel in panels))
+    table.add_row("by chance", "", *(f"{panel.separability.chance:.1%}" for panel in panels))
+    Console().print(table)
+
+
+def _write_json(path: Path, facts: dict[str, Any], panels: list[Any], settings: list[Any], report: Report) -> None:
+    from dasr_fast.files import written_whole
+
+    content = {
+        **facts,
+        "images": [image.name for image in report.done],
+        "failed": {failed.name: reason for failed, reason in report.failed},
+        "encoders": {
+            panel.title: {
+                "accuracy": panel.separability.accuracy,
+                "chance": panel.separability.chance,
+                "degradations": [
+                    {**asdict(setting), "accuracy": accuracy}
+                    for setting, accuracy in zip(settings, panel.separability.by_degradation, strict=True)
+                ],
+            }
+            for panel in panels
+        },
+    }
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")

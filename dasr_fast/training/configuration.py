@@ -1,0 +1,157 @@
+"""What a training run is told: typed, by options or a TOML file, and stored with the run."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomlkit
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from tomlkit.exceptions import TOMLKitError
+
+from dasr_fast.files import written_whole
+
+Folder = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Width = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class ConfigurationError(ValueError):
+    """A run is told something wrong; the message says what is accepted."""
+
+
+class Configuration(BaseModel):
+    """All settings of a run; the defaults are the paper's recipe.
+
+    Each field's description is its help on the command line.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    data: Folder = Field(description="Folder of HR images; its subfolders are searched too.")
+    validation: Folder | None = Field(None, description="Folder of HR images on which PSNR and SSIM are measured.")
+    cache: Folder | None = Field(None, description="Folder for the decoded images; the user's cache if left out.")
+    licence: str = Field("not stated", description="Licence of the weights, for the model card.")
+
+    scale: Literal[2, 3, 4] = Field(4, description="Factor between LR and SR.")
+    kernel: Literal["isotropic", "anisotropic"] = Field("anisotropic", description="Kind of Gaussian blur kernels.")
+    sigma_min: Width = Field(0.2, description="Smallest standard deviation of the kernels in pixels.")
+    sigma_max: Width | None = Field(None, description="Largest; the scale if left out, as in the paper.")
+    noise: Width = Field(25.0, description="Largest standard deviation of the noise in grey levels.")
+    mode: Literal["bicubic", "s-fold"] = Field("bicubic", description="Downsampling.")
+
+    representation: Literal["moco", "in-batch", "memory-bank", "predictor", "sr-loss", "oracle"] = Field(
+        "moco",
+        description="How the degradation representation is learned; the last two have no stage of the encoder alone.",
+    )
+    queue: Positive = Field(8192, description="Number of keys that moco keeps.")
+    groups: Positive = Field(5, description="Residual groups of the SR network.")
+    blocks: Positive = Field(5, description="DA blocks in each group.")
+    channels: Positive = Field(64, description="Channels of the features.")
+    gate: Literal["parallel", "none"] = Field("parallel", description="Channel modulation, or none.")
+
+    encoder_steps: Count = Field(97_000, description="Steps of the encoder alone: 100 epochs of 970.")
+    steps: Count = Field(485_000, description="Steps of everything after them: 500 epochs of 970.")
+    encoder_learning_rate: Rate = Field(1e-3, description="Of the encoder alone; a tenth after 60 % of its steps.")
+    learning_rate: Rate = Field(1e-4, description="Of everything; halved after each 25 % of its steps.")
+    batch: Positive = Field(32, description="Images a step, over all processes together.")
+    patch: Annotated[int, Field(ge=8)] = Field(48, description="Side of the LR patches in pixels.")
+    clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None, description="Largest norm of the gradient; unlimited if left out."
+    )
+    ema: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="Decay of the weights' moving average, such as 0.999, which then becomes the result; 0: none."
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(0, description="Of all randomness.")
+
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = Field(
+        "auto", description="Of the networks: auto is tf32 on a GPU that has it, and fp32 elsewhere."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to compute.")
+    log_every: Positive = Field(100, description="Steps between two entries of the log.")
+    validate_every: Positive = Field(5000, description="Steps between two validations.")
+    save_every: Positive = Field(1000, description="Steps between two checkpoints.")
+    pt: bool = Field(False, description="Write the weights as weights.pt too.")
+
+    @model_validator(mode="after")
+    def _agree(self) -> "Configuration":
+        if self.encoder_steps + self.steps == 0:
+            raise ValueError("encoder_steps and steps are both 0: there is nothing to train")
+        if self.sigma_min > self.largest_sigma:
+            raise ValueError(f"sigma_min is {self.sigma_min:g}, above sigma_max, which is {self.largest_sigma:g}")
+        return self
+
+    @property
+    def largest_sigma(self) -> float:
+        """`sigma_max`, or the paper's for the scale."""
+        return float(self.scale) if self.sigma_max is None else self.sigma_max
+
+
+MAY_DIFFER = frozenset(
+    {"data", "validation", "cache", "licence", "device", "log_every", "validate_every", "save_every", "pt"}
+)
+"""Settings that a resumed run may change: none that decides on its weights (a checkpoint knows its images)."""
+
+
+def configure(file: Path | None, options: Mapping[str, Any]) -> Configuration:
+    """Settings of a TOML file, if there is one, and of options, which override it.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ConfigurationError: A setting is unknown, missing or wrong; the message names it.
+    """
+    return _checked({**(_read(file) if file is not None else {}), **options}, file)
+
+
+def resumed(file: Path, options: Mapping[str, Any]) -> Configuration:
+    """The settings that a run stored in `file`, with the options that may differ from them.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ConfigurationError: An option would make it another run.
+    """
+    stored = _checked(_read(file), file)
+    wanted = _checked({**stored.model_dump(exclude_none=True), **options}, None)
+    for name in options:
+        before, now = getattr(stored, name), getattr(wanted, name)
+        if before != now and name not in MAY_DIFFER:
+            raise ConfigurationError(f"The run was begun with {name} = {before}, and can't be resumed with {now}.")
+    return wanted
+
+
+def store(configuration: Configuration, file: Path) -> None:
+    """Write the settings as TOML, whole or not at all; those that are None are left out."""
+    with written_whole(file) as temporary:
+        temporary.write_text(tomlkit.dumps(configuration.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise FileNotFoundError(f"There is no configuration {file}.")
+    try:
+        return tomlkit.parse(file.read_text(encoding="utf-8")).unwrap()
+    except (TOMLKitError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{file} is no TOML: {error}.") from None
+
+
+def _checked(settings: Mapping[str, Any], file: Path | None) -> Configuration:
+    try:
+        return Configuration.model_validate(settings)
+    except ValidationError as error:
+        raise ConfigurationError(_sentence(error, settings, file)) from None
+
+
+def _sentence(error: ValidationError, settings: Mapping[str, Any], file: Path | None) -> str:
+    """The first mistake in one sentence."""
+    mistake = error.errors()[0]
+    name = ".".join(str(part) for part in mistake["loc"][:1])
+    where = f"{file}: " if file is not None else ""
+    if mistake["type"] == "missing":
+        return f"{where}{name} is needed: {Configuration.model_fields[name].description}"
+    if mistake["type"] == "extra_forbidden":
+        return f"{where}there is no setting {name}; there are {', '.join(Configuration.model_fields)}."
+    if not name:
+        return f"{where}{mistake['msg'].removeprefix('Value error, ')}."
+    accepted = mistake["msg"].removeprefix("Input ")
+    return f"{where}{name} {accepted[:1].lower()}{accepted[1:]}; got {settings[name]!r}."

@@ -1,0 +1,79 @@
+"""What a person sees while a run goes on."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class Display:
+    """A progress bar with figures, where someone can see it; else a line now and then, on standard error.
+
+    Args:
+        step: Steps that were taken already.
+        total: Steps of the run.
+        images: A step.
+        shown: Whether there is anything to see: in one of several processes.
+    """
+
+    def __init__(self, step: int, total: int, images: int, *, shown: bool = True) -> None:
+        self._total, self._images, self._shown = total, images, shown
+        self._since = self._from = (step, time.monotonic())
+        self._console = Console(stderr=True)
+        self._bar = Progress(
+            BarColumn(20),
+            TextColumn("{task.completed}/{task.total}"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.fields[figures]}"),
+            console=self._console,
+            disable=not shown or not sys.stderr.isatty(),
+        )
+        self._task = self._bar.add_task("", total=total, completed=step, figures="")
+
+    def __enter__(self) -> "Display":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def advance(self, step: int) -> None:
+        """That many steps were taken."""
+        self._bar.update(self._task, completed=step)
+
+    def rate(self, step: int) -> float:
+        """Images a second since the last call."""
+        before, then = self._since
+        self._since = (step, time.monotonic())
+        return (step - before) * self._images / max(self._since[1] - then, 1e-9)
+
+    @contextmanager
+    def untimed(self) -> Iterator[None]:
+        """The block counts neither for nor against the rate."""
+        then = time.monotonic()
+        yield
+        self._since = (self._since[0], self._since[1] + time.monotonic() - then)
+
+    def figures(self, step: int, loss: float, rate: float, others: str) -> None:
+        """Show the latest figures: the loss, images a second, and, where there is room for them, others."""
+        figures = f"loss {loss:.4g}, {rate:.3g} images/s"
+        self._bar.update(self._task, figures=figures)
+        if self._shown and self._bar.disable:
+            first, then = self._from
+            seconds = (time.monotonic() - then) / max(step - first, 1) * (self._total - step)
+            left = f"{seconds / 3600:.1f} h" if seconds > 5400 else f"{seconds / 60:.1f} min"
+            self._say(f"step {step} of {self._total}, {left} left: {figures}, {others}")
+
+    def say(self, text: str) -> None:
+        """A line of its own."""
+        if self._shown:
+            self._say(text)
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,112 @@
+"""One file that holds the pixels of many images and what is known of each: pixels, then an index, then a mark.
+
+The mark is written last, and the file takes its name when it is whole, so that a file that can be read is complete.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from dasr_fast.files import written_whole
+
+Pixels = npt.NDArray[np.uint8]
+
+_MARK = b"dasrpix1"  # The digit changes with the format, and with what decoding gives.
+_LENGTH = 8  # Bytes before the mark that hold the length of the index.
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of one image.
+
+    Attributes:
+        name: Path of its file within the folder, with slashes.
+        bytes: Size of that file.
+        modified: When that file was changed last, in nanoseconds.
+        height, width: In pixels; 0 if it can't be decoded.
+        offset: Where its pixels begin, or None if they aren't stored.
+        problem: Why it can't be decoded, or None.
+    """
+
+    name: str
+    bytes: int
+    modified: int
+    height: int = 0
+    width: int = 0
+    offset: int | None = None
+    problem: str | None = None
+
+    @property
+    def pixel_bytes(self) -> int:
+        """Bytes that its pixels take as RGB."""
+        return 3 * self.height * self.width
+
+
+class PixelFile:
+    """A file of pixels, mapped into memory.
+
+    Args:
+        path: The file. One that is missing, of another format or not whole holds no entries.
+
+    Attributes:
+        entries: In the order in which they were written.
+        stored: Whether the pixels are there, not the entries alone.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._content: Pixels = _mapped(path)
+        self.entries = [Entry(**fields) for fields in json.loads(_index(self._content))]
+        self.stored = any(entry.offset is not None for entry in self.entries)
+
+    def pixels(self, entry: Entry) -> Pixels:
+        """The stored pixels of an entry, `[3, H, W]`, without a copy."""
+        assert entry.offset is not None
+        return self._content[entry.offset :][: entry.pixel_bytes].reshape(3, entry.height, entry.width)
+
+
+def write_pixel_file(path: Path, images: Iterable[tuple[Entry, Pixels | None]], limit_bytes: float) -> None:
+    """Write a file of pixels whole or not at all.
+
+    Args:
+        path: The file; one that exists is replaced.
+        images: Entries and their pixels, `[3, H, W]`, or None for those without.
+        limit_bytes: If all pixels together are more, none are stored.
+    """
+    entries: list[Entry] = []
+    end, fits = 0, True
+    with written_whole(path) as temporary, temporary.open("wb") as file:
+        for entry, pixels in images:
+            if pixels is not None:
+                end += pixels.nbytes
+                if fits and end > limit_bytes:
+                    fits = False
+                    file.seek(0)
+                    file.truncate()
+                elif fits:
+                    file.write(pixels.data)
+            entries.append(replace(entry, offset=None if pixels is None else end - pixels.nbytes))
+        if not fits:
+            entries = [replace(entry, offset=None) for entry in entries]
+        index = json.dumps([asdict(entry) for entry in entries]).encode()
+        file.write(index + len(index).to_bytes(_LENGTH, "little") + _MARK)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _mapped(path: Path) -> Pixels:
+    if not path.is_file() or path.stat().st_size == 0:
+        return np.empty(0, np.uint8)
+    return np.asarray(np.memmap(path, np.uint8, "r"))
+
+
+def _index(content: Pixels) -> bytes:
+    """The index, or that of no entries."""
+    end = len(content) - len(_MARK) - _LENGTH
+    if end < 0 or content[end + _LENGTH :].tobytes() != _MARK:
+        return b"[]"
+    return content[end - int.from_bytes(content[end : end + _LENGTH].tobytes(), "little") : end].tobytes()

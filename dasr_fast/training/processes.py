@@ -1,0 +1,56 @@
+"""The processes that train together: one, or several that `torchrun` started."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+PATIENCE = timedelta(days=1)
+"""How long processes wait for one that validates or writes."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those that train together.
+
+    Attributes:
+        device: Where this one computes.
+        rank: Its number.
+        world: How many there are.
+        control: Group for messages between CPUs, if there are several.
+    """
+
+    device: torch.device
+    rank: int = 0
+    world: int = 1
+    control: Any = None
+
+    def any(self, here: bool) -> bool:
+        """Whether it is so in any process; all must ask, and each waits for the others."""
+        if self.world == 1:
+            return here
+        flag = torch.tensor(float(here))
+        dist.all_reduce(flag, group=self.control)
+        return flag.item() > 0
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[Processes]:
+    """This process, joined with the others of `torchrun` (its environment variables) if there are any."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        yield Processes(device)
+        return
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Processes(device, dist.get_rank(), world, dist.new_group(backend="gloo", timeout=PATIENCE))
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,267 @@
+"""A training run: from a folder of HR images to weights."""
+
+import hashlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dasr_fast.degradation import Degradation
+from dasr_fast.evaluation import Setting
+from dasr_fast.evaluation.protocol import Restore
+from dasr_fast.inference.precision import choose_precision, tf32_convolutions
+from dasr_fast.models import BlindSR, CheckpointError
+from dasr_fast.models.moco import MoCo
+from dasr_fast.training.average import MovingAverage
+from dasr_fast.training.checkpoint import Checkpoints
+from dasr_fast.training.configuration import Configuration, ConfigurationError, store
+from dasr_fast.training.images import ImageCache
+from dasr_fast.training.logs import Window
+from dasr_fast.training.patches import Patches, prefetched
+from dasr_fast.training.processes import Processes
+from dasr_fast.training.records import Records
+from dasr_fast.training.representation import LEARNERS, DegradationTarget
+from dasr_fast.training.results import describe_machine, write_card, write_weights
+from dasr_fast.training.schedule import Schedule
+from dasr_fast.training.step import TrainingStep
+from dasr_fast.training.validation import SMALLEST, Row, pictures, settings, validate
+
+
+class Trainer:
+    """A run, at its beginning or, after `resume`, where its latest checkpoint was written.
+
+    Args:
+        configuration: The settings.
+        folder: Of the run; exists. It gets `configuration.toml`, `log.jsonl`, `checkpoints`, `weights.safetensors`
+            and the model card `README.md`.
+        processes: This process among those that train together, of which the first writes.
+
+    Raises:
+        ConfigurationError: The settings don't suit the machine or each other.
+        FileNotFoundError, ValueError: There are no images to train with.
+    """
+
+    def __init__(self, configuration: Configuration, folder: Path, processes: Processes) -> None:
+        self.configuration = c = _resolved(configuration, processes)
+        self.folder, self.processes = folder, processes
+        self.images = ImageCache.open(c.data, c.cache, smallest=c.scale * c.patch)
+        self.validation = ImageCache.open(c.validation, c.cache, smallest=SMALLEST) if c.validation else None
+        torch.manual_seed(c.seed)
+        device = processes.device
+        self.network = BlindSR(c.scale, channels=c.channels, groups=c.groups, blocks=c.blocks, gate=c.gate)
+        self.network.E = MoCo(queue_size=c.queue)
+        self.network.to(device)
+        if device.type == "cuda":
+            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.learner = LEARNERS[c.representation](self.network.E, len(self.images)).to(device)
+        self.schedule = Schedule(
+            c.encoder_steps if self.learner.learns_alone else 0, c.steps, c.encoder_learning_rate, c.learning_rate
+        )
+        if self.schedule.total == 0:
+            raise ConfigurationError(f"The representation {c.representation} is learned in steps, which are 0.")
+        self.average = MovingAverage(self._weights(), c.ema) if c.ema else None
+        degradation = Degradation(c.scale, c.kernel, c.noise, sigma=(c.sigma_min, c.largest_sigma), mode=c.mode)
+        of_images = None
+        if self.learner.fixed_degradations:
+            generator = torch.Generator(device).manual_seed(c.seed)
+            of_images = degradation.draw((len(self.images), 3, 0, 0), device, generator)
+        self.step = TrainingStep(
+            self.learner,
+            self.network.G,
+            degradation,
+            self.schedule,
+            processes,
+            bf16=c.precision == "bf16",
+            clip=c.clip,
+            average=self.average,
+            of_images=of_images,
+            seed=c.seed,
+        )
+        self.taken = 0
+        self._checkpoints = Checkpoints(folder / "checkpoints")
+        self._window = Window()
+        self._rows: list[Row] = []
+
+    @property
+    def checkpoint(self) -> Path:
+        """File of the present step's checkpoint."""
+        return self._checkpoints.path(self.taken)
+
+    def resume(self) -> None:
+        """Go on where the latest checkpoint was written; at the beginning if there is none.
+
+        Raises:
+            CheckpointError: None can be read, or it was made with other images.
+        """
+        state = self._checkpoints.latest()
+        if state is None:
+            return
+        if state["images"] != self._fingerprint():
+            raise CheckpointError(
+                f"{self.configuration.data} holds other images than those with which the run was begun, and the run "
+                "can't be resumed with it."
+            )
+        self.taken = state["taken"]
+        self.network.G.load_state_dict(state["sr"])
+        self.learner.load_state_dict(state["learner"])
+        self.step.load_optimizer(state["optimizer"])
+        if self.average is not None:
+            self.average.load(state["average"])
+        self._window.steps = state["window"]["steps"]
+        self._window.sums = {name: x.to(self.processes.device) for name, x in state["window"]["sums"].items()}
+        self._rows = [Row(**row) for row in state["rows"]]
+        torch.set_rng_state(state["random"]["cpu"])
+        if self.processes.device.type == "cuda" and state["random"]["cuda"] is not None:
+            torch.cuda.set_rng_state(state["random"]["cuda"], self.processes.device)
+
+    def train(self, stop: Callable[[], bool] = lambda: False) -> bool:
+        """Take the steps that are left.
+
+        Args:
+            stop: Asked after each step; if it says yes in any process, all save and stop.
+
+        Returns:
+            Whether all steps were taken.
+
+        Raises:
+            TrainingError: The loss isn't finite.
+        """
+        c, processes, total = self.configuration, self.processes, self.schedule.total
+        patches = Patches(
+            self.images,
+            size=c.scale * c.patch,
+            batch=c.batch // processes.world,
+            seed=c.seed,
+            rank=processes.rank,
+            world=processes.world,
+            pin_memory=processes.device.type == "cuda",
+        )
+        first = processes.rank == 0
+        if first:
+            store(c, self.folder / "configuration.toml")
+        self.network.train()
+        self.learner.train()
+        with (
+            Records(self.folder, self.taken, total, c, shown=first) as records,
+            closing(prefetched(patches, self.taken, total)) as batches,
+            tf32_convolutions(c.precision == "tf32") if processes.device.type == "cuda" else nullcontext(),
+        ):
+            for step, hr in batches:
+                indices = patches.indices(step)
+                on_device = (x.to(processes.device, non_blocking=True) for x in (hr, indices))
+                self._window.add(self.step(step, *on_device))
+                self.taken = step + 1
+                stopping = processes.any(stop())
+                last = self.taken == total
+                if self.taken % c.log_every == 0 or last or self.taken == self.schedule.encoder_steps:
+                    records.begin(self.taken, self.schedule, self._window, processes.world)
+                    self._window = Window()
+                records.advance(self.taken)
+                with records.untimed():
+                    if self.schedule.stage(step) == "everything" and (self.taken % c.validate_every == 0 or last):
+                        self._validate(records)
+                    if self.taken % c.save_every == 0 or last or stopping:
+                        self._save(records)
+                if stopping:
+                    break
+        return self.taken == total
+
+    def _validate(self, records: Records) -> None:
+        if self.validation is None or self.processes.rank > 0:
+            return
+        chosen, scale = settings(self.configuration), self.configuration.scale
+        self.network.eval()
+        self.learner.eval()
+        with self._result():
+            self._rows = validate(self.validation, self._restore, chosen, scale)
+            shown = list(pictures(self.validation, self._restore, chosen[-1], scale)) if records.shows_pictures else []
+        self.network.train()
+        self.learner.train()
+        records.validated(self.taken, self._rows, shown)
+
+    def _restore(self, setting: Setting) -> Restore:
+        """The present networks, told of the setting, at which only the oracle looks."""
+        device = self.processes.device
+        kernels = setting.degradation(self.configuration.scale).draw_kernels(1, device, torch.Generator())
+        levels = torch.full((1,), setting.noise, device=device)
+        target = DegradationTarget(kernels, levels, torch.zeros(1, dtype=torch.long, device=device))
+
+        @torch.no_grad()
+        def restore(lr: Tensor) -> Tensor:
+            lr = lr.to(device)
+            return self.network.restore(lr, self.learner.embed(lr, target))
+
+        return restore
+
+    def _save(self, records: Records) -> None:
+        records.finish()
+        if self.processes.rank == 0:
+            self._checkpoints.write(self.taken, self._state())
+            with self._result():
+                if self.learner.encoder is not None:
+                    write_weights(self.network, self.folder, self.configuration, self.taken)
+            write_card(
+                self.folder,
+                self.configuration,
+                images=len(self.images),
+                step=self.taken,
+                total=self.schedule.total,
+                rows=self._rows,
+                machine=describe_machine(self.processes.device, self.processes.world),
+            )
+        self.processes.any(False)  # The others wait.
+
+    def _result(self) -> AbstractContextManager[None]:
+        """The weights that are a run's result are in the networks inside this context."""
+        return self.average.in_use() if self.average is not None else nullcontext()
+
+    def _state(self) -> dict[str, Any]:
+        device = self.processes.device
+        return {
+            "taken": self.taken,
+            "images": self._fingerprint(),
+            "sr": self.network.G.state_dict(),
+            "learner": self.learner.state_dict(),
+            "optimizer": self.step.optimizer.state_dict(),
+            "average": None if self.average is None else self.average.state,
+            "window": {"steps": self._window.steps, "sums": self._window.sums},
+            "rows": [asdict(row) for row in self._rows],
+            "random": {
+                "cpu": torch.get_rng_state(),
+                "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+            },
+        }
+
+    def _weights(self) -> dict[str, Tensor]:
+        """What a moving average follows: all that is trained, and the encoder's running statistics."""
+        trained = {f"E.{name}": x for name, x in self.learner.named_parameters() if x.requires_grad}
+        encoder = self.learner.encoder
+        statistics = {} if encoder is None else {f"E.encoder_q.{name}": x for name, x in encoder.named_buffers()}
+        return {**{f"G.{name}": x for name, x in self.network.G.state_dict().items()}, **trained, **statistics}
+
+    def _fingerprint(self) -> str:
+        """What the sequence of patches depends on besides the settings."""
+        return hashlib.sha256("\n".join(self.images.names).encode()).hexdigest()
+
+
+def _resolved(configuration: Configuration, processes: Processes) -> Configuration:
+    """The settings with what "auto" means here."""
+    c, world = configuration, processes.world
+    if c.batch % world:
+        raise ConfigurationError(f"batch must be a multiple of the number of processes, {world}; got {c.batch}.")
+    if c.representation == "moco" and c.queue < c.batch:
+        raise ConfigurationError(f"queue must be at least as large as batch, {c.batch}; got {c.queue}.")
+    device = processes.device
+    precision: Any = c.precision
+    if precision == "auto":
+        tf32 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+        precision = "tf32" if tf32 else "fp32"
+    try:
+        choose_precision(precision, device)
+    except ValueError as error:
+        raise ConfigurationError(str(error).removeprefix("Engine: ")) from None
+    return c.model_copy(update={"precision": precision, "device": device.type})

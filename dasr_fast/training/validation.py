@@ -1,0 +1,80 @@
+"""PSNR and SSIM of the present weights on a folder of HR images."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from statistics import fmean
+
+import torch
+from torch import Tensor
+
+from dasr_fast.degradation import bicubic_upsample, image_generator
+from dasr_fast.evaluation import Setting, evaluate_image, table2
+from dasr_fast.evaluation.protocol import Restore
+from dasr_fast.evaluation.setting import ANISOTROPIC
+from dasr_fast.training.configuration import Configuration
+from dasr_fast.training.images import ImageCache
+
+SMALLEST = 48
+"""Pixels that an image must be high and wide."""
+
+PICTURES = 3
+"""Images that are shown."""
+
+MakeRestore = Callable[[Setting], Restore]
+"""The method for a setting, which only an oracle looks at."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Mean figures of a degradation over all images."""
+
+    kernel: str
+    noise: float
+    psnr: float
+    ssim: float
+
+
+def settings(configuration: Configuration) -> list[Setting]:
+    """The degradations of a validation, inside those that the run trains for.
+
+    The widths of the paper's Table 2 for isotropic kernels, three kernels of Table 3 (scaled) for anisotropic ones;
+    without noise, and with noise 10 too if the run has that much.
+    """
+    scale = configuration.scale
+    kernels = table2(scale)
+    if configuration.kernel == "anisotropic":
+        kernels = [Setting(scale / 4 * x, scale / 4 * y, theta) for x, y, theta in ANISOTROPIC[::4]]
+    noises = (0.0, 10.0) if configuration.noise >= 10 else (0.0,)
+    return [Setting(kernel.sigma, kernel.sigma_y, kernel.theta, noise) for noise in noises for kernel in kernels]
+
+
+def validate(images: ImageCache, make_restore: MakeRestore, chosen: list[Setting], scale: int) -> list[Row]:
+    """Figures of each setting."""
+    rows = []
+    for setting in chosen:
+        restore = make_restore(setting)
+        scores = [
+            evaluate_image(hr, name, restore, setting, scale)
+            for name, hr in zip(images.names, _each(images), strict=True)
+        ]
+        psnr, ssim = fmean(score.psnr for score in scores), fmean(score.ssim for score in scores)
+        rows.append(Row(setting.kernel, setting.noise, psnr, ssim))
+    return rows
+
+
+def pictures(
+    images: ImageCache, make_restore: MakeRestore, setting: Setting, scale: int
+) -> Iterator[tuple[str, Tensor]]:
+    """Name and picture of the first images: bicubic upsampling, SR and HR side by side, `[3, H, 3 * W]`."""
+    restore = make_restore(setting)
+    for name, hr in islice(zip(images.names, _each(images), strict=True), PICTURES):
+        height, width = (size // scale * scale for size in hr.shape[-2:])
+        hr = hr[:, :height, :width].float()
+        lr, _ = setting.degradation(scale)(hr[None], generator=image_generator(name))
+        yield name, torch.cat((bicubic_upsample(lr, scale)[0], restore(lr)[0].cpu(), hr), dim=-1)
+
+
+def _each(images: ImageCache) -> Iterator[Tensor]:
+    for i in range(len(images)):
+        yield torch.from_numpy(images[i].copy()).permute(2, 0, 1)

@@ -1,0 +1,137 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_helpers import Call, one_line
+from PIL import Image
+from training.small_run import NETWORK, STEPS, as_options, make_images
+
+from dasr_fast.models import BlindSR
+from dasr_fast.training.configuration import configure
+from dasr_fast.training.logs import read_log
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return make_images(tmp_path / "training_photos")
+
+
+@pytest.fixture
+def options(photos: Path, tmp_path: Path) -> list[str]:
+    return as_options({"data": photos, "cache": tmp_path / "cache", "device": "cpu", **NETWORK, **STEPS})
+
+
+def test_from_photos_to_a_larger_picture(call: Call, options: list[str], photo: Path, photos: Path, tmp_path: Path):
+    odd = photos / "deeper"
+    odd.mkdir()
+    Image.open(photo).convert("CMYK").save(odd / "cmyk.jpg")
+    Image.open(photo).resize((20, 20)).save(odd / "tiny.png")
+    (odd / "half.jpg").write_bytes((odd / "cmyk.jpg").read_bytes()[:900])
+    (odd / "text.png").write_text("no image")
+    run = tmp_path / "runs" / "first"
+    code, out, err = call(
+        "train", *options, "--validation", photo.parent, "--validate-every", 2, "--licence", "CC0", "--output", run
+    )
+    assert code == 0
+    assert f"Trained to {run / 'weights.safetensors'}" in out
+    lines = err.splitlines()
+    for name, reason in (("tiny", "at least 32x32 are needed"), ("half", "not a whole image"), ("text", "not a whole")):
+        assert any(line.startswith("dasr-fast: Left out: ") and name in line and reason in line for line in lines)
+    assert any("step 7 of 7" in line and "images/s" in line for line in lines)
+    assert any("PSNR" in line and "validation images" in line for line in lines)
+
+    entries = read_log(run / "log.jsonl")
+    assert [entry["step"] for entry in entries if entry["kind"] == "validation"] == [4, 6, 7]
+    card = (run / "README.md").read_text()
+    for text in ("| licence | CC0 |", "7 images of training_photos", "7 of 7, batch 4", "| (1.0, 0.2, 0) | 10 |"):
+        assert text in card
+    last = entries[-1]["rows"][0]
+    assert f"| {last['psnr']:.2f} | {last['ssim']:.4f} |" in card
+
+    weights = run / "weights.safetensors"
+    assert BlindSR.from_pretrained(weights).scale == 2
+    assert call("upscale", photo, "--weights", weights, "--device", "cpu", "-o", tmp_path / "large.png")[0] == 0
+    width, height = Image.open(photo).size
+    assert Image.open(tmp_path / "large.png").size == (2 * width, 2 * height)
+    assert call("evaluate", photo, "--method", weights, "--device", "cpu")[0] == 0
+
+
+def test_a_file_of_settings_and_options_over_it(call: Call, options: list[str], photos: Path, tmp_path: Path):
+    pairs = dict(zip(options[::2], options[1::2], strict=True))
+    file = tmp_path / "run.toml"
+    names = {name.removeprefix("--").replace("-", "_"): value for name, value in pairs.items()}
+    numbers = {name: int(value) if value.isdecimal() else f'"{value}"' for name, value in names.items()}
+    file.write_text("\n".join(f"{name} = {value}" for name, value in numbers.items()) + "\nseed = 5\n")
+    run = tmp_path / "run"
+    assert call("train", "--config", file, "--steps", 2, "--encoder-steps", 0, "--output", run)[0] == 0
+    stored = configure(run / "configuration.toml", {})
+    assert (stored.seed, stored.steps, stored.encoder_steps, stored.batch) == (5, 2, 0, 4)
+    assert (stored.precision, stored.device, stored.data) == ("fp32", "cpu", photos)
+
+
+def test_resuming_and_its_mistakes(call: Call, options: list[str], photos: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    assert call("train", *options, "--output", run)[0] == 0
+    log = (run / "log.jsonl").read_text()
+    code, out, err = call("train", "--resume", run, "--log-every", 5)
+    assert (code, err) == (0, "")
+    assert "Trained to" in out
+    assert (run / "log.jsonl").read_text() == log
+    for arguments, message in (
+        (["--resume", run, "--batch", 8], "The run was begun with batch = 4, and can't be resumed with 8."),
+        (["--resume", run, "--output", tmp_path / "other"], "leave out --config and --output"),
+        (["--resume", tmp_path], "holds no run to resume"),
+        ([*options, "--output", run], "exists already; name another --output, or go on with --resume"),
+    ):
+        code, _, err = call("train", *arguments)
+        assert code == 2
+        assert one_line(err)
+        assert message in err
+    (photos / "new.png").write_bytes((photos / "0.png").read_bytes())
+    code, _, err = call("train", "--resume", run)
+    assert code == 2
+    assert one_line(err)
+    assert "holds other images" in err
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"--data": "nowhere"}, "There is no folder"),
+        ({"--data": None}, "data is needed"),
+        ({"--data": "{empty}"}, "holds no image"),
+        ({"--patch": "40"}, "at least 80x80 are needed"),
+        ({"--validation": "{empty}"}, "holds no image"),
+        ({"--scale": "5"}, "scale should be 2, 3 or 4; got 5."),
+        ({"--scale": "two"}, "'two' is not a valid integer"),
+        ({"--precision": "tf32"}, "precision tf32 needs an NVIDIA GPU"),
+        ({"--precision": "fp16"}, "'fp16' is not one of 'auto', 'fp32', 'tf32', 'bf16'"),
+        ({"--config": "nowhere.toml"}, "There is no configuration nowhere.toml"),
+        ({"--queue": "2"}, "queue must be at least as large as batch"),
+        ({"--cache": "{file}"}, "can't be written"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_2(
+    call: Call, options: list[str], tmp_path: Path, changed: dict[str, Any], message: str
+):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    pairs = dict(zip(options[::2], options[1::2], strict=True)) | changed
+    arguments = [
+        part.format(empty=tmp_path / "empty", file=tmp_path / "file")
+        for name, value in pairs.items()
+        if value is not None
+        for part in (name, value)
+    ]
+    code, _, err = call("train", *arguments, "--output", tmp_path / "run")
+    assert code == 2
+    assert one_line(err)
+    assert message in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_tells_defaults(call: Call):
+    code, out, _ = call("train", "--help")
+    assert code == 0
+    assert "[default: 97000]" in out
+    assert "--no-pt" in out

@@ -1,0 +1,92 @@
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import tomlkit
+
+from dasr_fast.training.configuration import (
+    MAY_DIFFER,
+    Configuration,
+    ConfigurationError,
+    configure,
+    resumed,
+    store,
+)
+from dasr_fast.training.representation import LEARNERS
+
+
+def test_the_defaults_are_the_papers_recipe():
+    c = configure(None, {"data": "photos"})
+    assert (c.encoder_steps, c.steps) == (100 * 970, 500 * 970)
+    assert (c.encoder_learning_rate, c.learning_rate) == (1e-3, 1e-4)
+    assert (c.scale, c.kernel, c.sigma_min, c.largest_sigma, c.noise) == (4, "anisotropic", 0.2, 4.0, 25.0)
+    assert (c.batch, c.patch, c.queue, c.representation) == (32, 48, 8192, "moco")
+    assert (c.groups, c.blocks, c.channels) == (5, 5, 64)
+
+
+def test_options_override_the_file(tmp_path: Path):
+    file = tmp_path / "run.toml"
+    file.write_text('data = "photos"\nscale = 2\nbatch = 16\nclip = 1\n')
+    c = configure(file, {"batch": 8})
+    assert (c.scale, c.batch, c.clip, c.largest_sigma) == (2, 8, 1.0, 2.0)
+    assert c.data == Path.cwd() / "photos"
+
+
+def test_what_is_stored_is_toml_that_gives_the_same_settings(tmp_path: Path):
+    c = configure(None, {"data": 'a "b" \\ ü', "clip": 0.5, "pt": True, "validation": tmp_path})
+    store(c, tmp_path / "c.toml")
+    assert configure(tmp_path / "c.toml", {}) == c
+    content = tomlkit.parse((tmp_path / "c.toml").read_text()).unwrap()
+    assert content["clip"] == 0.5
+    assert "sigma_max" not in content
+    assert resumed(tmp_path / "c.toml", {}) == c
+
+
+def test_every_learner_can_be_chosen():
+    assert set(get_args(Configuration.model_fields["representation"].annotation)) == set(LEARNERS)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "data is needed: Folder of HR images"),
+        ({"data": "x", "steeps": 3}, "there is no setting steeps; there are data, validation,"),
+        ({"data": "x", "scale": 5}, "scale should be 2, 3 or 4; got 5."),
+        ({"data": "x", "batch": 0}, "batch should be greater than 0; got 0."),
+        ({"data": "x", "patch": 4}, "patch should be greater than or equal to 8; got 4."),
+        ({"data": "x", "noise": float("nan")}, "noise should be a finite number; got nan."),
+        ({"data": "x", "ema": 1}, "ema should be less than 1; got 1."),
+        ({"data": "x", "steps": "many"}, "steps should be a valid integer, unable to parse string as an integer"),
+        ({"data": "x", "precision": "fp8"}, "precision should be 'auto', 'fp32', 'tf32' or 'bf16'; got 'fp8'."),
+        ({"data": "x", "sigma_min": 3, "sigma_max": 2}, "sigma_min is 3, above sigma_max, which is 2."),
+        ({"data": "x", "sigma_min": 3, "scale": 2}, "sigma_min is 3, above sigma_max, which is 2."),
+        ({"data": "x", "steps": 0, "encoder_steps": 0}, "both 0: there is nothing to train."),
+    ],
+)
+@pytest.mark.parametrize("in_file", [True, False])
+def test_mistakes_are_one_sentence(tmp_path: Path, settings: dict[str, Any], message: str, in_file: bool):
+    file = tmp_path / "run.toml"
+    file.write_text(tomlkit.dumps(settings if in_file else {}))
+    with pytest.raises(ConfigurationError) as error:
+        configure(file, {} if in_file else settings)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_no_toml(tmp_path: Path):
+    file = tmp_path / "run.toml"
+    with pytest.raises(FileNotFoundError, match=r"There is no configuration .*run\.toml"):
+        configure(file, {})
+    for content in (b"data = photos", b"\xff\xfe"):
+        file.write_bytes(content)
+        with pytest.raises(ConfigurationError, match=r"run\.toml is no TOML"):
+            configure(file, {})
+
+
+def test_a_resumed_run_may_change_only_what_does_not_decide_on_its_weights(tmp_path: Path):
+    file = tmp_path / "c.toml"
+    store(configure(None, {"data": "x", "batch": 8}), file)
+    with pytest.raises(ConfigurationError, match="begun with batch = 8, and can't be resumed with 16"):
+        resumed(file, {"batch": 16})
+    assert resumed(file, {"batch": 8, "log_every": 7}).log_every == 7
+    assert {"seed", "precision", "steps", "scale", "ema"}.isdisjoint(MAY_DIFFER)

@@ -1,0 +1,75 @@
+"""Files of pixels against the arrays that went in."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dasr_fast.training.pixel_file import Entry, PixelFile, write_pixel_file
+
+SHAPES = st.lists(st.one_of(st.none(), st.tuples(st.integers(1, 9), st.integers(1, 9))), max_size=6)
+
+
+def images(shapes: list[tuple[int, int] | None]) -> list[tuple[Entry, np.ndarray | None]]:
+    random = np.random.default_rng(0)
+    return [
+        (Entry(f"{i}.png", 10 + i, i, problem="It is broken."), None)
+        if shape is None
+        else (Entry(f"{i}.png", 10 + i, i, *shape), random.integers(0, 256, (3, *shape), dtype=np.uint8))
+        for i, shape in enumerate(shapes)
+    ]
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(shapes=SHAPES, spare=st.integers(-1, 1))
+def test_gives_back_what_was_written_within_the_limit(shapes: list, spare: int, tmp_path: Path):
+    written = images(shapes)
+    total = sum(0 if pixels is None else pixels.nbytes for _, pixels in written)
+    write_pixel_file(tmp_path / "a.pixels", iter(written), total + spare)
+    file = PixelFile(tmp_path / "a.pixels")
+    assert file.stored == (spare >= 0 and total > 0)
+    assert len(file.entries) == len(written)
+    for entry, (expected, pixels) in zip(file.entries, written, strict=True):
+        assert (entry.name, entry.bytes, entry.modified) == (expected.name, expected.bytes, expected.modified)
+        assert (entry.height, entry.width, entry.problem) == (expected.height, expected.width, expected.problem)
+        assert (entry.offset is not None) == (file.stored and pixels is not None)
+        if entry.offset is not None:
+            np.testing.assert_array_equal(file.pixels(entry), pixels)
+    if not file.stored:
+        assert (tmp_path / "a.pixels").stat().st_size < 200 * (1 + len(written))
+
+
+def test_names_that_are_not_unicode(tmp_path: Path):
+    name = b"caf\xe9/\xff.png".decode("utf-8", "surrogateescape")
+    write_pixel_file(tmp_path / "a.pixels", [(Entry(name, 1, 2), None)], 0)
+    assert PixelFile(tmp_path / "a.pixels").entries == [Entry(name, 1, 2)]
+
+
+def test_only_whole_files_hold_entries(tmp_path: Path):
+    path = tmp_path / "a.pixels"
+    assert PixelFile(path).entries == []
+    write_pixel_file(path, images([(3, 4), None]), 1000)
+    whole = path.read_bytes()
+    assert len(PixelFile(path).entries) == 2
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        assert PixelFile(path).entries == []
+    path.write_bytes(whole[:-1] + b"0")  # Another format.
+    assert PixelFile(path).entries == []
+
+
+def test_an_error_leaves_what_was_there(tmp_path: Path):
+    path = tmp_path / "a.pixels"
+    write_pixel_file(path, images([(3, 4)]), 1000)
+    before = path.read_bytes()
+
+    def failing():
+        yield from images([(5, 5)])
+        raise OSError("The disk is full.")
+
+    with pytest.raises(OSError, match="full"):
+        write_pixel_file(path, failing(), 1000)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]

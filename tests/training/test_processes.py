@@ -1,0 +1,60 @@
+"""Several processes: what they agree on, and how they stop together."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from training.small_run import ENVIRONMENT, TORCHRUN, TRAIN, as_options
+
+from dasr_fast.training.logs import read_log
+from dasr_fast.training.processes import Processes, joined
+
+
+def test_alone():
+    with joined(torch.device("cpu")) as processes:
+        assert processes == Processes(torch.device("cpu"), 0, 1)
+        assert processes.any(True)
+        assert not processes.any(False)
+
+
+def test_one_of_two_is_enough(tmp_path: Path):
+    script = tmp_path / "ask.py"
+    script.write_text(
+        "import torch\n"
+        "from dasr_fast.training.processes import joined\n"
+        "with joined(torch.device('cpu')) as p:\n"
+        "    answers = [p.any(False), p.any(p.rank == 1), p.any(True)]\n"
+        f"    open(f'{tmp_path}/{{p.rank}}', 'w').write(f'{{p.world}} {{answers}}')\n"
+    )
+    subprocess.run([*TORCHRUN, str(script)], env=ENVIRONMENT, check=True, timeout=120, capture_output=True)
+    assert [(tmp_path / rank).read_text() for rank in "01"] == ["2 [False, True, True]"] * 2
+
+
+def worker(torchrun: int, rank: int) -> int:
+    """Number of the process that has this rank."""
+    children = Path(f"/proc/{torchrun}/task/{torchrun}/children").read_text().split()
+    (found,) = (pid for pid in children if f"RANK={rank}" in Path(f"/proc/{pid}/environ").read_text().split("\0"))
+    return int(found)
+
+
+def test_all_stop_after_the_same_step(settings: dict[str, Any], tmp_path: Path):
+    folder = tmp_path / "run"
+    options = as_options({**settings, "steps": 100_000, "save_every": 100_000})
+    process = subprocess.Popen(
+        [*TORCHRUN, *TRAIN, "--output", str(folder), *options],
+        env=ENVIRONMENT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    while len(read_log(folder / "log.jsonl")) < 4 and process.poll() is None:
+        time.sleep(0.05)
+    os.kill(worker(process.pid, rank=1), signal.SIGTERM)
+    output, error = process.communicate(timeout=120)
+    last = read_log(folder / "log.jsonl")[-1]["step"]
+    assert f"Stopped after step {last};" in output, error
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == [f"step-{last:08}.pt"]

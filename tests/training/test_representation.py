@@ -1,0 +1,215 @@
+"""Learners in one process."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from golden import arrays, error, fill
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from dasr_fast.degradation import gaussian_kernel
+from dasr_fast.models import BlindSR, MoCo, save_weights
+from dasr_fast.training.representation import (
+    LEARNERS,
+    DegradationTarget,
+    InBatchLearner,
+    MemoryBankLearner,
+    MoCoLearner,
+    OracleLearner,
+    PredictorLearner,
+    SRLossLearner,
+)
+from dasr_fast.training.representation.description import describe
+
+
+def target(batch: int) -> DegradationTarget:
+    sigma = torch.linspace(0.5, 3.0, batch)
+    return DegradationTarget(gaussian_kernel(21, sigma), torch.linspace(0, 20, batch), torch.arange(batch))
+
+
+def patches(batch: int) -> Tensor:
+    return torch.rand(batch, 2, 3, 16, 16) * 255
+
+
+def test_moco_takes_the_released_step():
+    golden = arrays("contrastive")
+    moco = fill(MoCo()).train()
+    moco.copy_query_to_key()
+    moco.queue_ptr.fill_(8188)
+    with torch.no_grad():
+        for parameter in moco.encoder_q.parameters():
+            parameter.mul_(1.05)
+    learner = MoCoLearner(moco)
+    embedding, loss, scores = learner(torch.stack((golden["moco/q"], golden["moco/k"]), dim=1))
+    assert error(embedding, golden["moco/embedding"]) < 1e-5
+    assert loss.item() == pytest.approx(golden["moco/loss"].item(), rel=1e-5)
+    assert 0 <= scores["contrast_accuracy"].item() <= 1
+    # What the learner changed is the model's.
+    assert error(moco.queue[:, -8:], golden["moco/queue_last8"]) < 1e-5
+    assert torch.equal(moco.queue_ptr, golden["moco/queue_ptr"])
+    assert error(moco.encoder_k.E[0].weight, golden["moco/encoder_k_conv0"]) < 1e-5
+
+
+def test_moco_has_the_gradients_of_the_model():
+    moco, twin = MoCo(queue_size=32).train(), MoCo(queue_size=32).train()
+    twin.load_state_dict(moco.state_dict())
+    lr = patches(3)
+    MoCoLearner(moco)(lr).loss.backward()
+    _, logits, labels = twin(lr[:, 0], lr[:, 1])
+    F.cross_entropy(logits, labels).backward()
+    for own, expected in zip(moco.encoder_q.parameters(), twin.encoder_q.parameters(), strict=True):
+        assert torch.equal(own.grad, expected.grad)
+    assert set(MoCoLearner(moco).state_dict()) == set(moco.state_dict())
+
+
+def test_in_batch_is_the_loss_written_as_a_loop():
+    learner = InBatchLearner(temperature=0.2)
+    learner.encoder_q.eval()
+    lr = patches(3)
+    embedding, loss, scores = learner(lr)
+    assert torch.allclose(embedding, learner.encoder_q.embed(lr[:, 0]), rtol=1e-5)
+    z = F.normalize(learner.encoder_q(lr.flatten(0, 1))[1].double(), dim=1)
+    terms, right = [], 0
+    for i in range(6):
+        other = i + 1 if i % 2 == 0 else i - 1
+        similar = {j: math.exp((z[i] @ z[j]).item() / 0.2) for j in range(6) if j != i}
+        terms.append(-math.log(similar[other] / sum(similar.values())))
+        right += max(similar, key=similar.get) == other
+    assert loss.item() == pytest.approx(sum(terms) / 6, rel=1e-5)
+    assert scores["contrast_accuracy"].item() == pytest.approx(right / 6)
+
+
+def test_memory_bank_finds_the_entries_and_moves_them():
+    learner = MemoryBankLearner(5, temperature=0.3, momentum=0.75)
+    learner.encoder_q.eval()
+    before, lr = learner.bank.clone(), patches(3)
+    degradation = target(3)._replace(indices=torch.tensor([4, 1, 4]))
+    degradation.kernels[2], degradation.noise_levels[2] = degradation.kernels[0], degradation.noise_levels[0]
+    _, loss, _ = learner(lr, degradation)
+    query = F.normalize(learner.encoder_q(lr[:, 0])[1].double(), dim=1)
+    terms = []
+    for b, own in enumerate((4, 1, 4)):
+        scores = [(query[b] @ entry).item() / 0.3 for entry in before.double()]
+        terms.append(-scores[own] + math.log(sum(math.exp(score) for score in scores)))
+    assert loss.item() == pytest.approx(sum(terms) / 3, rel=1e-5)
+    moved = F.normalize(0.75 * before[[1, 4]].double() + 0.25 * query[[1, 2]], dim=1)
+    torch.testing.assert_close(learner.bank[[1, 4]].double(), moved, rtol=0, atol=1e-6)
+    assert torch.equal(learner.bank[[0, 2, 3]], before[[0, 2, 3]])
+
+
+def test_memory_bank_refuses_another_degradation():
+    learner = MemoryBankLearner(3)
+    learner(patches(3), target(3))
+    learner(patches(3), target(3))
+    with pytest.raises(RuntimeError, match="each image must have the same degradation whenever it comes"):
+        learner(patches(3), target(3)._replace(noise_levels=torch.ones(3)))
+
+
+@given(
+    sigma_x=st.floats(0.8, 2.5),
+    sigma_y=st.floats(0.8, 2.5),
+    theta=st.floats(0, math.pi),
+    noise=st.floats(0, 25),
+)
+def test_description_is_the_square_root_of_the_covariance(sigma_x: float, sigma_y: float, theta: float, noise: float):
+    kernel = gaussian_kernel(31, sigma_x, sigma_y, theta)[None]
+    # Turned by theta from x towards y, as `gaussian_kernel` documents.
+    turn = torch.tensor([[math.cos(theta), -math.sin(theta)], [math.sin(theta), math.cos(theta)]])
+    root = turn @ torch.diag(torch.tensor([sigma_x, sigma_y])) @ turn.T
+    found = describe(DegradationTarget(kernel, torch.tensor([noise]), torch.tensor([0])))[0]
+    expected = torch.tensor([root[0, 0], root[0, 1], root[1, 1], noise * 4 / 25])
+    torch.testing.assert_close(found, expected, rtol=0, atol=5e-3)
+
+
+def test_description_of_no_blur_and_of_a_line():
+    identity, line = torch.zeros(2, 5, 7)
+    identity[2, 3] = 1
+    line[2] = 1 / 7
+    found = describe(DegradationTarget(torch.stack((identity, line)), torch.zeros(2), torch.arange(2)))
+    torch.testing.assert_close(found, torch.tensor([[0.0, 0, 0, 0], [2, 0, 0, 0]]), rtol=0, atol=1e-5)
+
+
+def test_predictor_measures_its_error():
+    learner = PredictorLearner()
+    nn.init.zeros_(learner.prediction.weight)
+    learner.prediction.bias.data = torch.tensor([1.0, 0.0, 1.0, 2.0])
+    degradation = target(2)
+    embedding, loss, scores = learner(patches(2), degradation)
+    blur = (describe(degradation)[:, :3] - torch.tensor([1.0, 0, 1])).abs()
+    noise = (degradation.noise_levels - 12.5).abs()
+    assert scores["blur_error_pixels"].item() == pytest.approx(blur.mean().item())
+    assert scores["noise_error_grey_levels"].item() == pytest.approx(noise.mean().item())
+    assert loss.item() == pytest.approx((blur.sum() + noise.sum() / 6.25).item() / 8)
+    assert embedding.shape == (2, 256)
+
+
+def test_oracle_sees_the_degradation_alone():
+    learner = OracleLearner()
+    degradation = target(2)
+    first, loss, _ = learner(patches(2), degradation)
+    assert loss.item() == 0
+    assert torch.equal(first, learner(patches(2), degradation).embedding)
+    assert torch.equal(first, learner.embed(patches(2)[:, 0], degradation))
+    assert not torch.equal(first, learner(patches(2), degradation._replace(noise_levels=torch.ones(2))).embedding)
+    assert learner.encoder is None
+
+
+def test_sr_loss_reaches_the_encoder():
+    learner = SRLossLearner()
+    embedding, loss, _ = learner(patches(2))
+    assert loss.item() == 0
+    embedding.square().sum().backward()
+    assert all(p.grad is not None for p in learner.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_every_learner(name: str, tmp_path):
+    model = BlindSR(4, groups=1, blocks=1)
+    learner = LEARNERS[name](model.E, 4).train()
+    for module in learner.modules():
+        if isinstance(module, nn.LeakyReLU):
+            module.inplace = True
+    lr, degradation = patches(3), target(3)
+    embedding, loss, scores = learner(lr, degradation)
+    assert embedding.shape == (3, 256)
+    assert loss.shape == ()
+    assert all(score.shape == () and not score.requires_grad for score in scores.values())
+    (embedding.square().sum() + loss).backward()
+    assert all((p.grad is not None) == p.requires_grad for p in learner.parameters())
+    assert loss.requires_grad == learner.learns_alone
+    with pytest.raises(
+        ValueError, match=r"lr must be \[B, 2, 3, H, W\], two patches of each image; got \[3, 3, 16, 16\]"
+    ):
+        learner(lr[:, 0], degradation)
+    state = {key: value.clone() for key, value in learner.state_dict().items()}
+    learner.eval()
+    assert learner.embed(lr[:, 0], degradation).shape == (3, 256)
+    assert all(torch.equal(value, state[key]) for key, value in learner.state_dict().items())
+    if learner.encoder is not None:
+        assert learner.encoder is model.E.encoder_q
+        assert {key for key in state if key.startswith("encoder_q.")} == {
+            key[2:] for key in model.state_dict() if key.startswith("E.encoder_q.")
+        }
+    save_weights(model, tmp_path / "model.safetensors")
+    BlindSR.from_pretrained(tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize("name", ["moco", "in-batch", "memory-bank"])
+def test_contrast_is_computed_in_float32_under_autocast(name: str):
+    learner = LEARNERS[name](MoCo(queue_size=64), 64).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = learner(patches(3), target(3)).loss
+    assert loss.dtype == torch.float32
+    loss.backward()
+
+
+def test_batches_that_do_not_fit():
+    with pytest.raises(ValueError, match="a batch of 3 over all ranks doesn't fit into a queue of 2 keys"):
+        MoCoLearner(MoCo(queue_size=2))(patches(3))
+    with pytest.raises(ValueError, match="patches of 2 images or more"):
+        InBatchLearner()(patches(1))
+    with pytest.raises(ValueError, match="images must be at least 1; got 0"):
+        MemoryBankLearner(0)

@@ -1,0 +1,34 @@
+import pytest
+
+from dasr_fast.training.schedule import Schedule
+
+PAPER = Schedule(97_000, 485_000, 1e-3, 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "stage", "rate"),
+    [
+        (0, "encoder", 1e-3),
+        (59, "encoder", 1e-3),
+        (60, "encoder", 1e-4),
+        (99, "encoder", 1e-4),
+        (100, "everything", 1e-4),
+        (224, "everything", 1e-4),
+        (225, "everything", 5e-5),
+        (349, "everything", 5e-5),
+        (350, "everything", 2.5e-5),
+        (475, "everything", 1.25e-5),
+        (599, "everything", 1.25e-5),
+    ],
+)
+def test_the_papers_epochs(epoch: int, stage: str, rate: float):
+    for step in (970 * epoch, 970 * epoch + 969):
+        assert PAPER.stage(step) == stage
+        assert PAPER.rate(step) == pytest.approx(rate)
+    assert PAPER.total == 600 * 970
+
+
+def test_without_a_stage():
+    assert Schedule(0, 4, 1e-3, 1e-4).stage(0) == "everything"
+    assert [Schedule(0, 4, 1e-3, 8.0).rate(step) for step in range(4)] == [8, 4, 2, 1]
+    assert Schedule(2, 0, 1e-3, 1e-4).total == 2

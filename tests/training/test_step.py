@@ -1,0 +1,221 @@
+"""A training step against the plain model, autograd and Adam."""
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from golden import arrays, error, fill
+from torch import Tensor, nn
+
+from dasr_fast.degradation import Degradation
+from dasr_fast.degradation.degradation import Drawn
+from dasr_fast.models import BlindSR, MoCo
+from dasr_fast.training.average import MovingAverage
+from dasr_fast.training.processes import Processes
+from dasr_fast.training.representation import DegradationTarget, MoCoLearner
+from dasr_fast.training.schedule import Schedule
+from dasr_fast.training.step import Objective, TrainingStep, save_memory
+
+CPU = Processes(torch.device("cpu"))
+INDICES = torch.arange(4)
+
+
+def small() -> BlindSR:
+    torch.manual_seed(1)
+    network = BlindSR(2, channels=8, groups=1, blocks=1)
+    network.E = MoCo(queue_size=16)
+    with torch.no_grad():
+        for parameter in network.E.encoder_q.parameters():  # Keys and queries differ, as they soon do.
+            parameter.mul_(1 + 0.3 * torch.randn_like(parameter))
+    return network.train()
+
+
+def make_step(network: BlindSR, encoder_steps: int = 0, processes: Processes = CPU, **options: Any) -> TrainingStep:
+    schedule = Schedule(encoder_steps, 4, 1e-3, 1e-4)
+    return TrainingStep(MoCoLearner(network.E), network.G, Degradation(2), schedule, processes, seed=3, **options)
+
+
+def patches(step: int, batch: int = 4) -> Tensor:
+    return torch.randint(0, 256, (batch, 2, 3, 32, 32), generator=torch.Generator().manual_seed(step)).byte()
+
+
+def plain_step(network: BlindSR, lr: Tensor, hr: Tensor, optimizer: torch.optim.Optimizer | None) -> tuple[Tensor, ...]:
+    """The released training step: `BlindSR` in training mode, L1 and cross-entropy, 1:1."""
+    sr, logits, labels = network(lr)
+    contrast, l1 = F.cross_entropy(logits, labels), F.l1_loss(sr, hr)
+    network.zero_grad()
+    (contrast + l1).backward()
+    if optimizer is not None:
+        optimizer.step()
+    return contrast, l1
+
+
+def test_losses_and_gradients_are_the_plain_models():
+    network, plain = small(), small()
+    step = make_step(network)
+    optimizer = torch.optim.Adam((p for p in plain.parameters() if p.requires_grad), 1e-4, foreach=False)
+    for number in range(3):
+        optimizer.param_groups[0]["lr"] = step.schedule.rate(number)
+        hr = patches(number)
+        lr, _ = step.degraded(number, hr, INDICES)
+        losses = step(number, hr, INDICES)
+        contrast, l1 = plain_step(plain, lr, hr[:, 0].float(), optimizer)
+        assert losses["representation"].item() == pytest.approx(contrast.item(), rel=1e-3)
+        assert losses["l1"].item() == pytest.approx(l1.item(), rel=1e-4)
+        assert torch.equal(losses["loss"], losses["representation"] + losses["l1"])
+        if number == 0:  # Later ones have gone through Adam, to which the sign of a rounding error is a step.
+            for (name, own), other in zip(network.named_parameters(), plain.parameters(), strict=True):
+                if other.grad is not None:
+                    assert own.grad is not None
+                    assert error(own.grad, other.grad) < 1e-4, name
+    assert torch.equal(network.E.queue_ptr, plain.E.queue_ptr)
+    assert error(network.E.queue, plain.E.queue) < 1e-3
+
+
+def test_the_golden_step():
+    golden = arrays("contrastive")
+    moco = fill(MoCo()).train()
+    moco.copy_query_to_key()
+    moco.queue_ptr.fill_(8188)
+    with torch.no_grad():
+        for parameter in moco.encoder_q.parameters():
+            parameter.mul_(1.05)
+    learner = MoCoLearner(moco)
+    save_memory(learner)
+    lr = torch.stack((golden["moco/q"], golden["moco/k"]), dim=1)
+    losses = Objective(learner, None)(lr, lr[:, 0], DegradationTarget(lr, lr, lr))
+    losses["loss"].backward()
+    assert losses["loss"].item() == pytest.approx(golden["moco/loss"].item(), rel=1e-5)
+    assert error(moco.queue[:, -8:], golden["moco/queue_last8"]) < 1e-5
+    assert torch.equal(moco.queue_ptr, golden["moco/queue_ptr"])
+    assert error(moco.encoder_k.E[0].weight, golden["moco/encoder_k_conv0"]) < 1e-5
+    # Signs of inputs within rounding of 0 decide on a LeakyReLU's gradient; tests/models/test_golden.py tries both.
+    grad = moco.encoder_q.E[0].weight.grad
+    assert grad is not None
+    assert (grad - golden["moco/grad_conv0"]).norm() < 2e-3 * golden["moco/grad_conv0"].norm()
+
+
+def test_the_encoder_alone_leaves_the_sr_network():
+    network = small()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    step = make_step(network, encoder_steps=1)
+    losses = step(0, patches(0), INDICES)
+    assert "l1" not in losses
+    after = network.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items() if name.startswith("G."))
+    assert not torch.equal(after["E.encoder_q.E.0.weight"], before["E.encoder_q.E.0.weight"])
+    assert "l1" in step(1, patches(1), INDICES)
+    assert not torch.equal(network.state_dict()["G.head.0.weight"], before["G.head.0.weight"])
+    assert torch.equal(network.state_dict()["G.sub_mean.bias"], before["G.sub_mean.bias"])
+
+
+def test_degradations_depend_on_the_step_alone_and_several_processes_share_them():
+    hr = patches(0, batch=6)
+    lr, target = make_step(small()).degraded(7, hr, torch.arange(6))
+    again = make_step(small())
+    again.degraded(3, hr, torch.arange(6))
+    assert torch.equal(again.degraded(7, hr, torch.arange(6))[0], lr)
+    assert not torch.equal(again.degraded(8, hr, torch.arange(6))[0], lr)
+    assert lr.shape == (6, 2, 3, 16, 16)
+    for rank in range(3):
+        part = slice(2 * rank, 2 * rank + 2)
+        processes = Processes(torch.device("cpu"), rank, world=3)
+        own_lr, own = make_step(small(), processes=processes).degraded(7, hr[part], torch.arange(6)[part])
+        assert torch.equal(own_lr, lr[part])
+        assert torch.equal(own.kernels, target.kernels[part])
+        assert torch.equal(own.noise_levels, target.noise_levels[part])
+        assert torch.equal(own.indices, target.indices[part])
+
+
+def test_degradations_that_belong_to_images():
+    step = make_step(small())
+    step.of_images = step.degradation.draw((9, 3, 0, 0), torch.device("cpu"))
+    assert step.of_images.level is not None
+    hr, indices = patches(0), torch.tensor([7, 2, 2, 8])
+    for number in range(2):
+        lr, target = step.degraded(number, hr, indices)
+        assert torch.equal(target.kernels, step.of_images.kernels[indices])
+        assert torch.equal(target.noise_levels, step.of_images.level[indices])
+        noise = lr - step.degradation.degrade(hr, Drawn(target.kernels))
+        spread = noise.flatten(1).std(1)
+        assert torch.corrcoef(torch.stack((spread, target.noise_levels)))[0, 1] > 0.95
+    assert not torch.equal(lr, step.degraded(0, hr, indices)[0])
+
+
+def test_the_target_tells_the_degradation():
+    step = make_step(small())
+    step.degradation = Degradation(2, noise=(12.0, 12.0))
+    hr = torch.full((2, 2, 3, 64, 64), 128).byte()
+    lr, target = step.degraded(0, hr, torch.arange(2))
+    assert target.noise_levels.tolist() == [12.0, 12.0]
+    assert lr.std().item() == pytest.approx(12.0, rel=0.05)
+    step.degradation = Degradation(2, noise=0.0)
+    lr, target = step.degraded(0, hr, torch.arange(2))
+    assert target.noise_levels.tolist() == [0.0, 0.0]
+    assert (lr == 128).all()
+
+
+def test_clipping_and_averages():
+    network, other = small(), small()
+    weights = dict(network.G.named_parameters())
+    average = MovingAverage(weights, 0.75)
+    expected = {name: value.detach().clone() for name, value in weights.items()}
+    step = make_step(network, clip=0.01, average=average)
+    unlimited = make_step(other)
+    for number in range(2):
+        step(number, patches(number), INDICES)
+        unlimited(number, patches(number), INDICES)
+        expected = {name: 0.75 * value + 0.25 * weights[name].detach() for name, value in expected.items()}
+        norms = [_norm(s) for s in (step, unlimited)]
+        assert norms[0] == pytest.approx(0.01, rel=1e-3)
+        assert norms[1] > 1
+    for name, value in expected.items():
+        torch.testing.assert_close(average.state[name], value)
+    latest = {name: value.detach().clone() for name, value in weights.items()}
+    with average.in_use():
+        assert all(torch.equal(value, average.state[name]) for name, value in weights.items())
+    assert all(torch.equal(value, latest[name]) for name, value in weights.items())
+
+
+def _norm(step: TrainingStep) -> float:
+    return torch.stack([p.grad.norm() for p in step.parameters if p.grad is not None]).norm().item()
+
+
+def test_bf16_keeps_float32_weights():
+    network, single = small(), small()
+    losses = make_step(network, bf16=True)(0, patches(0), INDICES)
+    expected = make_step(single)(0, patches(0), INDICES)
+    assert losses["l1"].dtype == torch.float32
+    assert losses["l1"].item() == pytest.approx(expected["l1"].item(), rel=0.01)
+    assert losses["representation"].item() == pytest.approx(expected["representation"].item(), rel=0.1)
+    assert losses["l1"].item() != expected["l1"].item()
+    assert all(p.dtype == torch.float32 for p in network.parameters())
+
+
+def test_activations_in_place_change_nothing():
+    results = []
+    for in_place in (False, True):
+        network = small()
+        if in_place:
+            save_memory(network)
+        lr = patches(0)[..., :16, :16].float()
+        plain_step(network, lr, patches(1)[:, 0].float(), None)
+        results.append([p.grad for p in network.parameters() if p.grad is not None])
+        assert any(isinstance(m, nn.LeakyReLU) and m.inplace for m in network.modules()) == in_place
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+def test_an_optimizers_state_goes_on():
+    network, resumed = small(), small()
+    step = make_step(network)
+    for number in range(2):
+        step(number, patches(number), INDICES)
+    resumed.load_state_dict(network.state_dict())
+    other = make_step(resumed)
+    other.load_optimizer(deepcopy(step.optimizer.state_dict()))
+    for s in (step, other):
+        s(2, patches(2), INDICES)
+    other_state = resumed.state_dict()
+    assert all(torch.equal(value, other_state[name]) for name, value in network.state_dict().items())

@@ -1,0 +1,244 @@
+"""Runs: whole, stopped, killed and resumed, and shared by two processes."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from training.small_run import ENVIRONMENT, TORCHRUN, TRAIN, as_options
+
+from dasr_fast.models import BlindSR, CheckpointError, read_weights
+from dasr_fast.models.moco import contrast, enqueue, update_key_encoder
+from dasr_fast.training.configuration import ConfigurationError, configure, resumed
+from dasr_fast.training.logs import read_log
+from dasr_fast.training.processes import Processes
+from dasr_fast.training.records import TrainingError
+from dasr_fast.training.representation import LEARNERS, DegradationTarget, Learned, MoCoLearner
+from dasr_fast.training.trainer import Trainer
+
+CPU = Processes(torch.device("cpu"))
+
+
+def run(settings: dict[str, Any], folder: Path, stop_after: int | None = None) -> Trainer:
+    """A run in `folder`, begun or resumed, until the end or until that many steps were taken."""
+    stored = folder / "configuration.toml"
+    resuming = stored.is_file()
+    folder.mkdir(exist_ok=True)
+    trainer = Trainer(resumed(stored, {}) if resuming else configure(None, settings), folder, CPU)
+    if resuming:
+        trainer.resume()
+    finished = trainer.train(lambda: trainer.taken == stop_after)
+    assert finished == (stop_after is None)
+    return trainer
+
+
+def losses(folder: Path) -> list[tuple[int, Any, Any, Any]]:
+    entries = [entry for entry in read_log(folder / "log.jsonl") if entry["kind"] == "training"]
+    return [(entry["step"], entry["stage"], entry["loss"], entry.get("l1")) for entry in entries]
+
+
+@pytest.fixture
+def whole(settings: dict[str, Any], tmp_path: Path) -> Path:
+    """Folder of an uninterrupted run."""
+    run(settings, tmp_path / "whole")
+    return tmp_path / "whole"
+
+
+def same_weights(a: Path, b: Path) -> bool:
+    one, other = (read_weights(folder / "weights.safetensors") for folder in (a, b))
+    return one.keys() == other.keys() and all(torch.equal(value, other[key]) for key, value in one.items())
+
+
+def test_both_stages(whole: Path):
+    assert [(step, stage) for step, stage, _, _ in losses(whole)] == [
+        (step, "encoder" if step <= 3 else "everything") for step in range(1, 8)
+    ]
+    assert [l1 is None for *_, l1 in losses(whole)] == [True] * 3 + [False] * 4
+    assert sorted(path.name for path in (whole / "checkpoints").iterdir()) == ["step-00000006.pt", "step-00000007.pt"]
+    model = BlindSR.from_pretrained(whole / "weights.safetensors")
+    assert model.scale == 2
+    assert torch.isfinite(model(torch.rand(1, 3, 16, 16) * 255)).all()
+
+
+@pytest.mark.parametrize("representation", ["moco", "in-batch", "memory-bank", "predictor", "sr-loss", "oracle"])
+@pytest.mark.parametrize("stop_after", [2, 5])
+def test_a_resumed_run_is_the_uninterrupted_one(
+    settings: dict[str, Any], tmp_path: Path, representation: str, stop_after: int
+):
+    settings |= {"representation": representation, "ema": 0.9, "validation": settings["data"], "validate_every": 2}
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    trainer = run(settings, whole)
+    stop_after = min(stop_after, trainer.schedule.total - 1)
+    run(settings, parts, stop_after)
+    later = run(settings, parts)
+    assert losses(parts) == losses(whole)
+    validations = [
+        [e for e in read_log(folder / "log.jsonl") if e["kind"] == "validation"] for folder in (whole, parts)
+    ]
+    assert validations[0] == validations[1] != []
+    states = [torch.load(t.checkpoint, weights_only=True) for t in (trainer, later)]
+    for part in ("sr", "learner", "average"):
+        assert all(torch.equal(value, states[1][part][name]) for name, value in states[0][part].items())
+    assert (whole / "weights.safetensors").exists() == (representation != "oracle")
+
+
+def test_an_entry_of_the_log_is_the_mean_since_the_last_also_over_a_resume(settings: dict[str, Any], tmp_path: Path):
+    run(settings, tmp_path / "each")
+    each = [loss for *_, loss, _ in losses(tmp_path / "each")]
+    settings["log_every"] = 2
+    run(settings, tmp_path / "means", stop_after=5)
+    run(settings, tmp_path / "means")
+    means = losses(tmp_path / "means")
+    assert [step for step, *_ in means] == [2, 3, 4, 6, 7]  # The first stage ends with 3.
+    expected = [(each[0] + each[1]) / 2, each[2], each[3], (each[4] + each[5]) / 2, each[6]]
+    assert [loss for *_, loss, _ in means] == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_moving_average_is_the_result(settings: dict[str, Any], tmp_path: Path):
+    trainer = run({**settings, "ema": 0.9, "pt": True}, tmp_path / "run")
+    state = torch.load(trainer.checkpoint, weights_only=True)
+    for name in ("weights.safetensors", "weights.pt"):
+        weights = read_weights(tmp_path / "run" / name)
+        assert all(torch.equal(value, state["average"][key]) for key, value in weights.items())
+    assert not torch.equal(weights["G.head.0.weight"], state["sr"]["head.0.weight"])
+
+
+def until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Wait for it, or for the end of the process."""
+    while not condition() and process.poll() is None:
+        time.sleep(0.01)
+
+
+def started(*arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *TRAIN, *map(str, arguments)],
+        env=ENVIRONMENT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def test_killed_at_any_moment(settings: dict[str, Any], tmp_path: Path):
+    settings |= {"steps": 30}
+    run(settings, tmp_path / "whole")
+    folder = tmp_path / "killed"
+    arguments = ["--output", folder, *as_options(settings)]
+    kills = 0
+    for entries in (1, 14, 28):
+        process = started(*arguments)
+        until(lambda entries=entries: len(read_log(folder / "log.jsonl")) >= entries, process)  # type: ignore[misc]
+        process.kill()
+        process.communicate()
+        kills += process.returncode == -signal.SIGKILL
+        arguments = ["--resume", folder]
+    assert kills >= 2  # The last may have come too late.
+    process = started(*arguments)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 0, error
+    assert losses(folder) == losses(tmp_path / "whole")
+    assert same_weights(folder, tmp_path / "whole")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_save_first(settings: dict[str, Any], tmp_path: Path, number: signal.Signals):
+    folder = tmp_path / "run"
+    process = started("--output", folder, *as_options({**settings, "steps": 100_000, "save_every": 100_000}))
+    until(lambda: len(read_log(folder / "log.jsonl")) >= 4, process)
+    process.send_signal(number)
+    output, error = process.communicate(timeout=120)
+    assert process.returncode == 128 + number, error
+    last = losses(folder)[-1][0]
+    assert f"Stopped after step {last}; go on with dasr-fast train --resume {folder}" in output
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == [f"step-{last:08}.pt"]
+
+
+class InHalves(MoCoLearner):
+    """One process that does what two do: batch normalisation over each one's images, keys dealt out."""
+
+    def forward(self, lr: Tensor, target: DegradationTarget | None = None) -> Learned:
+        halves = [self.encoder_q(half) for half in lr[:, 0].chunk(2)]
+        embedding, query = (torch.cat(parts) for parts in zip(*halves, strict=True))
+        with torch.no_grad():
+            update_key_encoder(self.encoder_k, self.encoder_q, self.momentum)
+            dealt = [F.normalize(self.encoder_k(lr[rank::2, 1])[1]) for rank in range(2)]
+        keys = torch.stack(dealt, dim=1).flatten(0, 1)
+        logits, labels = contrast(F.normalize(query), keys, self.queue, self.temperature)
+        enqueue(self.queue, self.queue_ptr, keys)
+        return Learned(embedding, F.cross_entropy(logits, labels), {})
+
+
+@pytest.mark.parametrize("representation", ["moco", "oracle"])
+def test_two_processes_are_one_with_the_joint_batch(
+    settings: dict[str, Any], tmp_path: Path, representation: str, monkeypatch: pytest.MonkeyPatch
+):
+    settings |= {"representation": representation, "batch": 8}
+    monkeypatch.setitem(LEARNERS, "moco", lambda moco, images: InHalves(moco))
+    one = run(settings, tmp_path / "one")
+    command = [*TORCHRUN, *TRAIN, "--output", str(tmp_path / "two"), *as_options(settings)]
+    result = subprocess.run(command, env=ENVIRONMENT, text=True, capture_output=True, timeout=300, check=False)
+    assert result.returncode == 0, result.stderr
+    expected, found = ([loss for *_, loss, _ in losses(tmp_path / name)] for name in ("one", "two"))
+    assert len(found) == one.schedule.total
+    assert found == pytest.approx(expected, rel=1e-4)  # Sums of other order, through Adam.
+    if representation == "moco":
+        state = torch.load(tmp_path / "two" / "checkpoints" / one.checkpoint.name, weights_only=True)
+        assert torch.equal(state["learner"]["queue_ptr"], one.network.E.queue_ptr)
+        torch.testing.assert_close(state["learner"]["queue"], one.network.E.queue, rtol=0, atol=1e-3)
+
+
+def test_other_images_are_refused(settings: dict[str, Any], tmp_path: Path):
+    photos = tmp_path / "photos"
+    shutil.copytree(settings["data"], photos)
+    settings["data"] = photos
+    run(settings, tmp_path / "run", stop_after=2)
+    (photos / "0.png").unlink()
+    with pytest.raises(CheckpointError, match="holds other images than those with which the run was begun"):
+        run(settings, tmp_path / "run")
+
+
+def test_a_moved_folder_of_images_is_no_other_run(settings: dict[str, Any], whole: Path, tmp_path: Path):
+    photos = tmp_path / "moved" / "photos"
+    shutil.copytree(settings["data"], photos)
+    run(settings, tmp_path / "run", stop_after=2)
+    configuration = resumed(tmp_path / "run" / "configuration.toml", {"data": photos})
+    trainer = Trainer(configuration, tmp_path / "run", CPU)
+    trainer.resume()
+    trainer.train()
+    assert losses(tmp_path / "run") == losses(whole)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(settings: dict[str, Any], tmp_path: Path):
+    trainer = Trainer(configure(None, settings), tmp_path, CPU)
+    with torch.no_grad():
+        next(trainer.learner.parameters()).fill_(float("nan"))
+    with pytest.raises(TrainingError, match="The loss isn't finite any more at step 1"):
+        trainer.train()
+    assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"precision": "tf32"}, "precision tf32 needs an NVIDIA GPU"),
+        ({"queue": 2}, "queue must be at least as large as batch, 4; got 2."),
+        ({"representation": "oracle", "steps": 0}, "The representation oracle is learned in steps, which are 0."),
+    ],
+)
+def test_settings_that_do_not_suit(settings: dict[str, Any], tmp_path: Path, changed: dict[str, Any], message: str):
+    with pytest.raises(ConfigurationError) as error:
+        Trainer(configure(None, {**settings, **changed}), tmp_path, CPU)
+    assert message in str(error.value)
+
+
+def test_a_batch_that_processes_cannot_share(settings: dict[str, Any], tmp_path: Path):
+    with pytest.raises(ConfigurationError, match="batch must be a multiple of the number of processes, 3; got 4"):
+        Trainer(configure(None, settings), tmp_path, Processes(torch.device("cpu"), 0, 3))

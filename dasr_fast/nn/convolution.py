@@ -49,6 +49,8 @@ def run_layers(module: nn.Module, x: Tensor) -> Tensor:
 
 def features_format(x: Tensor) -> torch.memory_format:
     """The memory format in which features are computed fastest: channels-last where `ops.conv3x3` has kernels."""
+    if torch.compiler.is_exporting():  # To runtimes without kernels and formats.
+        return torch.contiguous_format
     if x.device.type == "cpu" and state("conv3x3", "cpp") is None:
         return torch.channels_last
     return memory_format(x)
@@ -59,6 +61,7 @@ def computable(conv: nn.Module, x: Tensor) -> TypeGuard[nn.Conv2d]:
     return (
         is_plain(conv, 3)
         and untouched(conv)
+        and not torch.compiler.is_exporting()
         and x.dtype == conv.weight.dtype
         and x.shape[1] == conv.in_channels
         and not torch.is_autocast_enabled(x.device.type)  # In its types PyTorch's convolution may be the fastest.

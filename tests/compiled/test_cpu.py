@@ -35,7 +35,8 @@ def results(op: str, layout: str) -> list[Tensor]:
     arguments = SPECIFICATIONS[op].arguments(case, torch.float32)
     if op != "blur_downsample":
         arguments["x"] = arguments["x"].contiguous(memory_format=LAYOUTS[layout])
-    inputs = [tensor.requires_grad_() for tensor in arguments.values() if isinstance(tensor, Tensor)]
+    others = ("weight", "bias") if op == "conv3x3" else ()  # Whose gradients there are PyTorch's.
+    inputs = [t.requires_grad_() for name, t in arguments.items() if isinstance(t, Tensor) and name not in others]
     y = getattr(ops, op)(**arguments, backend="cpp")
     if not SPECIFICATIONS[op].differentiable:
         return [y.detach()]

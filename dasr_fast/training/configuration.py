@@ -14,6 +14,7 @@ Folder = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute(
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Momentum = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Width = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -46,6 +47,7 @@ class Configuration(BaseModel):
         description="How the degradation representation is learned; the last two have no stage of the encoder alone.",
     )
     queue: Positive = Field(8192, description="Number of keys that moco keeps.")
+    momentum: Momentum = Field(0.999, description="Of moco's key encoder; less for runs of a few hundred steps.")
     groups: Positive = Field(5, description="Residual groups of the SR network.")
     blocks: Positive = Field(5, description="DA blocks in each group.")
     channels: Positive = Field(64, description="Channels of the features.")

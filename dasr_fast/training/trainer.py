@@ -53,7 +53,7 @@ class Trainer:
         torch.manual_seed(c.seed)
         device = processes.device
         self.network = BlindSR(c.scale, channels=c.channels, groups=c.groups, blocks=c.blocks, gate=c.gate)
-        self.network.E = MoCo(queue_size=c.queue)
+        self.network.E = MoCo(queue_size=c.queue, momentum=c.momentum)
         self.network.to(device)
         if device.type == "cuda":
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

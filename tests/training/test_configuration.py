@@ -20,7 +20,7 @@ def test_the_defaults_are_the_papers_recipe():
     assert (c.encoder_steps, c.steps) == (100 * 970, 500 * 970)
     assert (c.encoder_learning_rate, c.learning_rate) == (1e-3, 1e-4)
     assert (c.scale, c.kernel, c.sigma_min, c.largest_sigma, c.noise) == (4, "anisotropic", 0.2, 4.0, 25.0)
-    assert (c.batch, c.patch, c.queue, c.representation) == (32, 48, 8192, "moco")
+    assert (c.batch, c.patch, c.queue, c.momentum, c.representation) == (32, 48, 8192, 0.999, "moco")
     assert (c.groups, c.blocks, c.channels) == (5, 5, 64)
 
 
@@ -55,6 +55,7 @@ def test_every_learner_can_be_chosen():
         ({"data": "x", "batch": 0}, "batch should be greater than 0; got 0."),
         ({"data": "x", "patch": 4}, "patch should be greater than or equal to 8; got 4."),
         ({"data": "x", "noise": float("nan")}, "noise should be a finite number; got nan."),
+        ({"data": "x", "momentum": 1}, "momentum should be less than 1; got 1."),
         ({"data": "x", "ema": 1}, "ema should be less than 1; got 1."),
         ({"data": "x", "steps": "many"}, "steps should be a valid integer, unable to parse string as an integer"),
         ({"data": "x", "precision": "fp8"}, "precision should be 'auto', 'fp32', 'tf32' or 'bf16'; got 'fp8'."),

@@ -6,7 +6,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor
 
-from benchmarks.released import with_released_operations
+from benchmarks.released import plain_convolutions, with_released_operations
 from benchmarks.timing import BASELINE, Work
 from dasr_fast.inference import Engine
 from dasr_fast.models import BlindSR
@@ -24,10 +24,15 @@ def works(lr: Tensor, device: str) -> Iterator[Work]:
         "network",
         f"x4 of {lr.shape[-1]}x{lr.shape[-2]}",
         {
-            BASELINE: lambda: baseline(lr),
-            "released, channels-last": lambda: last(lr.contiguous(memory_format=torch.channels_last)),
+            BASELINE: lambda: _released(baseline, lr),
+            "released, channels-last": lambda: _released(last, lr.contiguous(memory_format=torch.channels_last)),
             "dasr-fast": lambda: model(lr),
             "dasr-fast, Engine": lambda: engine(lr),
         },
         lambda: deepcopy(model).double()(lr.double()).cpu(),
     )
+
+
+def _released(network: BlindSR, lr: Tensor) -> Tensor:
+    with plain_convolutions():
+        return network(lr)

@@ -4,6 +4,8 @@ Written for this purpose, to the released code's operations and shapes, since th
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 
 from dasr_fast.models import BlindSR
 from dasr_fast.nn import DAConv
+from dasr_fast.ops.backends import IMPLEMENTATIONS
 
 
 def dynamic_depthwise_conv(x: Tensor, kernel: Tensor, negative_slope: float | None = None) -> Tensor:
@@ -117,8 +120,22 @@ def degrade(hr: Tensor, scale: int, noise: float) -> Tensor:
     return (lr + torch.randn_like(lr) * level).round().clamp(0, 255)
 
 
+@contextmanager
+def plain_convolutions() -> Iterator[None]:
+    """3x3 convolutions by PyTorch alone, in whatever memory format they come."""
+    key = ("conv3x3", "cpp")
+    kept = IMPLEMENTATIONS[key]
+    IMPLEMENTATIONS[key] = "the released code has no such kernel"
+    try:
+        yield
+    finally:
+        IMPLEMENTATIONS[key] = kept
+
+
 class ReleasedDAConv(nn.Module):
     """A `DAConv`'s parameters with the released operations."""
+
+    backend = "reference"
 
     def __init__(self, layer: DAConv) -> None:
         super().__init__()
@@ -133,7 +150,7 @@ class ReleasedDAConv(nn.Module):
 
 
 def with_released_operations(model: BlindSR) -> BlindSR:
-    """The model, changed in place, with the released operations in every DA convolution."""
+    """The model, changed in place, with the released operations in every DA convolution; see `plain_convolutions`."""
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, DAConv):

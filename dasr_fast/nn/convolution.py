@@ -3,10 +3,10 @@
 from typing import TypeGuard
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dasr_fast import ops
+from dasr_fast.nn.activation import fixed_slope
 from dasr_fast.ops.backends import has_kernel, state
 from dasr_fast.reference.layout import memory_format
 
@@ -16,25 +16,28 @@ def convolved(
     x: Tensor,
     residual: Tensor | None = None,
     *,
-    negative_slope: float | None = None,
+    activation: nn.Module | None = None,
     backend: str = "auto",
 ) -> Tensor:
-    """`conv(x)`, then LeakyReLU if asked for, then `+ residual`: by `ops.conv3x3` where a kernel computes it.
+    """`conv(x)`, then the activation if there is one, then `+ residual`: by `ops.conv3x3` where a kernel computes it.
 
     Args:
         conv: Any module; an ordinary 3x3 convolution without hooks is what the op computes.
         x: Features `[B, C, H, W]`.
         residual: Added last, or None.
-        negative_slope: Of the LeakyReLU; None for no activation.
+        activation: In the same pass if its slope is fixed and it has no hooks.
         backend: See `dasr_fast.ops`.
     """
+    y: Tensor
+    slope = fixed_slope(activation) if activation is not None and untouched(activation) else None
+    if activation is not None and slope is None:
+        y = activation(convolved(conv, x, backend=backend))
+        return y if residual is None else y + residual
     if computable(conv, x):
         arguments = (x, conv.weight, conv.bias, residual)
-        if has_kernel("conv3x3", backend, (*arguments, negative_slope)):
-            return ops.conv3x3(*arguments, negative_slope=negative_slope, backend=backend)
-    y: Tensor = conv(x)
-    if negative_slope is not None:
-        y = F.leaky_relu(y, negative_slope)
+        if has_kernel("conv3x3", backend, (*arguments, slope)):
+            return ops.conv3x3(*arguments, negative_slope=slope, backend=backend)
+    y = conv(x) if activation is None else activation(conv(x))
     return y if residual is None else y + residual
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from dasr_fast.nn.activation import Activation, fixed_slope, make_activation
-from dasr_fast.nn.convolution import convolved, untouched
+from dasr_fast.nn.convolution import convolved
 from dasr_fast.nn.da_conv import DAConv
 from dasr_fast.nn.inputs import features_and_representation
 
@@ -49,12 +49,7 @@ class DABlock(nn.Module):
         """Features `[B, C, H, W]` and representation `[B, representation]` to features `[B, C, H, W]`."""
         x, v = features_and_representation("DABlock", x, v, self.channels, self.representation)
         backend = self.da_conv1.backend
-        y = self._activated(self.da_conv1, x, v)
-        slope = fixed_slope(self.relu) if untouched(self.relu) else None
-        if slope is None:
-            y = self.relu(convolved(self.conv1, y, backend=backend))
-        else:
-            y = convolved(self.conv1, y, negative_slope=slope, backend=backend)
+        y = convolved(self.conv1, self._activated(self.da_conv1, x, v), activation=self.relu, backend=backend)
         return convolved(self.conv2, self._activated(self.da_conv2, y, v), x, backend=backend)
 
     def _activated(self, layer: DAConv, x: Tensor, v: Tensor) -> Tensor:

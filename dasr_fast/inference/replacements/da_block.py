@@ -78,10 +78,7 @@ def _half(
         if fused is not None:
             return fused
         y = plan.branches(da_conv, x, v, activate=True)
-    if last is not None:
-        return convolved(conv, y, last)
-    slope = fixed_slope(function) if untouched(function) else None
-    return function(convolved(conv, y)) if slope is None else convolved(conv, y, negative_slope=slope)
+    return convolved(conv, y, last, activation=function if last is None else None)
 
 
 def _half_by_one_op(

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from dasr_fast.models.mean_shift import MeanShift
 from dasr_fast.nn import DAGroup
+from dasr_fast.nn.collapsed_tail import upsampled
 from dasr_fast.nn.convolution import convolved, features_format, run_layers
 
 
@@ -73,7 +74,8 @@ class DASR(nn.Module):
         for group in list(self.body)[:-1]:
             y = group(y, v)
         y = convolved(self.body[-1], y, x)
-        return self.add_mean(run_layers(self.tail, y)).contiguous()
+        sr = upsampled(self.tail, self.add_mean, y)
+        return self.add_mean(run_layers(self.tail, y)).contiguous() if sr is None else sr
 
 
 def _upsampling_factors(scale: int) -> list[int]:

@@ -17,7 +17,7 @@ SCHEMAS = {
         "activate, "
         "Tensor(a!) y) -> ()",
         "da_conv_backward(Tensor grad, Tensor x, Tensor kernel, Tensor weight, Tensor? gate, Tensor? y, "
-        "float negative_slope, Tensor(a!) grad_filtered, Tensor(b!) grad_x, Tensor(c!) grad_kernel, "
+        "float negative_slope, Tensor(a!)? grad_filtered, Tensor(b!) grad_x, Tensor(c!) grad_kernel, "
         "Tensor(d!) grad_weight, Tensor(e!) grad_bias, Tensor(f!)? grad_gate) -> ()",
         "conv3x3(Tensor x, Tensor weight, Tensor? bias, Tensor? residual, float? negative_slope, int threads, "
         "Tensor(a!) transformed, Tensor(b!) y) -> ()",

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dasr_fast.nn.convolution import is_plain, untouched
+from dasr_fast.nn.convolution import is_plain, run_layers, untouched
 from dasr_fast.reference.layout import accumulation_dtype
 
 
@@ -45,6 +45,8 @@ _BANDS = (_MIDDLE, _FIRST, _LAST)
 # Bands of rows and columns: everything, then the sides and corners, each corner after the sides that it ends.
 _REGIONS = tuple(product(_BANDS, _BANDS))
 
+COLOURS = 3
+
 SMALLEST = 3
 """Rows and columns of the smallest image that has them for the first and the last band's inputs."""
 
@@ -55,26 +57,26 @@ Kernels = list[tuple[Tensor, Tensor]]
 """Weights and bias of each region."""
 
 
-def upsampled(tail: nn.Module, last: nn.Conv2d, x: Tensor) -> Tensor | None:
-    """`last(tail(x))` by one convolution where that is the same and faster, otherwise None; differentiable.
+def run_tail(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
+    """What the modules make of features one after the other, by one convolution where that is the same and faster.
+
+    Differentiable.
 
     Args:
-        tail: As the released model's, of nested `nn.Sequential`.
-        last: A 1x1 convolution.
+        modules: Layers, or nested `nn.Sequential` of them.
         x: Features `[B, C, H, W]`.
 
     Returns:
-        Contiguous images `[B, 3, s H, s W]` in the type in which convolutions compute.
+        Contiguous images, in the type that the modules give.
     """
     b, _, h, w = x.shape
-    if torch.compiler.is_exporting() or b * h * w < WORTHWHILE or min(h, w) < SMALLEST:
-        return None
-    layers = [*_flattened(tail), last]
-    if not collapsible(layers) or not untouched(*layers):
-        return None
-    dtype = last.weight.dtype
-    if x.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
-        return None  # PyTorch's convolution has something to say about that.
+    layers = [layer for module in modules for layer in _flattened(module)]
+    large = b * h * w >= WORTHWHILE and min(h, w) >= SMALLEST and not torch.compiler.is_exporting()
+    if not large or not collapsible(layers) or not untouched(*layers) or not _computes(layers[0], x):
+        for module in modules:
+            x = run_layers(module, x)
+        return x.contiguous()
+    dtype = _parameters(layers[0])[0].dtype
     with torch.autocast(x.device.type, enabled=False):
         kernels = region_kernels(*collapse_tail(layers, accumulation_dtype(dtype)), dtype)
     y = convolve_regions(x, kernels)
@@ -83,13 +85,16 @@ def upsampled(tail: nn.Module, last: nn.Conv2d, x: Tensor) -> Tensor | None:
 
 def collapsible(layers: Sequence[nn.Module]) -> bool:
     """Whether `collapse_tail` takes the layers."""
-    *pairs, conv, last = layers
-    shuffles = pairs[1::2]
+    if len(layers) < 3:
+        return False
+    *pairs, conv = layers[:-1] if is_plain(layers[-1], 1) else layers
+    last = layers[-1]
     return (
-        len(pairs) % 2 == 0
+        len(pairs) in (2, 4)
         and all(is_plain(layer, 3) for layer in (*pairs[::2], conv))
-        and all(isinstance(layer, nn.PixelShuffle) for layer in shuffles)
-        and is_plain(last, 1)
+        and all(isinstance(layer, nn.PixelShuffle) for layer in pairs[1::2])
+        and isinstance(last, nn.Conv2d)
+        and last.out_channels == COLOURS
     )
 
 
@@ -100,19 +105,20 @@ def collapse_tail(layers: Sequence[nn.Module], dtype: torch.dtype = torch.float6
     features are zero where the image ends. Differentiable in the layers' parameters.
 
     Args:
-        layers: 3x3 convolutions (padding 1) and pixel shuffles in turns, a 3x3 and a 1x1 convolution.
+        layers: 3x3 convolutions (padding 1) and pixel shuffles in turns, a 3x3 convolution, perhaps one of 1x1.
         dtype: In which to compute.
 
     Returns:
-        Weights `[9, 3 s^2, C, 5, 5]` (of 3x3 at scale 1) and biases `[9, 3 s^2]`: of the middle, the left and right
+        Weights `[9, 3 s^2, C, 5, 5]` and biases `[9, 3 s^2]`: of the middle, the left and right
         column, the top row and its two corners, the bottom row and its two corners. Outputs are in the order of a pixel
         shuffle.
     """
-    *pairs, conv, last = layers
-    (weight, bias), (mix, offset) = (_parameters(layer, dtype) for layer in (conv, last))
-    mix = mix[:, :, 0, 0]
-    weights = torch.einsum("om,mchw->ochw", mix, weight).expand(len(_REGIONS), -1, -1, -1, -1)
-    biases = (mix @ bias + offset).expand(len(_REGIONS), -1)
+    *pairs, conv = layers[:-1] if is_plain(layers[-1], 1) else layers
+    weight, bias = _parameters(conv, dtype)
+    if conv is not layers[-1]:
+        mix, offset = _parameters(layers[-1], dtype)
+        weight, bias = torch.einsum("omhw,mcyx->ocyx", mix, weight), mix[:, :, 0, 0] @ bias + offset
+    weights, biases = (tensor.expand(len(_REGIONS), *tensor.shape) for tensor in (weight, bias))
     for before, shuffle_after in zip(pairs[-2::-2], pairs[::-2], strict=True):
         weights, biases = _preceded(before, shuffle_after, weights, biases)
     return weights, biases
@@ -139,10 +145,10 @@ def convolve_regions(x: Tensor, kernels: Kernels) -> Tensor:
 def shuffle(x: Tensor, dtype: torch.dtype) -> Tensor:
     """Pixel shuffle of `[B, 3 s^2, H, W]` to contiguous `[B, 3, s H, s W]`, in one pass also from channels-last."""
     b, channels, h, w = x.shape
-    scale = math.isqrt(channels // 3)
-    y = x.new_empty(b, 3, h, scale, w, scale, dtype=dtype)
-    y.copy_(x.view(b, 3, scale, scale, h, w).permute(0, 1, 4, 2, 5, 3))
-    return y.view(b, 3, h * scale, w * scale)
+    scale = math.isqrt(channels // COLOURS)
+    y = x.new_empty(b, COLOURS, h, scale, w, scale, dtype=dtype)
+    y.copy_(x.view(b, COLOURS, scale, scale, h, w).permute(0, 1, 4, 2, 5, 3))
+    return y.view(b, COLOURS, h * scale, w * scale)
 
 
 def _preceded(conv: Any, shuffle: Any, weights: Tensor, biases: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,7 +158,7 @@ def _preceded(conv: Any, shuffle: Any, weights: Tensor, biases: Tensor) -> tuple
         `[9, N r^2, C, 5, 5]` and `[9, N r^2]` for a shuffle by r.
     """
     outputs, channels, size = weights.shape[1:4]
-    scale, r, regions = math.isqrt(outputs // 3), shuffle.upscale_factor, len(_REGIONS)
+    scale, r, regions = math.isqrt(outputs // COLOURS), shuffle.upscale_factor, len(_REGIONS)
     inner = _regions_of_pixels(r).to(weights.device)
 
     def placed(y: int, x: int) -> Tensor:
@@ -161,7 +167,7 @@ def _preceded(conv: Any, shuffle: Any, weights: Tensor, biases: Tensor) -> tuple
         return F.pad(weights[inner[:, y, x]], (left, 3 * r - size - left, above, 3 * r - size - above))
 
     cells = torch.stack([torch.stack([placed(y, x) for x in range(r)], 1) for y in range(r)], 1)
-    cells = cells.view(regions, r, r, 3, scale, scale, channels, 3, r, 3, r)
+    cells = cells.view(regions, r, r, COLOURS, scale, scale, channels, 3, r, 3, r)
     cells = cells.permute(0, 3, 1, 4, 2, 5, 7, 9, 6, 8, 10)  # region, outputs; cell; channels before the shuffle
     inside = torch.tensor([[rows.inside, columns.inside] for rows, columns in _REGIONS]).to(weights)
     cells = cells * (inside[:, 0, :, None] * inside[:, 1, None, :]).view(regions, *[1] * 5, 3, 3, 1, 1, 1)
@@ -186,9 +192,15 @@ def _regions_of_pixels(r: int) -> Tensor:
     return (3 * bands[:, None, :, None] + bands[None, :, None, :]).flatten(0, 1)
 
 
-def _parameters(conv: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    weight = conv.weight.to(dtype)
-    return weight, weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.to(dtype)
+def _computes(conv: Any, x: Tensor) -> bool:
+    """Whether the convolution takes features of that type and on that device; if not, it shall say so itself."""
+    same_type = x.dtype == conv.weight.dtype or torch.is_autocast_enabled(x.device.type)
+    return same_type and x.device == conv.weight.device and x.shape[1] == conv.in_channels
+
+
+def _parameters(conv: Any, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
+    weight = conv.weight if dtype is None else conv.weight.to(dtype)
+    return weight, weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.to(weight.dtype)
 
 
 def _convolve(x: Tensor, region: tuple[_Band, _Band], kernel: tuple[Tensor, Tensor]) -> Tensor:

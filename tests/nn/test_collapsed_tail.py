@@ -1,3 +1,6 @@
+import copy
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -5,7 +8,8 @@ from golden import error
 from tails import tail_layers
 from torch import Tensor, nn
 
-from dasr_fast.nn.collapsed_tail import collapse_tail, upsampled
+from dasr_fast.nn import collapsed_tail
+from dasr_fast.nn.collapsed_tail import collapse_tail, convolve_regions, run_tail
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -33,40 +37,60 @@ def tail_and_mean(scale: int) -> tuple[nn.Sequential, nn.Module]:
     return nn.Sequential(nn.Sequential(*upsampler), conv).float(), mean.float().requires_grad_(False)
 
 
-def results(tail: nn.Module, mean: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
+def expected(modules: tuple[nn.Module, ...], x: Tensor) -> tuple[Tensor, ...]:
     """Images of the layers one after the other in float64, and gradients for features and parameters."""
-    tail, mean, x = tail.double(), mean.double(), x.detach().double().requires_grad_()
-    images = mean(tail(x))
-    return images, *torch.autograd.grad(images.square().mean(), (x, *tail.parameters()))
+    layers, x = nn.Sequential(*copy.deepcopy(modules)).double(), x.detach().double().requires_grad_()
+    parameters = [parameter for parameter in layers.parameters() if parameter.requires_grad]
+    images = layers(x)
+    return images, *torch.autograd.grad(images.square().mean(), (x, *parameters))
 
 
+@pytest.fixture
+def collapsed(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """The features that went through collapsed layers."""
+    seen = []
+
+    def convolve(x: Tensor, kernels: Any) -> Tensor:
+        seen.append(x)
+        return convolve_regions(x, kernels)
+
+    monkeypatch.setattr(collapsed_tail, "convolve_regions", convolve)
+    return seen
+
+
+@pytest.mark.parametrize("with_mean", [True, False])
 @pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
-def test_images_and_gradients(scale: int, memory_format: torch.memory_format):
-    tail, mean = tail_and_mean(scale)
+def test_images_and_gradients(scale: int, memory_format: torch.memory_format, with_mean: bool, collapsed: list[Tensor]):
+    modules = tail_and_mean(scale)[: 1 + with_mean]
     x = torch.randn(2, 4, 64, 33).contiguous(memory_format=memory_format).requires_grad_()
-    images = upsampled(tail, mean, x)
+    images = run_tail(modules, x)
+    assert len(collapsed) == 1
     assert images.is_contiguous()
-    grads = torch.autograd.grad(images.square().mean(), (x, *tail.parameters()))
-    for result, expected in zip((images, *grads), results(tail, mean, x), strict=True):
-        assert error(result, expected) < 2e-5
+    grads = torch.autograd.grad(images.square().mean(), (x, *modules[0].parameters()))
+    for result, target in zip((images, *grads), expected(modules, x), strict=True):
+        assert error(result, target) < 2e-5
 
 
-def test_autocast_computes_the_kernels_in_float32():
-    tail, mean = tail_and_mean(4)
+def test_autocast_computes_the_kernels_in_float32(collapsed: list[Tensor]):
+    modules = tail_and_mean(4)
     x = torch.randn(2, 4, 64, 33)
     with torch.autocast("cpu", torch.bfloat16):
-        images = upsampled(tail, mean, x.bfloat16())
+        images = run_tail(modules, x.bfloat16())
+    assert len(collapsed) == 1
     assert images.dtype == torch.bfloat16
-    assert error(images, results(tail, mean, x)[0]) < 1e-2
+    assert error(images, expected(modules, x)[0]) < 1e-2
 
 
-def test_left_to_the_layers():
+def test_left_to_the_layers(collapsed: list[Tensor]):
     tail, mean = tail_and_mean(2)
     x = torch.randn(1, 4, 64, 64)
-    assert upsampled(tail, mean, x) is not None
-    assert upsampled(tail, mean, x[..., :63]) is None, "too few pixels"
-    assert upsampled(tail, mean, x.double()) is None, "another type"
-    assert upsampled(nn.Sequential(tail, nn.ReLU()), mean, x) is None, "not linear"
-    tail[1].register_forward_hook(lambda *_: None)
-    assert upsampled(tail, mean, x) is None, "a hook"
+    untouched = run_tail((tail, mean), x)
+    assert len(collapsed) == 1
+    with pytest.raises(RuntimeError, match="same"):  # PyTorch's own message.
+        run_tail((tail, mean), x.double())
+    assert error(run_tail((tail, mean), x[..., :63]), expected((tail, mean), x[..., :63])[0]) < 1e-5  # Too few pixels.
+    assert run_tail((tail, nn.ReLU(), mean), x).shape == untouched.shape
+    tail[1].register_forward_hook(lambda module, inputs, output: output + 1)
+    assert error(run_tail((tail, mean), x), expected((tail, mean), x)[0]) < 1e-5
+    assert len(collapsed) == 1

@@ -51,6 +51,9 @@ class Configuration(BaseModel):
     groups: Positive = Field(5, description="Residual groups of the SR network.")
     blocks: Positive = Field(5, description="DA blocks in each group.")
     channels: Positive = Field(64, description="Channels of the features.")
+    depthwise: Literal["dynamic", "static"] = Field(
+        "dynamic", description="Depthwise kernels made from the representation, or ordinary ones, for ablation."
+    )
     gate: Literal["parallel", "none"] = Field("parallel", description="Channel modulation, or none.")
 
     encoder_steps: Count = Field(97_000, description="Steps of the encoder alone: 100 epochs of 970.")
@@ -81,6 +84,8 @@ class Configuration(BaseModel):
     def _agree(self) -> "Configuration":
         if self.encoder_steps + self.steps == 0:
             raise ValueError("encoder_steps and steps are both 0: there is nothing to train")
+        if (self.depthwise, self.gate) == ("static", "none"):
+            raise ValueError("depthwise = static and gate = none together leave no use for the representation")
         if self.sigma_min > self.largest_sigma:
             raise ValueError(f"sigma_min is {self.sigma_min:g}, above sigma_max, which is {self.largest_sigma:g}")
         return self

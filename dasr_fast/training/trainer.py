@@ -53,7 +53,9 @@ class Trainer:
         self.validation = ImageCache.open(c.validation, c.cache, smallest=SMALLEST) if c.validation else None
         torch.manual_seed(c.seed)
         device = processes.device
-        self.network = BlindSR(c.scale, channels=c.channels, groups=c.groups, blocks=c.blocks, gate=c.gate)
+        self.network = BlindSR(
+            c.scale, channels=c.channels, groups=c.groups, blocks=c.blocks, depthwise=c.depthwise, gate=c.gate
+        )
         self.network.E = MoCo(queue_size=c.queue, momentum=c.momentum)
         self.network.to(device)
         if device.type == "cuda":

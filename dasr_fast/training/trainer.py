@@ -13,9 +13,9 @@ from torch import Tensor
 from dasr_fast.degradation import Degradation
 from dasr_fast.evaluation import Setting
 from dasr_fast.evaluation.protocol import Restore
-from dasr_fast.inference.precision import choose_precision, tf32_convolutions
 from dasr_fast.models import BlindSR, CheckpointError
 from dasr_fast.models.moco import MoCo
+from dasr_fast.precision import choose_precision, tf32_convolutions
 from dasr_fast.training.average import MovingAverage
 from dasr_fast.training.checkpoint import Checkpoints
 from dasr_fast.training.configuration import Configuration, ConfigurationError, store
@@ -268,5 +268,5 @@ def _resolved(configuration: Configuration, processes: Processes) -> Configurati
     try:
         choose_precision(precision, device)
     except ValueError as error:
-        raise ConfigurationError(str(error).removeprefix("Engine: ")) from None
+        raise ConfigurationError(str(error)) from None
     return c.model_copy(update={"precision": precision, "device": device.type})

@@ -48,6 +48,11 @@ class Configuration(BaseModel):
     )
     queue: Positive = Field(8192, description="Number of keys that moco keeps.")
     momentum: Momentum = Field(0.999, description="Of moco's key encoder; less for runs of a few hundred steps.")
+    batch_statistics: Literal["synchronized", "shuffled"] = Field(
+        "synchronized",
+        description="Batch normalisation in several processes: of all images, as in one process, or of each process's "
+        "own, where moco's keys are of other images than its queries.",
+    )
     groups: Positive = Field(5, description="Residual groups of the SR network.")
     blocks: Positive = Field(5, description="DA blocks in each group.")
     channels: Positive = Field(64, description="Channels of the features.")

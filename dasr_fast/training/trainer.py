@@ -26,6 +26,7 @@ from dasr_fast.training.patches import Patches, prefetched
 from dasr_fast.training.processes import Processes
 from dasr_fast.training.records import Records
 from dasr_fast.training.representation import LEARNERS, DegradationTarget
+from dasr_fast.training.representation.batch_statistics import synchronize
 from dasr_fast.training.results import describe_machine, write_card, write_weights
 from dasr_fast.training.schedule import Schedule
 from dasr_fast.training.step import TrainingStep
@@ -61,6 +62,8 @@ class Trainer:
         if device.type == "cuda":
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.learner = LEARNERS[c.representation](self.network.E, len(self.images)).to(device)
+        if processes.world > 1 and c.batch_statistics == "synchronized":
+            synchronize(self.learner)
         self.schedule = Schedule(
             c.encoder_steps if self.learner.learns_alone else 0, c.steps, c.encoder_learning_rate, c.learning_rate
         )

@@ -56,7 +56,8 @@ def main(
 ) -> None:
     """Train each row in a folder of its own in OUTPUT, print the table, and write OUTPUT/ablation.json.
 
-    Degradations are isotropic blur without noise, as in the paper's section 4.3. OPTIONS are those of dasr-fast train.
+    Degradations are isotropic blur without noise, and the SR network of each row takes as many steps. OPTIONS are those
+    of dasr-fast train.
     """
     encoder_steps = steps // 5 if encoder_steps is None else encoder_steps
     recipe = ["--kernel=isotropic", "--noise=0", f"--steps={steps}", f"--encoder-steps={encoder_steps}", *options]

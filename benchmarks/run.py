@@ -56,7 +56,7 @@ class Size(click.ParamType[tuple[int, int]]):
     show_default=True,
     help="Folder for results.json, table.md, plots and picture; those of an earlier run are replaced.",
 )
-@click.option("--save", is_flag=True, help="Write the results to benchmarks/results/<machine>.json too.")
+@click.option("--save", is_flag=True, help="Keep the results in benchmarks/results/<machine>.json and .md too.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="Threads of PyTorch; its own choice if left out.")
 def main(
@@ -124,7 +124,8 @@ def _write(run: Run, output: Path, save: bool) -> None:
         RESULTS.mkdir(exist_ok=True)
         path = RESULTS / f"{machine.file_name(run.machine)}.json"
         write(run, path)
-        click.echo(f"Written: {path}")
+        path.with_suffix(".md").write_text(tables.markdown(run))
+        click.echo(f"Written: {path}, {path.with_suffix('.md')}")
 
 
 def _picture(image: Path, path: Path) -> str:

@@ -75,8 +75,9 @@ def compare(work: Work, device: str, effort: Effort) -> list[Result]:
         results[name], ready = checked(work, name, inputs, expected, device)
         if ready is not None:
             prepared[name] = ready
-    repeats = {name: max(1, int(effort.round_seconds / one.measure(1)[0])) for name, one in prepared.items()}
-    turn = sum(one.measure(repeats[name])[0] * repeats[name] for name, one in prepared.items())
+    once = {name: one.measure(1)[0] for name, one in prepared.items()}
+    repeats = {name: max(1, int(effort.round_seconds / seconds)) for name, seconds in once.items()}
+    turn = sum(once[name] * repeats[name] for name in prepared)
     rounds = min(effort.most, max(effort.least, int(effort.seconds * len(prepared) / turn))) if prepared else 0
     for number in range(rounds):
         for name in list(prepared) if number % 2 else list(prepared)[::-1]:  # Who comes first gains or loses by it.

@@ -1,5 +1,7 @@
 """What tests of the benchmarks share."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -39,9 +41,10 @@ def work() -> Work:
 @pytest.fixture
 def run() -> Run:
     """A run as it is written: times, a wrong result, one that failed, and memory."""
+    right: dict[str, Any] = {"error": 1e-7, "tolerance": 1e-5, "operations": 100, "bytes_moved": 80}
     results = [
-        Result("ops", "op 2x3x4x5", BASELINE, [2.0, 2.2, 2.1], error=1e-7, operations=100, bytes_moved=80),
-        Result("ops", "op 2x3x4x5", "dasr-fast", [1.0, 1.1, 1.2], error=1e-7, operations=100, bytes_moved=80),
+        Result("ops", "op 2x3x4x5", BASELINE, [2.0, 2.2, 2.1], **right),
+        Result("ops", "op 2x3x4x5", "dasr-fast", [1.0, 1.1, 1.2], **right),
         Result("ops", "op 2x3x4x5", "wrong", error=0.5, tolerance=1e-5),
         Result("ops", "op 2x3x4x5", "absent", failure="it needs a GPU."),
         Result("ops", "op 2x3x4x5", "another", [1.0, 1.0, 1.0], error=0.5, other="the border differs"),

@@ -48,7 +48,7 @@ class Case(NamedTuple):
 ON_A_CPU = tuple(
     Case(*sizes) for sizes in ((320, 180, 2, 1), (320, 180, 3, 1), (320, 180, 4, 1), (640, 360, 4, 1), (960, 540, 4, 1))
 )
-QUICK = (Case(80, 45, 4, 1),)
+QUICK = (Case(64, 36, 4, 1),)
 
 
 def works(settings: Settings) -> Iterator[Work]:

@@ -97,7 +97,7 @@ def bars(run: Run, theme: Theme, suites: Sequence[str]) -> Any:
             position += max(0.8 * len(best), 1.3) + 0.4
     if not rows:
         return None
-    figure, axes = _figure(WIDTH, 1.0 + 0.2 * position)
+    figure, (axes,) = _figure(WIDTH, 1.0 + 0.2 * position)
     for place, ratio, colour, text in rows:
         axes.barh(place, ratio - 1, left=1, height=0.72, color=colour)
         axes.annotate(text, (max(ratio, 1), place), (4, 0), textcoords="offset points", va="center", fontsize=8)
@@ -124,10 +124,11 @@ def scaling(run: Run, theme: Theme) -> Any:
     batches = [results for results in everything if results[0].work.startswith("x4 of 48x48")]
     if not images:
         return None
-    figure, both = _figure(WIDTH, 3.7, columns=2)
+    panels = [(images, "LR image"), *([(batches, "batch of 48x48")] if len(batches) > 1 else [])]
+    figure, side_by_side = _figure(WIDTH, 3.7, columns=len(panels))
     contenders = list(dict.fromkeys(result.contender for results in everything for result in results))
     colours = dict(zip(contenders, _colours(contenders, theme), strict=True))
-    for axes, works, label in ((both[0], images, "LR image"), (both[1], batches, "batch of 48x48")):
+    for axes, (works, label) in zip(side_by_side, panels, strict=True):
         for contender in contenders:
             _line(axes, works, contender, color=colours[contender], marker="o", markersize=4)
         floors = [(r[0].pixels, floor * 1e3) for r in works if r[0].pixels and (floor := run.floor(r[0]))]
@@ -135,7 +136,7 @@ def scaling(run: Run, theme: Theme) -> Any:
             axes.plot(*zip(*sorted(floors), strict=True), color=theme.muted, linestyle="--", linewidth=1)
         axes.set(xscale="log", yscale="log", xlabel=label)
         ticks = {r[0].pixels: r[0].work.split("batch ")[-1].removeprefix("x4 of ") for r in works}
-        if axes is both[1]:
+        if works is batches:
             ticks = {pixels: "1" if "x" in tick else tick for pixels, tick in ticks.items()}
         axes.set_xticks(list(ticks), list(ticks.values()))
         axes.xaxis.set_minor_locator(NullLocator())
@@ -157,7 +158,7 @@ def roofline(run: Run, theme: Theme) -> Any:
     points = [pair for (suite, _), results in run.works().items() if suite == "ops" and (pair := _pair(results))]
     if not points:
         return None
-    figure, axes = _figure(WIDTH, 4.4)
+    figure, (axes,) = _figure(WIDTH, 4.4)
     halo = [withStroke(linewidth=3, foreground=theme.page)]
     text = {"fontsize": 8, "textcoords": "offset points", "path_effects": halo}
     lowest: dict[str, tuple[float, float]] = {}
@@ -247,8 +248,9 @@ def _colours(contenders: list[str], theme: Theme) -> list[str]:
     return [fixed.get(contender) or next(further) for contender in contenders]
 
 
-def _figure(width: float, height: float, columns: int = 1) -> Any:
-    return plt.subplots(1, columns, figsize=(width, height), layout="constrained")
+def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, list[Any]]:
+    figure, axes = plt.subplots(1, columns, figsize=(width, height), layout="constrained", squeeze=False)
+    return figure, list(axes.flat)
 
 
 def _legend(figure: Any, entries: list[Entry], *, patches: bool) -> None:

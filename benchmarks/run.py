@@ -86,14 +86,14 @@ def main(
     description = _checked(settings)
     chosen = names or tuple(suites.SUITES)
     output.mkdir(parents=True, exist_ok=True)
-    ceilings = machine.ceilings(kind, quick)
-    results = []
+    ceilings, omitted = machine.ceilings(kind, quick), suites.left_out(chosen, settings)
+    run = Run(machine.facts(kind), description, ceilings, omitted, [])
     for work in suites.works(chosen, settings):
         click.echo(f"{time.monotonic() - start:5.0f} s  {work.suite}: {work.label}", err=True)
-        results += suites.measured(work, settings)
+        run.results += suites.measured(work, settings)
+        run.seconds = round(time.monotonic() - start, 1)
+        write(run, output / "results.json")  # A run that is interrupted keeps what it has.
         torch.compiler.reset()
-    run = Run(machine.facts(kind), description, ceilings, suites.left_out(chosen, settings), results)
-    run.seconds = round(time.monotonic() - start, 1)
     tables.show(run)
     _write(run, output, save)
     click.echo(_picture(image, output / "picture.png"))
@@ -116,7 +116,6 @@ def _checked(settings: Settings) -> str:
 
 
 def _write(run: Run, output: Path, save: bool) -> None:
-    write(run, output / "results.json")
     (output / "table.md").write_text(tables.markdown(run))
     drawn = plots.draw(run, output)
     click.echo(f"Written: {', '.join(map(str, (output / 'results.json', output / 'table.md', *drawn)))}")

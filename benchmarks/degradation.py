@@ -1,39 +1,75 @@
-"""Suite `degradation`: the degradation of a training batch, and blur with bicubic downsampling of a photograph."""
+"""Suite `degradation`: of a training batch, and of a photograph with a given blur."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from benchmarks import released
-from benchmarks.timing import BASELINE, Work
+from benchmarks.alternatives import ALTERNATIVES, OTHER
+from benchmarks.baseline import find_baseline
+from benchmarks.network import accelerated, smooth_images
+from benchmarks.variants import compiled
+from benchmarks.work import BASELINE, Contender, Inputs, Settings, Work
 from dasr_fast import ops
 from dasr_fast.degradation import Degradation, gaussian_kernel
+from dasr_fast.images import read_image
+
+SCALE = 4
 
 
-def works(photo: Tensor, device: str, quick: bool) -> Iterator[Work]:
-    """Batches of pairs of 192 x 192 patches as in training (4 pairs if `quick`, else 32), and the photograph."""
-    batch = 4 if quick else 32
-    patches = torch.randint(256, (batch, 2, 3, 192, 192), dtype=torch.uint8).float().to(device)
-    degradation = Degradation(4, "anisotropic", 25.0)
-    yield Work(
-        "degradation",
-        f"training batch {batch}x2x3x192x192",
-        {
-            BASELINE: partial(released.degrade, patches, 4, 25.0),
-            "dasr-fast": lambda: degradation(patches)[0],
-        },
-        None,
-    )
-    kernel = gaussian_kernel(21, torch.tensor([2.0], device=device), 1.0, 0.5)
-    images = photo[:, None, :, : photo.shape[2] // 4 * 4, : photo.shape[3] // 4 * 4].contiguous().to(device)
-    yield Work(
-        "degradation",
-        f"photograph {images.shape[-1]}x{images.shape[-2]} to a quarter",
-        {
-            BASELINE: partial(released.blur_downsample, images, kernel, 4),
-            "dasr-fast": partial(ops.blur_downsample, images, kernel, 4),
-        },
-        lambda: ops.blur_downsample(images.double(), kernel.double(), 4, backend="reference").cpu(),
-    )
+def works(settings: Settings) -> Iterator[Work]:
+    """32 pairs of 192x192 patches as in training (4 pairs if quick), and the photograph."""
+    yield of_patches(4 if settings.quick else 32, settings)
+    yield of_photograph(settings)
+
+
+def left_out(settings: Settings) -> list[str]:
+    """What isn't compared, and why."""
+    return ["degradation: torch.compile and a batch of 32, for --quick."] if settings.quick else []
+
+
+def of_patches(batch: int, settings: Settings) -> Work:
+    """Kernels, noise levels and noise drawn, patches blurred, downsampled, rounded."""
+    baseline = find_baseline(settings.reference, settings.device)
+
+    def inputs() -> Inputs:
+        return (smooth_images(2 * batch, 192, 192).view(batch, 2, 3, 192, 192).to(settings.device),)
+
+    def fast() -> Callable[[Tensor], Tensor]:
+        degradation = Degradation(SCALE, "anisotropic", 25.0)
+        return lambda hr: degradation(hr)[0]
+
+    contenders = {BASELINE: Contender(lambda: baseline.degradation(SCALE))}
+    if not settings.quick:
+        contenders["released, compiled"] = Contender(lambda: compiled(baseline.degradation(SCALE)))
+    if settings.reference is not None:
+        contenders["accelerate(released)"] = Contender(lambda: accelerated(baseline.degradation(SCALE)))
+    contenders["dasr-fast"] = Contender(fast)
+    contenders["dasr-fast, uint8"] = Contender(fast, lambda inputs: (inputs[0].byte(),))
+    return Work("degradation", f"degradation of {batch}x2x3x192x192", inputs, contenders, None, settings.tolerance)
+
+
+def of_photograph(settings: Settings) -> Work:
+    """Anisotropic blur, then bicubic downsampling to a quarter."""
+    photo = read_image(settings.image).rgb()
+    height, width = (size // SCALE * SCALE for size in photo.shape[2:])
+
+    def inputs() -> Inputs:
+        kernel = gaussian_kernel(21, torch.tensor([2.0]), 1.0, 0.5)
+        return photo[:, None, :, :height, :width].contiguous().to(settings.device), kernel.to(settings.device)
+
+    def expected(hr: Tensor, kernel: Tensor) -> Tensor:
+        return ops.blur_downsample(hr.double(), kernel.double(), SCALE, backend="reference")
+
+    def contender(function: Callable[..., Any], other: str = "") -> Contender:
+        return Contender(lambda: partial(function, scale=SCALE), other=other)
+
+    contenders = {BASELINE: contender(released.blur_downsample)}
+    for name, function in ALTERNATIVES["blur_downsample"].items():
+        contenders[name] = contender(function, OTHER.get(name, ""))
+    contenders["dasr-fast"] = contender(ops.blur_downsample)
+    label = f"blur and bicubic, {width}x{height} to x1/{SCALE}"
+    return Work("degradation", label, inputs, contenders, expected, settings.tolerance)

@@ -1,38 +1,226 @@
-"""Suite `network`: the whole model on one LR image."""
+"""Suite `network`: the whole model, from LR images to SR images."""
 
-from collections.abc import Iterator
-from copy import deepcopy
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
+from itertools import product
+from typing import Any, NamedTuple, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.released import plain_convolutions, with_released_operations
-from benchmarks.timing import BASELINE, Work
+import dasr_fast
+from benchmarks.baseline import find_baseline
+from benchmarks.released_network import Blind
+from benchmarks.variants import compiled, in_bfloat16, in_graph
+from benchmarks.work import BASELINE, Contender, Settings, Work
 from dasr_fast.inference import Engine
 from dasr_fast.models import BlindSR
 
+SIZES, SCALES, BATCHES = ((320, 180), (640, 360), (960, 540)), (2, 3, 4), (1, 16)
 
-def works(lr: Tensor, device: str) -> Iterator[Work]:
-    """x4 on the LR image `[1, 3, h, w]`, in float32 and without weights that matter: their values cost no time."""
-    torch.manual_seed(0)
-    model = BlindSR(4).eval().requires_grad_(False).to(device)
-    lr = lr.to(device)
-    engine = Engine(model, "fp32")
-    baseline = with_released_operations(deepcopy(model))
-    last = deepcopy(baseline).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    yield Work(
-        "network",
-        f"x4 of {lr.shape[-1]}x{lr.shape[-2]}",
-        {
-            BASELINE: lambda: _released(baseline, lr),
-            "released, channels-last": lambda: _released(last, lr.contiguous(memory_format=torch.channels_last)),
-            "dasr-fast": lambda: model(lr),
-            "dasr-fast, Engine": lambda: engine(lr),
-        },
-        lambda: deepcopy(model).double()(lr.double()).cpu(),
+REACH = 112
+"""LR pixels from which a result may depend on the image, at least; 109 by the sizes of the convolutions."""
+
+INNER = 32
+"""Side in LR pixels of what is compared at two corners of large images."""
+
+WHOLE = 128 * 128
+"""LR pixels up to which all of an image is compared."""
+
+
+Accelerated = TypeVar("Accelerated")
+
+
+class Case(NamedTuple):
+    """LR images."""
+
+    width: int
+    height: int
+    scale: int
+    batch: int
+
+    def __str__(self) -> str:
+        return f"x{self.scale} of {self.width}x{self.height}" + (f", batch {self.batch}" if self.batch > 1 else "")
+
+
+ON_A_CPU = tuple(
+    Case(*sizes) for sizes in ((320, 180, 2, 1), (320, 180, 3, 1), (320, 180, 4, 1), (640, 360, 4, 1), (960, 540, 4, 1))
+)
+QUICK = (Case(64, 36, 4, 1),)
+
+
+def works(settings: Settings) -> Iterator[Work]:
+    """The chosen sizes, scales and batches with all contenders."""
+    for case in chosen(settings):
+        compiles = settings.everything or settings.device == "cuda" or case == Case(320, 180, 4, 1)
+        yield network_work("network", case, settings, contenders(case.scale, settings, compiles=compiles))
+
+
+def chosen(settings: Settings) -> tuple[Case, ...]:
+    """Cases of this device, or all that were asked for."""
+    asked = settings.sizes or settings.scales or settings.batches
+    if settings.quick and not asked:
+        return QUICK
+    if settings.device == "cpu" and not settings.everything and not asked:
+        return ON_A_CPU
+    batches = settings.batches or (BATCHES if settings.everything or settings.device == "cuda" else (1,))
+    every = product(settings.sizes or SIZES, settings.scales or SCALES, batches)
+    return tuple(Case(*size, scale, batch) for size, scale, batch in every)
+
+
+def left_out(settings: Settings) -> list[str]:
+    """What isn't compared, and why."""
+    if settings.quick:
+        return ["network: large images, torch.compile and 16 bits, for --quick."]
+    if settings.device == "cpu" and not settings.everything:
+        return [
+            "network: other sizes, scales and batches, torch.compile at others than x4 of 320x180, and max-autotune, "
+            "which take hours on a CPU; --everything has them."
+        ]
+    return []
+
+
+def network_work(suite: str, case: Case, settings: Settings, contenders: Mapping[str, Contender]) -> Work:
+    """Images of a case, restored by contenders."""
+
+    def inputs() -> tuple[Tensor]:
+        return (smooth_images(case.batch, case.height, case.width).to(settings.device),)
+
+    def expected(lr: Tensor) -> list[Tensor]:
+        network = plain_network(case.scale, settings).eval().requires_grad_(False)
+        return [expected_at(place, lr, network) for place in places(case)]
+
+    def read(output: Any) -> list[Tensor]:
+        return output if isinstance(output, list) else [output[place] for place in places(case)]
+
+    return Work(
+        suite,
+        str(case),
+        inputs,
+        contenders,
+        expected,
+        settings.tolerance,
+        read,
+        operations=lambda: operations(case),
+        pixels=case.batch * case.width * case.height,
     )
 
 
-def _released(network: BlindSR, lr: Tensor) -> Tensor:
-    with plain_convolutions():
-        return network(lr)
+def contenders(scale: int, settings: Settings, *, compiles: bool) -> dict[str, Contender]:
+    """Everybody who restores images at that scale."""
+    device = settings.device
+
+    def last(network: nn.Module) -> Callable[[Tensor], Any]:
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return lambda lr: network(lr.contiguous(memory_format=torch.channels_last))
+
+    def variant(change: Callable[[nn.Module], Any], dtype: str = "float32") -> Contender:
+        return Contender(lambda: change(_for_inference(released_network(scale, settings))), dtype=dtype)
+
+    found = {BASELINE: variant(lambda network: network), "released, channels-last": variant(last)}
+    if not settings.quick:
+        found |= {
+            "released, bf16": variant(lambda network: in_bfloat16(network, device), "bfloat16"),
+            "released, channels-last bf16": variant(lambda network: in_bfloat16(last(network), device), "bfloat16"),
+        }
+    if compiles and not settings.quick:
+        found["released, compiled"] = variant(compiled)
+    if settings.everything or device == "cuda":
+        mode = "max-autotune-no-cudagraphs" if device == "cpu" else "max-autotune"
+        found |= {
+            "released, max-autotune": variant(lambda network: compiled(network, mode)),
+            "released, max-autotune bf16": variant(
+                lambda network: in_bfloat16(compiled(last(network), mode), device), "bfloat16"
+            ),
+        }
+    if device == "cuda":
+        found |= {
+            "released, CUDA graph": variant(in_graph),
+            "released, CUDA graph bf16": variant(lambda network: in_graph(in_bfloat16(network, device)), "bfloat16"),
+        }
+    found |= {
+        "accelerate(released)": variant(accelerated),
+        "dasr-fast": variant(lambda network: _for_inference(ours(network, scale))),
+    }
+    precisions = {"fp32": "float32"} | ({} if settings.quick else {"bf16": "bfloat16"})
+    precisions |= {"tf32": "float32", "fp16": "float16"} if device == "cuda" else {}
+    for precision, dtype in precisions.items():
+        found[f"Engine {precision}"] = variant(partial(_engine, scale=scale, precision=precision), dtype)
+    return found
+
+
+def released_network(scale: int, settings: Settings) -> nn.Module:
+    """The baseline's network on the device; its weights are always the same."""
+    torch.manual_seed(0)
+    return find_baseline(settings.reference, settings.device).network(scale).to(settings.device)
+
+
+def plain_network(scale: int, settings: Settings) -> Blind:
+    """The same by PyTorch's operations alone, in float64: the reference of all contenders."""
+    network = Blind(scale)
+    network.load_state_dict(released_network(scale, settings).state_dict())
+    return network.to(settings.device).double()
+
+
+def ours(network: nn.Module, scale: int) -> BlindSR:
+    """`BlindSR` with the weights of the baseline's network, on its device and in its mode."""
+    model = BlindSR(scale)
+    model.load_state_dict(network.state_dict())
+    return model.to(next(network.parameters()).device).train(network.training)
+
+
+def _engine(network: nn.Module, scale: int, precision: str) -> Engine:
+    return Engine(ours(network, scale), precision)
+
+
+def _for_inference(network: nn.Module) -> nn.Module:
+    return network.eval().requires_grad_(False)
+
+
+def accelerated(network: Accelerated) -> Accelerated:
+    """The same by `dasr_fast.accelerate`, without its log."""
+    logging.getLogger("dasr_fast").setLevel(logging.WARNING)
+    return dasr_fast.accelerate(network)
+
+
+def smooth_images(batch: int, height: int, width: int) -> Tensor:
+    """Random images `[batch, 3, height, width]` of whole numbers in 0 to 255, always the same."""
+    generator = torch.Generator().manual_seed(0)
+    small = torch.rand(batch, 3, height // 4 + 1, width // 4 + 1, generator=generator)
+    return nn.functional.interpolate(small, (height, width), mode="bilinear").mul_(255).round_()
+
+
+def places(case: Case) -> list[tuple[slice, ...]]:
+    """What of the SR images is compared: all of a small one, else two opposite corners, of the first and the last."""
+    every = slice(None)
+    if case.batch == 1 and case.width * case.height <= WHOLE:
+        return [(every, every, every, every)]
+    inner = INNER * case.scale
+    first, last = slice(0, inner), slice(-inner, None)
+    return [(slice(0, 1), every, first, first), (slice(-1, None), every, last, last)]
+
+
+def expected_at(place: tuple[slice, ...], lr: Tensor, network: Blind) -> Tensor:
+    """What belongs at a place by a network in float64, from as much of the images as has an influence on it."""
+    samples, _, rows, columns = place
+    image = lr[samples].double()
+    window = image[:, :, _influential(rows), _influential(columns)]
+    return network.G(window, network.E(image, image))[:, :, rows, columns]
+
+
+def _influential(place: slice) -> slice:
+    if place == slice(None):
+        return place
+    return slice(0, INNER + REACH) if place.start == 0 else slice(-INNER - REACH, None)
+
+
+@cache
+def operations(case: Case) -> int:
+    """Of the released network, whose convolutions are direct ones."""
+    with torch.device("meta"):
+        network, lr = Blind(case.scale).eval(), torch.empty(case.batch, 3, case.height, case.width)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(lr)
+    return int(counter.get_total_flops())

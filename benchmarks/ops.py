@@ -1,7 +1,6 @@
-"""Suite `ops`: the timed cases of every op's specification, by every backend that runs here."""
+"""Suite `ops`: the timed cases of every op's specification, by every backend and by what people use instead."""
 
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -9,53 +8,162 @@ import torch
 from torch import Tensor
 
 from benchmarks import released
-from benchmarks.timing import BASELINE, Work
+from benchmarks.alternatives import ALTERNATIVES, OTHER
+from benchmarks.variants import compiled
+from benchmarks.work import BASELINE, Call, Contender, Inputs, Settings, Work, channels_last
 from dasr_fast import ops
-from dasr_fast.ops.backends import BACKENDS, BackendError
-from dasr_fast.specification import SPECIFICATIONS, Case
+from dasr_fast.ops.backends import BACKENDS, state
+from dasr_fast.specification import SPECIFICATIONS, Case, Specification
+from dasr_fast.specification.specification import elements
 
-ROUNDINGS = 5e-3
-"""Largest relative error where every operation may round its result to float16."""
+GRADIENT_TOLERANCE = 10
+"""How much larger the error of gradients may be: features that are rounded to another sign have another slope."""
 
 
-def works(device: str, quick: bool) -> Iterator[Work]:
-    """Each timed case on `device`, in float32; the batch an eighth if `quick`.
+def works(settings: Settings) -> Iterator[Work]:
+    """Each timed case forward, and those of a batch backward too; the batch an eighth if quick.
 
-    Ops for inference, whose kernels want that, are channels-last, and on a GPU in float16.
+    Ops for inference alone are channels-last, and on a GPU in float16; the others there in float32 and float16.
     """
-    for op, specification in SPECIFICATIONS.items():
+    for specification in SPECIFICATIONS.values():
         for case in (case for case in specification.cases if case.timed):
-            case = _smaller(case) if quick else case
-            inference = not specification.general
-            half = device == "cuda" and inference
-            arguments = specification.arguments(case, torch.float16 if half else torch.float32, device)
-            arguments = _channels_last(arguments) if inference else arguments
-            public = getattr(ops, op)
-            contenders: dict[str, Callable[[], Tensor]] = {BASELINE: partial(getattr(released, op), **arguments)}
-            for backend in BACKENDS:
-                contender = partial(public, **arguments, backend=backend)
-                with suppress(BackendError):
-                    contender()
-                    contenders[backend] = contender
-            size = "x".join(str(n) for n in next(iter(arguments.values())).shape)
-            yield Work(
-                "ops",
-                f"{op} {size}{' float16' if half else ''}{' channels-last' if inference else ''}",
-                contenders,
-                partial(_expected, public, arguments),
-                tolerance=ROUNDINGS if half else 1e-5,
-                bytes_moved=specification.bytes_moved(case, 2 if half else 4),
-                operations=specification.operations(case),
-            )
+            case = _smaller(case) if settings.quick else case
+            dtypes = [torch.float32] if specification.general or settings.device == "cpu" else []
+            for dtype in dtypes + ([torch.float16] if settings.device == "cuda" else []):
+                yield _forward(specification, case, dtype, settings)
+                if _trains(specification, case):
+                    yield _backward(specification, case, dtype, settings)
 
 
-def _channels_last(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The features and the weights of convolutions in that format; filters [B, C, k, k] and all else as they are."""
+def left_out(settings: Settings) -> list[str]:
+    """What isn't compared, and why."""
+    reasons = [f"ops: dasr-fast's backend {name}: {why}." for name, why in _unavailable().items()]
+    if settings.quick:
+        reasons.append("ops: torch.compile and a batch of 32, for --quick.")
+    elif not _autotunes(settings):
+        reasons.append("ops: max-autotune, which takes minutes an op on a CPU; --everything has it.")
+    return reasons
+
+
+def _forward(specification: Specification, case: Case, dtype: torch.dtype, settings: Settings) -> Work:
+    names = list(case.tensors)
+    public: Call = partial(getattr(ops, specification.op), **case.options)
+
+    def expected(*inputs: Any) -> Tensor:
+        return public(*_wide(inputs), backend="reference")
+
+    return Work(
+        "ops",
+        _label(specification, case, dtype),
+        lambda: tuple(_arguments(specification, case, dtype, settings.device)[name] for name in names),
+        _contenders(specification, case, dtype, settings, lambda function: function),
+        expected,
+        settings.tolerance,
+        operations=lambda: specification.operations(case),
+        bytes_moved=specification.bytes_moved(case, dtype.itemsize),
+    )
+
+
+def _backward(specification: Specification, case: Case, dtype: torch.dtype, settings: Settings) -> Work:
+    forward = _forward(specification, case, dtype, settings)
+    reference = partial(getattr(ops, specification.op), **case.options, backend="reference")
+    given = dtype.itemsize * elements(case, *case.tensors)
+    returned = specification.bytes_moved(case, dtype.itemsize) - given
+
+    def inputs() -> Inputs:
+        arguments = forward.inputs()
+        shape = partial(getattr(ops, specification.op), **case.options)(*arguments).shape
+        generator = torch.Generator().manual_seed(1)
+        return (*arguments, torch.randn(shape, generator=generator).to(settings.device, dtype))
+
+    return Work(
+        "ops",
+        f"{forward.label}, forward + backward",
+        inputs,
+        _contenders(specification, case, dtype, settings, _with_gradients),
+        lambda *inputs: _with_gradients(reference)(*_wide(inputs)),
+        lambda dtype: GRADIENT_TOLERANCE * settings.tolerance(dtype),
+        operations=lambda: 3 * specification.operations(case),
+        bytes_moved=3 * given + 2 * returned,
+    )
+
+
+def _contenders(
+    specification: Specification,
+    case: Case,
+    dtype: torch.dtype,
+    settings: Settings,
+    finish: Callable[[Call], Call],
+) -> Mapping[str, Contender]:
+    op = specification.op
+    kind = str(dtype).removeprefix("torch.")
+    baseline: Call = partial(getattr(released, op), **case.options)
+    public: Call = partial(getattr(ops, op), **case.options)
+
+    def contender(call: Call, arrange: Callable[[Inputs], Inputs] | None = None, other: str = "") -> Contender:
+        return Contender(lambda: finish(call), arrange or (lambda inputs: inputs), kind, other)
+
+    found = {BASELINE: contender(baseline)}
+    if specification.general and op != "blur_downsample":
+        found["released, channels-last"] = contender(baseline, channels_last)
+        found["dasr-fast, channels-last"] = contender(public, channels_last)
+    if not settings.quick:
+        found["released, compiled"] = Contender(lambda: finish(compiled(baseline)), dtype=kind)
+    if _autotunes(settings):
+        autotuned = "max-autotune-no-cudagraphs"
+        found["released, max-autotune"] = Contender(lambda: finish(compiled(baseline, autotuned)), dtype=kind)
+    for name, function in ALTERNATIVES.get(op, {}).items():
+        found[name] = contender(partial(function, **case.options), other=OTHER.get(name, ""))
+    found["dasr-fast"] = contender(public)
+    for backend in BACKENDS:
+        if state(op, backend) is None:
+            found[f"dasr-fast, {backend}"] = contender(partial(public, backend=backend))
+    return found
+
+
+def _with_gradients(function: Call) -> Call:
+    """From the function's inputs and the gradient of its result to the gradients of the inputs."""
+
+    def call(*inputs: Any) -> tuple[Tensor, ...]:
+        *arguments, gradient = inputs
+        with torch.enable_grad():
+            arguments = [None if x is None else x.detach().requires_grad_() for x in arguments]
+            result = function(*arguments)
+            return torch.autograd.grad(result, [x for x in arguments if x is not None], gradient)
+
+    return call
+
+
+def _trains(specification: Specification, case: Case) -> bool:
+    shape = next(iter(case.tensors.values())) or (0,)
+    return specification.differentiable and len(shape) == 4 and shape[0] > 1
+
+
+def _autotunes(settings: Settings) -> bool:
+    return settings.everything or (settings.device == "cuda" and not settings.quick)
+
+
+def _unavailable() -> dict[str, str]:
+    reasons = {name: state("da_conv", name) for name in BACKENDS}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
+
+
+def _label(specification: Specification, case: Case, dtype: torch.dtype) -> str:
+    size = "x".join(str(n) for n in next(iter(case.tensors.values())) or ())
+    kind = "" if dtype == torch.float32 else f" {str(dtype)[6:]}"
+    return f"{specification.op} {size}{kind}{'' if specification.general else ' channels-last'}"
+
+
+def _arguments(specification: Specification, case: Case, dtype: torch.dtype, device: str) -> dict[str, Any]:
+    """Tensors by name; for inference features and weights of convolutions are channels-last, filters never."""
 
     def laid_out(name: str, value: Any) -> Any:
         features = name != "kernel" and isinstance(value, Tensor) and value.dim() == 4
         return value.contiguous(memory_format=torch.channels_last) if features else value
 
+    arguments = specification.arguments(case, dtype, device)
+    if specification.general:
+        return arguments
     return {name: laid_out(name, value) for name, value in arguments.items()}
 
 
@@ -67,6 +175,5 @@ def _smaller(case: Case) -> Case:
     return Case(case.label, {name: less(shape, batch) for name, shape in case.tensors.items()}, case.options)
 
 
-def _expected(public: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
-    wide = {name: value.double() if isinstance(value, Tensor) else value for name, value in arguments.items()}
-    return public(**wide, backend="reference").cpu()
+def _wide(inputs: Inputs) -> Inputs:
+    return tuple(x.double() if isinstance(x, Tensor) else x for x in inputs)

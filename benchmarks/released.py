@@ -1,19 +1,13 @@
-"""Plain PyTorch with the released code's operations: the baseline of every comparison.
+"""The released code's operations one by one, in plain PyTorch: the baseline of ops and of the degradation.
 
 Written for this purpose, to the released code's operations and shapes, since that code itself can't be shipped here.
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-
-from dasr_fast.models import BlindSR
-from dasr_fast.nn import DAConv
-from dasr_fast.ops.backends import IMPLEMENTATIONS
+from torch import Tensor
 
 
 def dynamic_depthwise_conv(x: Tensor, kernel: Tensor, negative_slope: float | None = None) -> Tensor:
@@ -76,17 +70,27 @@ def da_half_block(
     return conv3x3(y, conv_weight, conv_bias, residual, negative_slope if activate else None)
 
 
-def blur_downsample(hr: Tensor, kernel: Tensor, scale: int) -> Tensor:
-    """Grouped convolution at full resolution, then bicubic downsampling that gathers the taps of every pixel."""
+def blur(hr: Tensor, kernel: Tensor) -> Tensor:
+    """One convolution at full resolution with a group for every image and channel; `[B, N, C, H, W]`."""
     b, n, c, h, w = hr.shape
     size = kernel.shape[-1]
     padded = F.pad(hr.view(b, n * c, h, w), 4 * [size // 2], mode="reflect")
     weight = kernel[:, None].repeat(1, n * c, 1, 1).view(b * n * c, 1, size, size)
-    y = F.conv2d(padded.view(1, b * n * c, *padded.shape[-2:]), weight, groups=b * n * c).view(b * n, c, h, w)
-    for _ in range(2):  # Rows, then, transposed, columns.
+    return F.conv2d(padded.view(1, b * n * c, *padded.shape[-2:]), weight, groups=b * n * c).view(b, n, c, h, w)
+
+
+def bicubic_downsample(images: Tensor, scale: int) -> Tensor:
+    """Gathers the taps of every row, then, transposed, of every column; `[B, N, C, H, W]`."""
+    y = images.flatten(0, 1)
+    for _ in range(2):
         index, weights = _contributions(y.shape[2], scale, y.device)
         y = (y[:, :, index, :] * weights[:, :, None]).sum(3).transpose(2, 3)
-    return y.reshape(b, n, c, h // scale, w // scale)
+    return y.view(*images.shape[:2], *y.shape[1:])
+
+
+def blur_downsample(hr: Tensor, kernel: Tensor, scale: int) -> Tensor:
+    """Blur, then bicubic downsampling."""
+    return bicubic_downsample(blur(hr, kernel), scale)
 
 
 def _contributions(size: int, scale: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -118,41 +122,3 @@ def degrade(hr: Tensor, scale: int, noise: float) -> Tensor:
     lr = blur_downsample(hr, random_kernels(hr.shape[0], hr.device), scale)
     level = torch.rand(hr.shape[0], 1, 1, 1, 1).to(hr.device) * noise
     return (lr + torch.randn_like(lr) * level).round().clamp(0, 255)
-
-
-@contextmanager
-def plain_convolutions() -> Iterator[None]:
-    """3x3 convolutions by PyTorch alone, in whatever memory format they come."""
-    key = ("conv3x3", "cpp")
-    kept = IMPLEMENTATIONS[key]
-    IMPLEMENTATIONS[key] = "the released code has no such kernel"
-    try:
-        yield
-    finally:
-        IMPLEMENTATIONS[key] = kept
-
-
-class ReleasedDAConv(nn.Module):
-    """A `DAConv`'s parameters with the released operations."""
-
-    backend = "reference"
-
-    def __init__(self, layer: DAConv) -> None:
-        super().__init__()
-        self.layer, self.relu = layer, layer.relu
-
-    def forward(self, x: Tensor, v: Tensor, *, activate: bool = False) -> Tensor:
-        layer = self.layer
-        kernel = layer.kernel(v).view(*x.shape[:2], layer.kernel_size, layer.kernel_size)
-        assert layer.conv is not None
-        assert layer.ca is not None
-        return da_conv(x, kernel, layer.conv.weight[:, :, 0, 0], layer.conv.bias, layer.ca.gate(v), activate=activate)
-
-
-def with_released_operations(model: BlindSR) -> BlindSR:
-    """The model, changed in place, with the released operations in every DA convolution; see `plain_convolutions`."""
-    for module in list(model.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, DAConv):
-                setattr(module, name, ReleasedDAConv(child))
-    return model

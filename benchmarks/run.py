@@ -1,80 +1,137 @@
-"""Compare dasr-fast with the released code's operations on this machine: a table, JSON and a plot."""
+"""Compare dasr-fast with the released code and with what else people use, on this machine."""
 
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
-from rich.progress import track
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import degradation, network, ops, picture, report  # noqa: E402
-from benchmarks.timing import compare  # noqa: E402
-from dasr_fast.cli.common import find_device  # noqa: E402
-from dasr_fast.degradation import bicubic_downsample  # noqa: E402
-from dasr_fast.images import ImageError, read_image  # noqa: E402
+from benchmarks import machine, picture, plots, suites, tables
+from benchmarks.baseline import NoCheckoutError, find_baseline
+from benchmarks.results import Run, write
+from benchmarks.work import PHOTO, Settings
+from dasr_fast.cli.common import find_device
+from dasr_fast.images import ImageError, read_image
 
-SUITES = ("ops", "degradation", "network")
+RESULTS = Path(__file__).resolve().parent / "results"
+SIDE = 44
+"""Pixels that a photograph must have at least."""
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--quick", is_flag=True, help="Smaller sizes and fewer rounds: a minute on two cores.")
-@click.option("--suite", "suites", multiple=True, type=click.Choice(SUITES), help="Only these; may be repeated.")
+class Size(click.ParamType[tuple[int, int]]):
+    """Width and height, such as 320x180."""
+
+    name = "WxH"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        parts = str(value).split("x")
+        if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+            self.fail(f"{value} is no width and height such as 320x180.", param, ctx)
+        return int(parts[0]), int(parts[1])
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--quick", is_flag=True, help="Small sizes and few contenders: a minute on two cores.")
+@click.option("--everything", is_flag=True, help="All sizes and contenders: hours on a CPU.")
+@click.option("--suite", "names", multiple=True, type=click.Choice(list(suites.SUITES)), help="Only these; repeatable.")
+@click.option("--size", "sizes", multiple=True, type=Size(), help="Only these LR sizes of the network; repeatable.")
+@click.option("--scale", "scales", multiple=True, type=click.IntRange(2, 4), help="Only these scales; repeatable.")
 @click.option(
-    "--image",
-    type=click.Path(path_type=Path),
-    default=HERE / "photo.jpg",
-    show_default="the photograph beside this file",
-    help="Photograph to work on.",
+    "--batch", "batches", multiple=True, type=click.IntRange(1), help="Only these batches of network and training."
 )
+@click.option(
+    "--reference",
+    type=click.Path(path_type=Path),
+    help="A checkout of the released code to compare with; its operations written anew if left out.",
+)
+@click.option("--image", type=click.Path(path_type=Path), default=PHOTO, show_default="photo.jpg", help="A photograph.")
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("benchmark-results"),
     show_default=True,
-    help="Folder for results.json, speedup.png and picture.png; those of an earlier run are replaced.",
+    help="Folder for results.json, table.md, plots and picture; those of an earlier run are replaced.",
 )
+@click.option("--save", is_flag=True, help="Keep the results in benchmarks/results/<machine>.json and .md too.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="Threads of PyTorch; its own choice if left out.")
-def main(quick: bool, suites: tuple[str, ...], image: Path, output: Path, device: str, threads: int | None) -> None:
-    """Time the ops, the degradation and the network against the released code's operations, written anew.
+def main(
+    quick: bool,
+    everything: bool,
+    names: tuple[str, ...],
+    sizes: tuple[tuple[int, int], ...],
+    scales: tuple[int, ...],
+    batches: tuple[int, ...],
+    reference: Path | None,
+    image: Path,
+    output: Path,
+    save: bool,
+    device: str,
+    threads: int | None,
+) -> None:
+    """Compare dasr-fast with the released code, with what PyTorch can make of it, and with what else people use.
 
-    Results that aren't random are compared with float64 first; one that disagrees is shown as wrong and not timed.
+    Results are compared with float64 before they are timed, and contenders take turns. What a device would take too
+    long for is left out, which the table says.
     """
+    start = time.monotonic()
     if threads is not None:
         torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    device = find_device(device).type
-    try:
-        photo = read_image(image).rgb().contiguous()
-    except (ImageError, FileNotFoundError) as error:
-        raise click.UsageError(str(error)) from None
-    if min(photo.shape[-2:]) < 44:
-        raise click.UsageError(f"{image} is too small; at least 44 pixels high and wide are needed.")
+    kind = find_device(device).type
+    settings = Settings(kind, quick, everything, reference, image, sizes, scales, batches)
+    description = _checked(settings)
+    chosen = names or tuple(suites.SUITES)
     output.mkdir(parents=True, exist_ok=True)
-    lr = bicubic_downsample(photo, 4).round().clamp(0, 255)
-    if not quick:
-        lr = torch.nn.functional.interpolate(lr, (180, 320))
-    with torch.no_grad():
-        works = [
-            *(ops.works(device, quick) if "ops" in (suites or SUITES) else ()),
-            *(degradation.works(photo, device, quick) if "degradation" in (suites or SUITES) else ()),
-            *(network.works(lr, device) if "network" in (suites or SUITES) else ()),
-        ]
-        results = [
-            compare(work, rounds=4 if quick else 16) for work in track(works, "Timing", disable=not sys.stdout.isatty())
-        ]
-    facts = report.machine(device)
-    report.print_table(results, facts)
-    report.write_json(results, facts, output / "results.json")
-    report.plot(results, facts, output / "speedup.png")
-    click.echo(f"Written: {output / 'results.json'}, {output / 'speedup.png'}")
+    ceilings, omitted = machine.ceilings(kind, quick), suites.left_out(chosen, settings)
+    run = Run(machine.facts(kind), description, ceilings, omitted, [])
+    for work in suites.works(chosen, settings):
+        click.echo(f"{time.monotonic() - start:5.0f} s  {work.suite}: {work.label}", err=True)
+        run.results += suites.measured(work, settings)
+        run.seconds = round(time.monotonic() - start, 1)
+        write(run, output / "results.json")  # A run that is interrupted keeps what it has.
+        torch.compiler.reset()
+    tables.show(run)
+    _write(run, output, save)
+    click.echo(_picture(image, output / "picture.png"))
+
+
+def _checked(settings: Settings) -> str:
+    """Description of the baseline.
+
+    Raises:
+        click.UsageError: There is no such checkout or photograph.
+    """
     try:
-        click.echo(f"Written: {picture.write_picture(image, 'x4', output / 'picture.png')}")
+        photo = read_image(settings.image).rgb()
+        description = find_baseline(settings.reference, settings.device).description
+    except (ImageError, FileNotFoundError, NoCheckoutError) as error:
+        raise click.UsageError(str(error)) from None
+    if min(photo.shape[-2:]) < SIDE:
+        raise click.UsageError(f"{settings.image} is too small; at least {SIDE} pixels high and wide are needed.")
+    return description
+
+
+def _write(run: Run, output: Path, save: bool) -> None:
+    (output / "table.md").write_text(tables.markdown(run))
+    drawn = plots.draw(run, output)
+    click.echo(f"Written: {', '.join(map(str, (output / 'results.json', output / 'table.md', *drawn)))}")
+    if save:
+        RESULTS.mkdir(exist_ok=True)
+        path = RESULTS / f"{machine.file_name(run.machine)}.json"
+        write(run, path)
+        path.with_suffix(".md").write_text(tables.markdown(run))
+        click.echo(f"Written: {path}, {path.with_suffix('.md')}")
+
+
+def _picture(image: Path, path: Path) -> str:
+    try:
+        return f"Written: {picture.write_picture(image, 'x4', path)}"
     except FileNotFoundError:
-        click.echo("No weights come with this version, so no upscaled picture is shown.")
+        return "No weights come with this version, so no upscaled picture is shown."
 
 
 if __name__ == "__main__":

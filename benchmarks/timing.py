@@ -1,105 +1,140 @@
-"""What is compared, and how it is timed: results checked first, contenders in turn, medians."""
+"""How a work is timed: results checked first, contenders in turn, every sample kept."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
+from typing import Any
 
 import torch
 from torch import Tensor
 
-BASELINE = "released"
+from benchmarks.results import Result
+from benchmarks.work import Contender, Inputs, Work
 
 
 @dataclass(frozen=True)
-class Work:
-    """One thing to compute, and who computes it.
+class Effort:
+    """How long to measure.
 
     Attributes:
-        suite: Name of the suite.
-        label: What is computed, with sizes.
-        contenders: By name; one is `BASELINE`.
-        expected: The result in float64, or None where the contenders draw random numbers.
-        tolerance: Largest `||result - expected|| / ||expected||` that counts as right.
-        bytes_moved: Fewest bytes that it can move, if counted.
-        operations: Multiplications and additions, if counted.
+        seconds: For each contender of a work, about.
+        least: Rounds at least.
+        most: Rounds at most.
+        round_seconds: A round repeats a call until that is reached.
     """
 
-    suite: str
-    label: str
-    contenders: dict[str, Callable[[], Tensor]]
-    expected: Callable[[], Tensor] | None
-    tolerance: float = 1e-5
-    bytes_moved: int | None = None
-    operations: int | None = None
+    seconds: float = 2.0
+    least: int = 5
+    most: int = 20
+    round_seconds: float = 0.1
 
 
-@dataclass(frozen=True)
-class Result:
-    """Times of one contender at one work.
+class Prepared:
+    """A contender that is built and has its inputs; a call takes the next copy of them."""
 
-    Attributes:
-        seconds: One for each round; empty if the result is wrong.
-        error: Relative error, or None if it can't be known.
-    """
+    def __init__(self, contender: Contender, inputs: Inputs, device: str) -> None:
+        self.device = device
+        _settle_allocator()
+        self.call = contender.make()
+        self.copies = [contender.arrange(_copied(inputs)) for _ in range(_copies(inputs, device))]
+        self.turn = 0
 
-    work: Work
-    contender: str
-    seconds: list[float]
-    error: float | None
+    def __call__(self) -> Any:
+        self.turn = (self.turn + 1) % len(self.copies)
+        return self.call(*self.copies[self.turn])
 
-    @property
-    def wrong(self) -> bool:
-        return not self.seconds
+    def measure(self, repeats: int) -> tuple[float, float | None]:
+        """Seconds of one of so many calls in succession, and on a GPU those until the first call returned.
+
+        On a GPU events on the stream tell the time; calls that are shorter there than their launches take as long.
+        """
+        if self.device != "cuda":
+            start = time.perf_counter()
+            for _ in range(repeats):
+                self()
+            return (time.perf_counter() - start) / repeats, None
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        begin.record()
+        self()
+        launch = time.perf_counter() - start
+        for _ in range(repeats - 1):
+            self()
+        end.record()
+        end.synchronize()
+        return begin.elapsed_time(end) / 1e3 / repeats, launch
 
 
-def compare(work: Work, rounds: int, seconds_per_round: float = 0.1) -> list[Result]:
+def compare(work: Work, device: str, effort: Effort) -> list[Result]:
     """Check every contender, then time the right ones in turn, in the other order each round."""
-    errors = _errors(work)  # The first call of each, which also warms it up.
-    right = {
-        name: function
-        for name, function in work.contenders.items()
-        if (error := errors[name]) is None or error <= work.tolerance
-    }
-    repeats = {name: max(1, int(seconds_per_round / _time(function, 1))) for name, function in right.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in work.contenders}
-    for turn in range(rounds):
-        for name in list(right) if turn % 2 else list(right)[::-1]:  # Who comes first gains or loses by it.
-            seconds[name].append(_time(right[name], repeats[name]))
-    return [Result(work, name, seconds[name], errors[name]) for name in work.contenders]
+    inputs = work.inputs()
+    expected = None if work.expected is None else work.read(work.expected(*inputs))
+    prepared: dict[str, Prepared] = {}
+    results: dict[str, Result] = {}
+    for name in work.contenders:
+        results[name], ready = checked(work, name, inputs, expected, device)
+        if ready is not None:
+            prepared[name] = ready
+    once = {name: one.measure(1)[0] for name, one in prepared.items()}
+    repeats = {name: max(1, int(effort.round_seconds / seconds)) for name, seconds in once.items()}
+    turn = sum(once[name] * repeats[name] for name in prepared)
+    rounds = min(effort.most, max(effort.least, int(effort.seconds * len(prepared) / turn))) if prepared else 0
+    for number in range(rounds):
+        for name in list(prepared) if number % 2 else list(prepared)[::-1]:  # Who comes first gains or loses by it.
+            seconds, launch = prepared[name].measure(repeats[name])
+            results[name].seconds.append(seconds)
+            if launch is not None:
+                results[name].launch.append(launch)
+    return list(results.values())
 
 
-def speedups(results: list[Result]) -> dict[str, float]:
-    """Median time of the baseline over that of each right contender, all of one work."""
-    times = {result.contender: median(result.seconds) for result in results if not result.wrong}
-    if BASELINE not in times:
-        return {}
-    return {name: times[BASELINE] / seconds for name, seconds in times.items()}
+def checked(
+    work: Work, name: str, inputs: Inputs, expected: Sequence[Tensor] | None, device: str
+) -> tuple[Result, Prepared | None]:
+    """A contender's result without times, and the contender ready to be timed if it is there and right."""
+    result = Result.of(work, name)
+    try:
+        prepared = Prepared(work.contenders[name], inputs, device)
+        outputs = work.read(prepared())  # The first call, which also compiles, packs weights and so on.
+        if expected is not None:
+            result.error = max(difference(y, target) for y, target in zip(outputs, expected, strict=True))
+    except Exception as failure:  # Whatever an alternative can't do here is a result, too.
+        lines = str(failure).strip().splitlines()
+        result.failure = lines[0] if lines else type(failure).__name__
+        return result, None
+    return result, None if result.wrong else prepared
 
 
-def _errors(work: Work) -> dict[str, float | None]:
-    if work.expected is None:
-        for function in work.contenders.values():
-            function()
-        return dict.fromkeys(work.contenders)
-    expected = work.expected()
-    return {name: _error(function(), expected) for name, function in work.contenders.items()}
+def difference(result: Tensor, expected: Tensor) -> float:
+    """`||result - expected||` over `||expected - mean(expected)||` (over `||expected||` of a single number).
 
-
-def _error(result: Tensor, expected: Tensor) -> float:
-    error = ((result.double().cpu() - expected).norm() / expected.norm()).item()
+    Without the mean, an image that is grey all over is wrong. Infinite if it isn't a number.
+    """
+    target = expected.double().cpu()
+    if result.shape != target.shape:
+        return float("inf")
+    distance = (result.detach().double().cpu() - target).norm()
+    error = (distance / (target - target.mean() if target.numel() > 1 else target).norm()).item()
     return error if error == error else float("inf")
 
 
-def _time(function: Callable[[], Tensor], repeats: int) -> float:
-    _wait()
-    start = time.perf_counter()
-    for _ in range(repeats):
-        function()
-    _wait()
-    return (time.perf_counter() - start) / repeats
+def _settle_allocator() -> None:
+    """Let glibc keep what is freed, as it does in programs that have freed a block of nearly 32 MiB.
+
+    Until then it may give memory back and fault it in again at every call, or not, depending on what ran before: times
+    of the same call differed by a factor of 2.5.
+    """
+    torch.empty(31 * 2**20, dtype=torch.uint8)
 
 
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+def _copied(inputs: Inputs) -> Inputs:
+    return tuple(x.clone() if isinstance(x, Tensor) else x for x in inputs)
+
+
+def _copies(inputs: Inputs, device: str) -> int:
+    """How many of them don't fit into the GPU's L2 cache together, so that none is found there."""
+    if device != "cuda":
+        return 1
+    size = sum(x.numel() * x.element_size() for x in inputs if isinstance(x, Tensor))
+    return min(64, 2 + 2 * torch.cuda.get_device_properties(0).L2_cache_size // max(size, 1))

@@ -1,36 +1,50 @@
+import math
+
 import pytest
 import torch
 
-from benchmarks.ops import works
-from benchmarks.timing import BASELINE, Result, Work, compare, speedups
+from benchmarks.timing import Effort, Prepared, compare, difference
+from benchmarks.work import BASELINE, Contender, Work
+
+SHORT = Effort(seconds=0, least=4, most=4, round_seconds=0)
 
 
-def test_a_wrong_result_is_wrong_and_not_timed():
-    expected = torch.ones(3, dtype=torch.float64)
-    work = Work(
-        "suite",
-        "label",
-        {
-            BASELINE: lambda: torch.ones(3),
-            "wrong": lambda: torch.ones(3) * 1.01,
-            "nan": lambda: torch.ones(3) * torch.nan,
-        },
-        lambda: expected,
-    )
-    right, wrong, nan = compare(work, rounds=2, seconds_per_round=0)
-    assert (right.wrong, wrong.wrong, nan.wrong) == (False, True, True)
-    assert len(right.seconds) == 2
-    assert wrong.error == pytest.approx(0.01, rel=1e-4)
-    assert list(speedups([right, wrong, nan])) == [BASELINE]
+def test_wrong_results_are_wrong_and_not_timed(work: Work):
+    results = {result.contender: result for result in compare(work, "cpu", SHORT)}
+    assert list(results) == list(work.contenders)
+    timed = [name for name, result in results.items() if result.seconds]
+    assert timed == [BASELINE, "half", "other"]
+    assert all(len(results[name].seconds) == 4 for name in timed)
+    assert [name for name, result in results.items() if result.wrong] == ["inexact", "nan", "grey", "other shape"]
+    assert results["nan"].error == math.inf
+    assert results["grey"].error == pytest.approx(1)
+    assert results["absent"].failure == "it needs a GPU."
+    assert results["other"].error > 0.1
+    assert results["other"].other == "adds 2"
+    assert results[BASELINE].operations == 10
 
 
-def test_speedup_is_a_ratio_of_medians():
-    work = Work("suite", "label", {}, None)
-    results = [Result(work, BASELINE, [1.0, 4.0, 9.0], None), Result(work, "fast", [1.0, 2.0, 1.5], None)]
-    assert speedups(results) == {BASELINE: 1.0, "fast": 4.0 / 1.5}
+def test_contenders_take_turns():
+    calls = []
+
+    def contender(name: str) -> Contender:
+        return Contender(lambda: lambda: calls.append(name) or torch.ones(2))
+
+    work = Work("suite", "label", tuple, {"a": contender("a"), "b": contender("b")}, None, lambda _: 0.0)
+    results = compare(work, "cpu", SHORT)
+    assert "".join(calls)[-8:] == "baab" * 2
+    assert [result.error for result in results] == [None, None]
 
 
-def test_every_contender_of_the_ops_is_right():
-    for work in works("cpu", quick=True):
-        assert BASELINE in work.contenders
-        assert not any(result.wrong for result in compare(work, rounds=1, seconds_per_round=0)), work.label
+def test_inputs_are_copied_and_arranged():
+    x = torch.zeros(2)
+    add = Contender(lambda: lambda y: y.add_(1), lambda inputs: (inputs[0] + 1,))
+    prepared = Prepared(add, (x,), "cpu")
+    assert prepared().tolist() == [2, 2]
+    assert x.tolist() == [0, 0]
+
+
+def test_difference_ignores_the_mean():
+    expected = torch.tensor([99.0, 101.0], dtype=torch.float64)
+    assert difference(torch.tensor([99.0, 102.0]), expected) == pytest.approx(1 / 2**0.5)
+    assert difference(torch.tensor(2.2), torch.tensor(2.0, dtype=torch.float64)) == pytest.approx(0.1)

@@ -7,8 +7,10 @@ import itertools
 
 import torch
 import torch.nn.functional as F
-from inference.models_released_like import Adaptive, Modulate, conv3, depthwise
 from torch import Tensor, nn
+
+from benchmarks.released import dynamic_depthwise_conv as depthwise
+from benchmarks.released_network import Adaptive, Modulate, conv3
 
 
 def call(model: nn.Module, x: Tensor, v: Tensor) -> Tensor:

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from inference.models_related import RELATED, UNCOVERED, UNet, call
-from inference.models_released_like import Adaptive, Blind, Block, Contrast, Group, Restorer
 from torch import Tensor, nn
 
 import dasr_fast
+from benchmarks.released_network import Adaptive, Blind, Block, Contrast, Group, Restorer
 from dasr_fast.inference.accelerate import report
 from dasr_fast.models import BlindSR
 from dasr_fast.nn import DAConv
@@ -106,7 +106,7 @@ def test_layers_gain_in_another_trunk():
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_a_whole_model_agrees(scale: int):
-    model = Blind(scale).eval()
+    model = Blind(scale, 1, 1).eval()
     original = copy.deepcopy(model)
     dasr_fast.accelerate(model)
     kinds = set(report(model).replaced.values())
@@ -135,7 +135,7 @@ def losses(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> li
 
 
 def test_training_goes_as_before_with_an_optimizer_from_before():
-    model = Blind(scale=2)
+    model = Blind(2, 1, 1)
     original = copy.deepcopy(model)
     optimizers = [torch.optim.Adam(m.parameters(), 1e-4) for m in (model, original)]
     dasr_fast.accelerate(model)
@@ -157,7 +157,7 @@ def snapshot(model: nn.Module) -> tuple:
 
 
 def test_nothing_but_the_computation_changes_and_revert_undoes_it():
-    model = Blind(scale=2)
+    model = Blind(2, 1, 1)
     model.E.encoder_q.E[1].eval()
     model.G.head.requires_grad_(False)
     before, values = snapshot(model), copy.deepcopy(model.state_dict())
@@ -190,7 +190,7 @@ def test_a_replaced_root_is_the_same_object():
 
 
 def test_copies_and_files():
-    model = dasr_fast.accelerate(Blind(scale=2).eval())
+    model = dasr_fast.accelerate(Blind(2, 1, 1).eval())
     lr = torch.rand(1, 3, 8, 8) * 255
     file = io.BytesIO()
     torch.save(model, file)
@@ -235,7 +235,7 @@ def test_autocast():
 
 
 def test_data_parallel_is_opened():
-    model = nn.DataParallel(Blind(scale=2).eval())
+    model = nn.DataParallel(Blind(2, 1, 1).eval())
     lr = torch.rand(1, 3, 8, 8) * 255
     expected = model(lr).detach()
     dasr_fast.accelerate(model)
@@ -381,7 +381,7 @@ def test_log(caplog: pytest.LogCaptureFixture):
 
 class TestInference:
     def test_evaluation_goes_through_the_engine(self):
-        model = Blind(scale=2)
+        model = Blind(2, 1, 1)
         original = copy.deepcopy(model)
         dasr_fast.accelerate(model, inference=True)
         assert report(model).replaced[""] == "BlindSR"
@@ -396,19 +396,19 @@ class TestInference:
         assert not sr.requires_grad
 
     def test_changed_weights_are_noticed(self):
-        model = dasr_fast.accelerate(Blind(scale=2).eval(), inference=True)
+        model = dasr_fast.accelerate(Blind(2, 1, 1).eval(), inference=True)
         lr = torch.rand(1, 3, 8, 8) * 255
         before = model(lr)
         assert torch.equal(model(lr), before)
         with torch.no_grad():
             model.G.tail[1].bias.add_(3)
         torch.testing.assert_close(model(lr), before + 3, rtol=0, atol=1e-3)
-        model.load_state_dict(Blind(scale=2).state_dict())
+        model.load_state_dict(Blind(2, 1, 1).state_dict())
         plain = dasr_fast.revert(copy.deepcopy(model))
         torch.testing.assert_close(model(lr), plain(lr).detach(), rtol=0, atol=0.02)
 
     def test_exchanged_modules_and_moved_weights_are_noticed(self):
-        model = dasr_fast.accelerate(Blind(scale=2).eval(), inference=True)
+        model = dasr_fast.accelerate(Blind(2, 1, 1).eval(), inference=True)
         lr = torch.rand(1, 3, 8, 8) * 255
         model(lr)
         model.G.head[0] = nn.Conv2d(3, 64, 3, padding=1)
@@ -418,14 +418,14 @@ class TestInference:
         assert model(lr.bfloat16()).dtype == torch.bfloat16
 
     def test_a_second_call_changes_nothing(self):
-        model = dasr_fast.accelerate(Blind(scale=2).eval(), inference=True)
+        model = dasr_fast.accelerate(Blind(2, 1, 1).eval(), inference=True)
         done = report(model)
         dasr_fast.accelerate(model, inference=True)
         dasr_fast.accelerate(model)
         assert report(model) == done
 
     def test_a_copy_has_its_own_engine(self):
-        model = dasr_fast.accelerate(Blind(scale=2).eval(), inference=True)
+        model = dasr_fast.accelerate(Blind(2, 1, 1).eval(), inference=True)
         lr = torch.rand(1, 3, 8, 8) * 255
         before = model(lr)
         twin = copy.deepcopy(model)
@@ -443,7 +443,7 @@ class TestInference:
         torch.testing.assert_close(model(lr), expected, rtol=0, atol=0.02)
 
     def test_gradients_of_the_image(self):
-        model = dasr_fast.accelerate(Blind(scale=2).eval(), inference=True)
+        model = dasr_fast.accelerate(Blind(2, 1, 1).eval(), inference=True)
         lr = (torch.rand(1, 3, 8, 8) * 255).requires_grad_()
         model(lr).sum().backward()
         assert lr.grad.abs().max() > 0

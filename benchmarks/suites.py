@@ -1,0 +1,39 @@
+"""All suites, and how a work of each is measured."""
+
+from collections.abc import Iterator
+from types import ModuleType
+
+from benchmarks import degradation, memory, network, ops, scaling, training
+from benchmarks.results import Result
+from benchmarks.timing import Effort, compare
+from benchmarks.work import Settings, Work
+
+SUITES: dict[str, ModuleType] = {
+    "ops": ops,
+    "degradation": degradation,
+    "network": network,
+    "training": training,
+    "memory": memory,
+    "scaling": scaling,
+}
+"""By name; each has `works(settings)` and `left_out(settings)`."""
+
+QUICK = Effort(seconds=0.2, least=3, most=5, round_seconds=0.03)
+
+
+def works(suites: tuple[str, ...], settings: Settings) -> Iterator[Work]:
+    """Works of some suites."""
+    for name in suites:
+        yield from SUITES[name].works(settings)
+
+
+def measured(work: Work, settings: Settings) -> list[Result]:
+    """Results of all contenders of a work."""
+    if work.suite == "memory":
+        return memory.measure(work, settings)
+    return compare(work, settings.device, QUICK if settings.quick else Effort())
+
+
+def left_out(suites: tuple[str, ...], settings: Settings) -> list[str]:
+    """What those suites don't compare, and why: sentences."""
+    return [reason for name in suites for reason in SUITES[name].left_out(settings)]

@@ -1,0 +1,251 @@
+"""Suite `training`: a step of each of the two stages, x4."""
+
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from functools import cache, partial
+from typing import Any, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.baseline import Baseline, find_baseline
+from benchmarks.network import accelerated, ours, plain_network, released_network, smooth_images
+from benchmarks.released_network import Blind
+from benchmarks.work import BASELINE, Contender, Inputs, Settings, Work
+from dasr_fast.degradation import Degradation
+from dasr_fast.training.processes import Processes
+from dasr_fast.training.representation import DegradationTarget, MoCoLearner
+from dasr_fast.training.schedule import Schedule, Stage
+from dasr_fast.training.step import TrainingStep
+
+SCALE = 4
+STAGES: tuple[Stage, ...] = ("encoder", "everything")
+RATE = 1e-4
+
+TOLERANCE = {"float32": 1e-2, "bfloat16": 0.25}
+"""Largest error of losses and of all gradients of a network as one vector.
+
+Features that are rounded to the other sign have another slope, and batch normalisation multiplies such differences.
+"""
+
+
+def works(settings: Settings) -> Iterator[Work]:
+    """Both stages from LR patches that all contenders share, and everything from HR patches."""
+    for batch in batches(settings):
+        for stage in STAGES:
+            yield step_work("training", stage, batch, settings)
+        yield from_hr(batch, settings)
+
+
+def batches(settings: Settings) -> tuple[int, ...]:
+    """Chosen batches."""
+    if settings.batches:
+        return settings.batches
+    return (2,) if settings.quick else (8,) if settings.device == "cpu" and not settings.everything else (32,)
+
+
+def left_out(settings: Settings) -> list[str]:
+    """What isn't compared, and why."""
+    reasons = ["training: CUDA graphs of the released step, which asks the GPU for the queue's pointer."]
+    if settings.device == "cpu":
+        reasons = [] if settings.everything else ["training: batch 32, which takes long on a CPU; --everything has it."]
+    if settings.quick:
+        reasons = ["training: batches larger than 2, patches larger than 24, 16 bits and torch.compile, for --quick."]
+    return reasons
+
+
+def step_work(suite: str, stage: Stage, batch: int, settings: Settings) -> Work:
+    """A step from LR patches: losses, gradients and Adam."""
+    patch = _patch(settings)
+
+    def inputs() -> Inputs:
+        return tuple(x.to(settings.device) for x in patches(batch, patch))
+
+    def expected(lr: Tensor, hr: Tensor) -> Any:
+        return ReleasedStep(plain_network(SCALE, settings), stage)(lr.double(), hr)
+
+    return Work(
+        suite,
+        f"training step, {stage}, {batch} of {patch}x{patch}",
+        inputs,
+        contenders(stage, settings),
+        expected,
+        lambda dtype: TOLERANCE[dtype],
+        losses_and_gradients,
+        operations=lambda: operations(stage, batch, patch),
+        pixels=batch * patch * patch,
+    )
+
+
+def from_hr(batch: int, settings: Settings) -> Work:
+    """A step of everything from HR patches, which are degraded at random."""
+    baseline, side = find_baseline(settings.reference, settings.device), SCALE * _patch(settings)
+
+    def released(change: Callable[[Any], Any]) -> Contender:
+        def make() -> Callable[[Tensor], Any]:
+            step = ReleasedStep(change(released_network(SCALE, settings)), "everything", baseline)
+            degrade = baseline.degradation(SCALE)
+            degrade = degrade if settings.reference is None else change(degrade)
+            return lambda hr: step(degrade(hr), hr)
+
+        return Contender(make, lambda inputs: (inputs[0].float(),))
+
+    def fast() -> Callable[[Tensor], Any]:
+        step, _ = _our_step(TrainingStep, "everything", settings)
+        indices = torch.arange(batch, device=settings.device)
+        return lambda hr: step(0, hr, indices)
+
+    return Work(
+        "training",
+        f"training step from HR, {batch} of {side}x{side}",
+        lambda: (patches(batch, _patch(settings))[1].to(settings.device),),
+        {
+            BASELINE: released(lambda part: part),
+            "accelerate(released)": released(accelerated),
+            "dasr-fast": Contender(fast),
+        },
+        None,
+        lambda dtype: TOLERANCE[dtype],
+        lambda _: [],
+        pixels=batch * (side // SCALE) ** 2,
+    )
+
+
+def contenders(stage: Stage, settings: Settings) -> dict[str, Contender]:
+    """Everybody who takes steps of that stage."""
+    baseline, device = find_baseline(settings.reference, settings.device), settings.device
+
+    def released(change: Callable[[nn.Module], Any], dtype: str = "float32") -> Contender:
+        bf16 = dtype == "bfloat16"
+
+        def make() -> ReleasedStep:
+            return ReleasedStep(change(released_network(SCALE, settings)), stage, baseline, bf16=bf16)
+
+        return Contender(make, dtype=dtype)
+
+    def last(network: nn.Module) -> nn.Module:
+        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def compiled(mode: str) -> Callable[[nn.Module], nn.Module]:
+        def change(network: nn.Module) -> nn.Module:
+            for name in ("G", "E.encoder_q", "E.encoder_k"):
+                network.get_submodule(name).compile(dynamic=False, mode=mode)
+            return network
+
+        return change
+
+    found = {BASELINE: released(lambda network: network), "released, channels-last": released(last)}
+    if not settings.quick:
+        found["released, bf16"] = released(lambda network: network, "bfloat16")
+        if stage == "everything" or device == "cuda" or settings.everything:
+            found["released, compiled"] = released(compiled("default"))
+        if device == "cuda" or settings.everything:
+            found["released, max-autotune"] = released(compiled("max-autotune-no-cudagraphs"))
+            found["released, max-autotune bf16"] = released(compiled("max-autotune-no-cudagraphs"), "bfloat16")
+    found["accelerate(released)"] = released(accelerated)
+    ours_in = {"dasr-fast": "float32"} | ({} if settings.quick else {"dasr-fast, bf16": "bfloat16"})
+    for name, dtype in ours_in.items():
+        found[name] = Contender(partial(our_step, stage, settings, bf16=dtype == "bfloat16"), dtype=dtype)
+    return found
+
+
+class ReleasedStep:
+    """A step as the released trainer takes it, with a network that is called like the released one.
+
+    Args:
+        network: On the device.
+        stage: Of training.
+        baseline: Whose network it is, or None.
+        bf16: Whether convolutions and products compute in bfloat16 (autocast).
+    """
+
+    def __init__(
+        self, network: nn.Module, stage: Stage, baseline: Baseline | None = None, *, bf16: bool = False
+    ) -> None:
+        self.network, self.stage, self.bf16 = network.train(), stage, bf16
+        self.running = nullcontext if baseline is None else baseline.running
+        parameters = [p for p in network.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.Adam(parameters, RATE, (0.9, 0.999))
+
+    def __call__(self, lr: Tensor, hr: Tensor) -> tuple[list[Tensor], nn.Module]:
+        """Losses of patches `[B, 2, 3, h, w]` and `[B, 2, 3, H, W]`, and the network, which keeps its gradients."""
+        with self.running():
+            self.optimizer.zero_grad()
+            with torch.autocast(lr.device.type, torch.bfloat16, enabled=self.bf16):
+                losses = self._losses(lr, hr)
+            torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+        return losses, self.network
+
+    def _losses(self, lr: Tensor, hr: Tensor) -> list[Tensor]:
+        if self.stage == "encoder":
+            _, logits, labels = self.network.get_submodule("E")(lr[:, 0], lr[:, 1])
+            return [F.cross_entropy(logits, labels)]
+        sr, logits, labels = self.network(lr)
+        return [F.cross_entropy(logits, labels), F.l1_loss(sr, hr[:, 0].to(sr.dtype))]
+
+
+class _GivenPatches(TrainingStep):
+    """Our step, with LR patches that are given to it."""
+
+    lr: Tensor
+
+    def degraded(self, step: int, hr: Tensor, indices: Tensor) -> tuple[Tensor, DegradationTarget]:
+        return self.lr, DegradationTarget(indices, indices, indices)  # MoCo doesn't look at them.
+
+
+def our_step(
+    stage: Stage, settings: Settings, bf16: bool
+) -> Callable[[Tensor, Tensor], tuple[list[Tensor], nn.Module]]:
+    """As `ReleasedStep`, by `TrainingStep`."""
+    step, network = _our_step(_GivenPatches, stage, settings, bf16)
+
+    def call(lr: Tensor, hr: Tensor) -> tuple[list[Tensor], nn.Module]:
+        step.lr = lr
+        losses = step(0, hr, torch.empty(0, dtype=torch.long))
+        return [losses[name] for name in ("representation", "l1") if name in losses], network
+
+    return call
+
+
+Step = TypeVar("Step", bound=TrainingStep)
+
+
+def _our_step(kind: type[Step], stage: Stage, settings: Settings, bf16: bool = False) -> tuple[Step, nn.Module]:
+    network = ours(released_network(SCALE, settings), SCALE)
+    schedule = Schedule(int(stage == "encoder"), 1, RATE, RATE)
+    processes = Processes(torch.device(settings.device))
+    return kind(MoCoLearner(network.E), network.G, Degradation(SCALE), schedule, processes, bf16=bf16), network
+
+
+def patches(batch: int, patch: int) -> tuple[Tensor, Tensor]:
+    """Smooth LR patches `[B, 2, 3, patch, patch]` in float32, and HR patches `[B, 2, 3, P, P]`, uint8."""
+    lr, hr = (smooth_images(2 * batch, side, side).view(batch, 2, 3, side, side) for side in (patch, SCALE * patch))
+    return lr, hr.byte()
+
+
+def losses_and_gradients(output: tuple[list[Tensor], nn.Module]) -> list[Tensor]:
+    """Losses, and all gradients of the encoder and of the SR network as one vector each."""
+    losses, network = output
+    gradients = {name: p.grad.flatten() for name, p in sorted(network.named_parameters()) if p.grad is not None}
+    vectors = [[g for name, g in gradients.items() if name.startswith(part)] for part in ("E.", "G.")]
+    return [*losses, *(torch.cat(vector) for vector in vectors if vector)]
+
+
+@cache
+def operations(stage: Stage, batch: int, patch: int) -> int:
+    """Of the released step: convolutions and products forward, and twice as many backward, but for the key encoder."""
+    with torch.device("meta"):
+        network, images = Blind(SCALE), torch.empty(batch, 3, patch, patch)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        embedding, _ = network.E.encoder_q(images)
+        encoder = counter.get_total_flops()
+        network.G(images, embedding)
+    restorer = counter.get_total_flops() - encoder
+    return int(4 * encoder + (3 * restorer if stage == "everything" else 0))
+
+
+def _patch(settings: Settings) -> int:
+    return 24 if settings.quick else 48

@@ -1,6 +1,7 @@
-// conv3x3: a 3x3 convolution of channels-last features, LeakyReLU and a sum.
+// conv3x3: a 3x3 convolution of channels-last features, LeakyReLU and a sum, and the gradients.
 #include "instruction_set.h"
 #include "winograd.h"
+#include "winograd_gradient.h"
 
 #ifdef DASR_FAST_KERNELS
 
@@ -18,15 +19,29 @@ void conv3x3(const Conv3x3& p, int64_t begin, int64_t end) {
         using T = typename decltype(element)::type;
         Strip strip(p);
         for (int64_t item = begin; item < end; ++item) {
-            const T* x = (const T*)p.x + item / (p.strips * p.bands) * p.height * p.width * p.channels;
+            const int64_t start = item / (p.strips * p.bands) * p.height * p.width * p.channels;
             strip.run<T>(item, [&](int64_t row, int64_t column, int64_t columns, float* inputs) {
-                const T* pixel = x + (row * p.width + column) * p.channels;
+                int64_t pixel = start + (row * p.width + column) * p.channels;
                 for (int64_t i = 0; i < columns; ++i, pixel += p.channels, inputs += strip.channels())
-                    for (int64_t c = 0; c < p.channels; c += LANES) store(inputs + c, load(pixel + c, p.channels - c));
+                    for (int64_t c = 0; c < p.channels; c += LANES) {
+                        Vector value = load((const T*)p.x + pixel + c, p.channels - c);
+                        if (p.sign)
+                            value = leaky_relu_backward(value, load((const T*)p.sign + pixel + c, p.channels - c), p.slope);
+                        store(inputs + c, value);
+                    }
             }, [&](int64_t row, int64_t column, int64_t columns) {
-                prefetch_range(x, (row * p.width + column) * p.channels, columns * p.channels);
+                const int64_t pixel = start + (row * p.width + column) * p.channels;
+                prefetch_range((const T*)p.x, pixel, columns * p.channels);
+                if (p.sign) prefetch_range((const T*)p.sign, pixel, columns * p.channels);
             });
         }
+    });
+}
+
+void conv3x3_weight_gradient(const Conv3x3Gradient& p, int64_t begin, int64_t end) {
+    with_type(p.type, [&](auto element) {
+        WeightGradient<typename decltype(element)::type> gradient(p);
+        for (int64_t part = begin; part < end; ++part) gradient.run(part);
     });
 }
 
@@ -36,11 +51,13 @@ void conv3x3(const Conv3x3& p, int64_t begin, int64_t end) {
 #else
 
 #include "conv3x3_binding.h"
+#include "winograd_gradient.h"
 
 namespace dasr_fast {
 
 DASR_FAST_BEST(conv3x3_weights, Conv3x3)
 DASR_FAST_BEST(conv3x3, Conv3x3)
+DASR_FAST_BEST(conv3x3_weight_gradient, Conv3x3Gradient)
 
 void transform_weights(const Conv3x3& p) { run(best_conv3x3_weights(), p, p.channels); }
 
@@ -55,7 +72,39 @@ void conv3x3(
     run(best_conv3x3(), p, p.samples * p.bands * p.strips);
 }
 
-STABLE_TORCH_LIBRARY_IMPL(dasr_fast_cpu, CPU, m) { m.impl("conv3x3", TORCH_BOX(&conv3x3)); }
+// The gradient for the inputs: a convolution of the outputs' gradient, `weight` turned and transposed.
+void conv3x3_input_gradient(
+    Tensor grad, Tensor weight, std::optional<Tensor> y, double negative_slope, int64_t threads, Tensor transformed,
+    Tensor grad_x
+) {
+    Conv3x3 p = convolution(grad, weight, std::nullopt, std::nullopt, transformed, grad_x);
+    p.sign = pointer(y), p.slope = static_cast<float>(negative_slope);
+    cut(p, threads);
+    transform_weights(p);
+    run(best_conv3x3(), p, p.samples * p.bands * p.strips);
+}
+
+// The gradients for weight and bias, in parts that are to be added.
+void conv3x3_weight_gradient(
+    Tensor grad, Tensor x, std::optional<Tensor> y, double negative_slope, Tensor grad_weight, Tensor grad_bias
+) {
+    Conv3x3Gradient p{};
+    p.samples = x.size(0), p.height = x.size(1), p.width = x.size(2);
+    p.channels = x.size(3), p.channels_out = grad.size(3);
+    p.strips = strips_of(p.width, p.channels, p.channels_out), p.parts = grad_bias.size(0);
+    p.type = type_of(x);
+    p.slope = static_cast<float>(negative_slope);
+    p.x = x.const_data_ptr(), p.grad = grad.const_data_ptr(), p.sign = pointer(y);
+    p.grad_weight = static_cast<float*>(grad_weight.mutable_data_ptr());
+    p.grad_bias = static_cast<float*>(grad_bias.mutable_data_ptr());
+    run(best_conv3x3_weight_gradient(), p, p.parts);
+}
+
+STABLE_TORCH_LIBRARY_IMPL(dasr_fast_cpu, CPU, m) {
+    m.impl("conv3x3", TORCH_BOX(&conv3x3));
+    m.impl("conv3x3_input_gradient", TORCH_BOX(&conv3x3_input_gradient));
+    m.impl("conv3x3_weight_gradient", TORCH_BOX(&conv3x3_weight_gradient));
+}
 
 } // namespace dasr_fast
 

@@ -23,15 +23,20 @@ inline Conv3x3 convolution(
     return p;
 }
 
-// Strips as narrow as they must be, and bands for a few items a thread: each band computes two rows of inputs anew.
+// Strips as narrow as they must be.
+inline int64_t strips_of(int64_t width, int64_t channels, int64_t channels_out) {
+    const int64_t most = most_tiles(whole_lines(channels > channels_out ? channels : channels_out));
+    const int64_t strips = (tiles_of(width) + most - 1) / most;
+    return strips < 1 ? 1 : strips;
+}
+
+// Bands for a few items a thread: each band computes two rows of inputs anew.
 inline void cut(Conv3x3& p, int64_t threads) {
-    const int64_t widest = p.channels > p.channels_out ? p.channels : p.channels_out;
-    const int64_t most = most_tiles(whole_lines(widest)), rows = tiles_of(p.height);
-    p.strips = (tiles_of(p.width) + most - 1) / most;
+    p.strips = strips_of(p.width, p.channels, p.channels_out);
     const int64_t items = p.samples * p.strips, wanted = items > 0 ? (4 * threads + items - 1) / items : 1;
+    const int64_t rows = tiles_of(p.height);
     p.bands = wanted < rows / 2 ? wanted : rows / 2;
     if (p.bands < 1) p.bands = 1;
-    if (p.strips < 1) p.strips = 1;
 }
 
 } // namespace dasr_fast

@@ -56,51 +56,142 @@ Vector read_grad(const DAConv& p, int64_t offset, int64_t count) {
     return p.sign ? leaky_relu_backward(grad, load((const T*)p.sign + offset, count), p.slope) : grad;
 }
 
-// Gradients for weight, bias and gate, and that before the depthwise filter.
+// Where a part's sums over its pixels go; those without a gate have no `gate`.
+struct Sums {
+    float *weight, *bias, *gate;
+
+    Sums(const DAConv& p, int64_t item)
+        : weight(p.grad_weight + item * p.channels_out * p.channels), bias(p.grad_bias + item * p.channels_out),
+          gate(p.gate ? p.grad_gate + item * p.channels : nullptr) {
+        std::memset(weight, 0, p.channels_out * p.channels * sizeof(float));
+        std::memset(bias, 0, p.channels_out * sizeof(float));
+        if (gate) std::memset(gate, 0, p.channels * sizeof(float));
+    }
+};
+
+// All gradients of a part of channels-last features. What the depthwise filter needs of the pointwise product's gradient
+// stays in a window of rows.
+template <int K, class T>
+class PartBackward {
+public:
+    PartBackward(const DAConv& p, int64_t item)
+        : p_(p), sample_(p, item / p.parts), sums_(p, item), first_(p.height * (item % p.parts) / p.parts),
+          last_(p.height * (item % p.parts + 1) / p.parts), pitch_(whole_vectors(p.channels)),
+          pitch_out_(whole_vectors(p.channels_out)), most_(p.width > 0 && p.width < BACKWARD_TILE ? BACKWARD_TILE / p.width : 1),
+          start_(sample_.index * p.height * p.width), grads_((window() * p.width + ROWS) * pitch_out_),
+          grad_filtered_(window() * p.width * p.channels + LANES), filtered_((BACKWARD_TILE + ROWS) * pitch_),
+          weight_(p.channels_out * pitch_), grad_kernel_(p.grad_kernel + item * K * K * p.channels) {
+        for (int64_t o = 0; o < p.channels_out; ++o)
+            read_numbers((const T*)p.weight + o * p.channels, p.channels, weight_.data() + o * pitch_);
+        std::memset(grad_kernel_, 0, K * K * p.channels * sizeof(float));
+    }
+
+    void run() {
+        const int64_t lowest = first_ > K / 2 ? first_ - K / 2 : 0;
+        const int64_t end = last_ + K / 2 < p_.height ? last_ + K / 2 : p_.height;
+        begin_ = lowest;
+        int64_t ready = lowest, done = first_; // The next rows of either stage.
+        while (done < last_) {
+            const int64_t border = ready < first_ ? first_ : ready < last_ ? last_ : end;
+            const int64_t next = ready + most_ < border ? ready + most_ : border;
+            for_tiles(ready, next, p_.width, BACKWARD_TILE, [&](const Tile& tile) {
+                pointwise(tile, ready >= first_ && ready < last_);
+            });
+            ready = next;
+            const int64_t available = ready == end ? last_ : ready - K / 2 < last_ ? ready - K / 2 : last_;
+            if (available <= done) continue;
+            depthwise(done, available);
+            done = available;
+            keep(done - K / 2, ready);
+        }
+    }
+
+private:
+    // Rows that one stage is ahead of the other, and the rows of a step.
+    int64_t window() const { return most_ + 2 * (K / 2); }
+
+    float* grads(int64_t row) const { return grads_.data() + (row - begin_) * p_.width * pitch_out_; }
+
+    // Leaves the rows [first, end) in the window.
+    void keep(int64_t first, int64_t end) {
+        if (first <= begin_) return;
+        const int64_t rows = end - first, row = p_.width * p_.channels, skipped = first - begin_;
+        std::memmove((void*)grads_.data(), grads(first), rows * p_.width * pitch_out_ * sizeof(float));
+        std::memmove((void*)grad_filtered_.data(), grad_filtered_.data() + skipped * row, rows * row * sizeof(float));
+        begin_ = first;
+    }
+
+    // The gradient before the depthwise filter, and those for weight, bias and gate if the part `owns` the tile.
+    void pointwise(const Tile& tile, bool owns) {
+        const int64_t start = tile.row * p_.width + tile.column, channels = p_.channels, channels_out = p_.channels_out;
+        float* tile_grads = grads(tile.row) + tile.column * pitch_out_;
+        for (int64_t pixel = 0; pixel < tile.pixels(); ++pixel)
+            for (int64_t o = 0; o < channels_out; o += LANES) {
+                const int64_t count = channels_out - o, offset = (start + pixel) * channels_out + o;
+                const Vector grad = read_grad<T>(p_, start_ * channels_out + offset, count);
+                store(tile_grads + pixel * pitch_out_ + o, grad);
+                if (!owns) continue;
+                store(sums_.bias + o, load(sums_.bias + o, count) + grad, count);
+                if (sums_.gate)
+                    store(sums_.gate + o, load(sums_.gate + o, count) + grad * load(sample_.x + offset, count), count);
+            }
+        sample_.filter_channels_last(tile, filtered_.data());
+        float* out = grad_filtered_.data() + ((tile.row - begin_) * p_.width + tile.column) * channels;
+        multiply(Left{tile_grads, ROWS * pitch_out_, pitch_out_, 1}, tile.pixels(), weight_.data(), pitch_, channels,
+            channels_out, [&](int64_t pixel, int64_t c, Vector value) {
+                const int64_t ahead = (start + pixel + tile.pixels()) * channels + c;
+                prefetch(sample_.x, ahead + K / 2 * p_.width * channels); // The next tile, while there is arithmetic to do.
+                prefetch((const T*)p_.grad, start_ * channels + ahead);
+                prefetch((const T*)p_.sign, start_ * channels + ahead);
+                value = leaky_relu_backward(value, load(filtered_.data() + pixel * pitch_ + c), p_.slope);
+                store(out + pixel * channels + c, value, channels - c);
+            });
+        if (!owns) return;
+        multiply(Left{tile_grads, ROWS, 1, pitch_out_}, channels_out, filtered_.data(), pitch_, channels, tile.pixels(),
+            [&](int64_t o, int64_t c, Vector value) {
+                float* total = sums_.weight + o * channels + c;
+                store(total, load(total, channels - c) + value, channels - c);
+            });
+    }
+
+    // Gradients for rows [first, last) of x, and theirs for kernel.
+    void depthwise(int64_t first, int64_t last) {
+        const float *window = grad_filtered_.data(), *gate = sample_.gate.data();
+        const int64_t channels = p_.channels, skipped = begin_ * p_.width * channels;
+        filter_rows_channels_last_backward<K>(
+            [&](int64_t offset, int64_t count) { return load(window + offset - skipped, count); }, p_.height, p_.width,
+            channels, first, last, sample_.filters.data(),
+            [&](int64_t offset, int64_t count) { return load(sample_.x + offset, count); },
+            [&](int64_t row, int64_t column, int64_t c, Vector value) {
+                if (p_.gate) value += load(grads(row) + column * pitch_out_ + c) * load(gate + c);
+                const int64_t offset = (start_ + row * p_.width + column) * channels + c;
+                store((T*)p_.grad_x + offset, value, channels - c);
+            },
+            grad_kernel_);
+    }
+
+    const DAConv& p_;
+    const Sample<T> sample_;
+    const Sums sums_;
+    int64_t first_, last_; // The part's rows.
+    int64_t pitch_, pitch_out_; // Floats of a pixel.
+    int64_t most_; // Rows of a step.
+    int64_t start_; // Of the sample, in pixels.
+    int64_t begin_ = 0; // The first row of the window.
+    Scratch grads_, grad_filtered_; // Windows: [rows][width][pitch_out_], [rows][width][C].
+    Scratch filtered_, weight_;
+    float* grad_kernel_;
+};
+
+// Gradients for weight, bias and gate of a part of contiguous features, and that before the depthwise filter.
 template <class T>
 void pointwise_backward_of_part(const DAConv& p, int64_t item) {
     const int64_t part = item % p.parts, channels = p.channels, channels_out = p.channels_out;
     const int64_t first = p.height * part / p.parts, last = p.height * (part + 1) / p.parts, size = p.height * p.width;
     const Sample<T> sample(p, item / p.parts);
+    const Sums sums(p, item);
     const int64_t start_out = sample.index * channels_out * size;
     float* grad_filtered = p.grad_filtered + sample.index * channels * size;
-    float* total_weight = p.grad_weight + item * channels_out * channels;
-    float *total_bias = p.grad_bias + item * channels_out, *total_gate = p.gate ? p.grad_gate + item * channels : nullptr;
-    std::memset(total_weight, 0, channels_out * channels * sizeof(float));
-    std::memset(total_bias, 0, channels_out * sizeof(float));
-    if (total_gate) std::memset(total_gate, 0, channels * sizeof(float));
-
-    if (p.channels_last) {
-        const int64_t pitch = whole_vectors(channels), pitch_out = whole_vectors(channels_out);
-        const Scratch filtered(BACKWARD_TILE * pitch), grads((BACKWARD_TILE + ROWS) * pitch_out);
-        const Scratch weight(channels_out * pitch);
-        for (int64_t o = 0; o < channels_out; ++o)
-            read_numbers((const T*)p.weight + o * channels, channels, weight.data() + o * pitch);
-        for_tiles(first, last, p.width, BACKWARD_TILE, [&](const Tile& tile) {
-            const int64_t start = tile.row * p.width + tile.column;
-            for (int64_t pixel = 0; pixel < tile.pixels(); ++pixel)
-                for (int64_t o = 0; o < channels_out; o += LANES) {
-                    const int64_t count = channels_out - o, offset = (start + pixel) * channels_out + o;
-                    const Vector grad = read_grad<T>(p, start_out + offset, count);
-                    store(grads.data() + pixel * pitch_out + o, grad);
-                    store(total_bias + o, load(total_bias + o, count) + grad, count);
-                    if (total_gate)
-                        store(total_gate + o, load(total_gate + o, count) + grad * load(sample.x + offset, count), count);
-                }
-            sample.filter_channels_last(tile, filtered.data());
-            multiply(Left{grads.data(), ROWS * pitch_out, pitch_out, 1}, tile.pixels(), weight.data(), pitch, channels,
-                channels_out, [&](int64_t pixel, int64_t c, Vector value) {
-                    value = leaky_relu_backward(value, load(filtered.data() + pixel * pitch + c), p.slope);
-                    store(grad_filtered + (start + pixel) * channels + c, value, channels - c);
-                });
-            multiply(Left{grads.data(), ROWS, 1, pitch_out}, channels_out, filtered.data(), pitch, channels,
-                tile.pixels(), [&](int64_t o, int64_t c, Vector value) {
-                    float* total = total_weight + o * channels + c;
-                    store(total, load(total, channels - c) + value, channels - c);
-                });
-        });
-        return;
-    }
     const Scratch weight(packed_size(channels, channels_out));
     const Left left = pack([&](int64_t c, int64_t o) { return number((const T*)p.weight + o * channels + c); }, channels,
         channels_out, weight.data());
@@ -115,10 +206,10 @@ void pointwise_backward_of_part(const DAConv& p, int64_t item) {
                 const Vector grad = read_grad<T>(p, start_out + offset, count);
                 store(grads.data() + o * pitch + pixel, grad);
                 bias += grad;
-                if (total_gate) gate += grad * load(sample.x + offset, count);
+                if (sums.gate) gate += grad * load(sample.x + offset, count);
             }
-            total_bias[o] += sum(bias);
-            if (total_gate) total_gate[o] += sum(gate);
+            sums.bias[o] += sum(bias);
+            if (sums.gate) sums.gate[o] += sum(gate);
         }
         sample.filter_contiguous(tile, pitch, padded.data(), filtered.data());
         multiply(left, channels, grads.data(), pitch, tile.pixels(), channels_out,
@@ -130,7 +221,7 @@ void pointwise_backward_of_part(const DAConv& p, int64_t item) {
                 value = leaky_relu_backward(value, load(filtered.data() + c * pitch + pixel), p.slope);
                 store(grad_filtered + offset, value, tile.pixels() - pixel);
             });
-        add_product_along_rows(grads.data(), channels_out, filtered.data(), channels, pitch, tile.pixels(), total_weight);
+        add_product_along_rows(grads.data(), channels_out, filtered.data(), channels, pitch, tile.pixels(), sums.weight);
     });
 }
 
@@ -157,23 +248,6 @@ void depthwise_backward_of_plane(const DAConv& p, int64_t plane) {
         p.grad_kernel + plane * K * K);
 }
 
-template <int K, class T>
-void depthwise_backward_of_part(const DAConv& p, int64_t item) {
-    const int64_t part = item % p.parts, channels = p.channels;
-    const Sample<T> sample(p, item / p.parts);
-    const int64_t start = sample.index * channels * p.height * p.width;
-    filter_rows_channels_last_backward<K>(
-        [&](int64_t offset, int64_t count) { return load(p.grad_filtered + start + offset, count); }, p.height, p.width,
-        channels, p.height * part / p.parts, p.height * (part + 1) / p.parts, sample.filters.data(),
-        [&](int64_t offset, int64_t count) { return load(sample.x + offset, count); },
-        [&](int64_t row, int64_t column, int64_t c, Vector value) {
-            const int64_t offset = start + (row * p.width + column) * channels + c, count = channels - c;
-            if (p.gate) value += read_grad<T>(p, offset, count) * load(sample.gate.data() + c);
-            store((T*)p.grad_x + offset, value, count);
-        },
-        p.grad_kernel + item * K * K * channels);
-}
-
 } // namespace
 
 namespace DASR_FAST_KERNELS {
@@ -181,6 +255,15 @@ namespace DASR_FAST_KERNELS {
 void da_conv(const DAConv& p, int64_t begin, int64_t end) {
     with_type(p.type, [&](auto element) {
         for (int64_t item = begin; item < end; ++item) forward_of_part<typename decltype(element)::type>(p, item);
+    });
+}
+
+void da_conv_backward_channels_last(const DAConv& p, int64_t begin, int64_t end) {
+    with_type(p.type, [&](auto element) {
+        with_size(p.size, [&](auto size) {
+            using T = typename decltype(element)::type;
+            for (int64_t item = begin; item < end; ++item) PartBackward<decltype(size)::value, T>(p, item).run();
+        });
     });
 }
 
@@ -196,8 +279,7 @@ void da_conv_depthwise_backward(const DAConv& p, int64_t begin, int64_t end) {
         with_size(p.size, [&](auto size) {
             using T = typename decltype(element)::type;
             constexpr int K = decltype(size)::value;
-            for (int64_t item = begin; item < end; ++item)
-                p.channels_last ? depthwise_backward_of_part<K, T>(p, item) : depthwise_backward_of_plane<K, T>(p, item);
+            for (int64_t item = begin; item < end; ++item) depthwise_backward_of_plane<K, T>(p, item);
         });
     });
 }
@@ -212,6 +294,7 @@ void da_conv_depthwise_backward(const DAConv& p, int64_t begin, int64_t end) {
 namespace dasr_fast {
 
 DASR_FAST_BEST(da_conv, DAConv)
+DASR_FAST_BEST(da_conv_backward_channels_last, DAConv)
 DASR_FAST_BEST(da_conv_pointwise_backward, DAConv)
 DASR_FAST_BEST(da_conv_depthwise_backward, DAConv)
 
@@ -241,19 +324,20 @@ void da_conv(
 
 void da_conv_backward(
     Tensor grad, Tensor x, Tensor kernel, Tensor weight, std::optional<Tensor> gate, std::optional<Tensor> y,
-    double negative_slope, Tensor grad_filtered, Tensor grad_x, Tensor grad_kernel, Tensor grad_weight,
+    double negative_slope, std::optional<Tensor> grad_filtered, Tensor grad_x, Tensor grad_kernel, Tensor grad_weight,
     Tensor grad_bias, std::optional<Tensor> grad_gate
 ) {
     DAConv p = problem(x, kernel, weight, gate, negative_slope);
     p.grad = grad.const_data_ptr(), p.sign = pointer(y), p.grad_x = grad_x.mutable_data_ptr();
-    p.grad_filtered = static_cast<float*>(grad_filtered.mutable_data_ptr());
+    p.grad_filtered = grad_filtered.has_value() ? static_cast<float*>(grad_filtered->mutable_data_ptr()) : nullptr;
     p.grad_kernel = static_cast<float*>(grad_kernel.mutable_data_ptr());
     p.grad_weight = static_cast<float*>(grad_weight.mutable_data_ptr());
     p.grad_bias = static_cast<float*>(grad_bias.mutable_data_ptr());
     p.grad_gate = grad_gate.has_value() ? static_cast<float*>(grad_gate->mutable_data_ptr()) : nullptr;
     p.parts = x.size(0) > 0 ? grad_bias.size(0) / x.size(0) : 1;
+    if (p.channels_last) return run(best_da_conv_backward_channels_last(), p, x.size(0) * p.parts);
     run(best_da_conv_pointwise_backward(), p, x.size(0) * p.parts);
-    run(best_da_conv_depthwise_backward(), p, x.size(0) * (p.channels_last ? p.parts : p.channels));
+    run(best_da_conv_depthwise_backward(), p, x.size(0) * p.channels);
 }
 
 STABLE_TORCH_LIBRARY_IMPL(dasr_fast_cpu, CPU, m) {

@@ -7,8 +7,7 @@
 
 namespace dasr_fast {
 
-// An item is one of the `parts` of a sample's rows; of `da_conv_depthwise_backward` a plane where features are
-// contiguous.
+// An item is one of the `parts` of a sample's rows; of `da_conv_depthwise_backward` a plane.
 struct DAConv {
     int64_t channels, channels_out, height, width, size, parts;
     bool channels_last, activate;
@@ -17,7 +16,7 @@ struct DAConv {
     const void *x, *kernel, *weight, *bias, *gate, *grad;
     const void* sign; // The output, whose sign is the last LeakyReLU's, or null.
     void *y, *grad_x;
-    float* grad_filtered; // The gradient before the depthwise filter, in the format of x.
+    float* grad_filtered; // Of contiguous features: the gradient before the depthwise filter.
     float* grad_kernel; // As that of dynamic_depthwise_conv.
     float* grad_weight; // [B * parts, C_out, C]
     float* grad_bias; // [B * parts, C_out]

@@ -189,8 +189,8 @@ inline void filter_rows_channels_last(
     }
 }
 
-// The gradient through `filter_rows_channels_last` for the same rows, and of those rows for the weights,
-// `[K * K][channels]`; `image` reads the filter's input as `read` does its output's gradient.
+// The gradient through `filter_rows_channels_last` for the same rows; adds that of those rows for the weights,
+// `[K * K][channels]`. `image` reads the filter's input as `read` does its output's gradient.
 template <int K, class Read, class Image, class Emit>
 inline void filter_rows_channels_last_backward(
     const Read& read, int64_t height, int64_t width, int64_t channels, int64_t first, int64_t last, const float* turned,
@@ -198,8 +198,11 @@ inline void filter_rows_channels_last_backward(
 ) {
     for (int64_t c = 0; c < channels; c += LANES) {
         const int64_t count = channels - c;
-        Vector w[K * K], sums[K * K] = {};
-        for (int i = 0; i < K * K; ++i) w[i] = load(turned + (K * K - 1 - i) * whole_vectors(channels) + c);
+        Vector w[K * K], sums[K * K];
+        for (int i = 0; i < K * K; ++i) {
+            w[i] = load(turned + (K * K - 1 - i) * whole_vectors(channels) + c);
+            sums[i] = load(grad_weights + (K * K - 1 - i) * channels + c, count);
+        }
         for (int64_t row = first; row < last; ++row) {
             const int64_t above = row - K / 2;
             walk_backward<K>(

@@ -86,6 +86,8 @@ void backward_of_part(const DynamicDepthwiseConv& p, int64_t item) {
     const int64_t start = sample * p.height * p.width * p.channels, ahead = (K / 2 + 1) * p.width * p.channels;
     const Scratch turned(K * K * whole_vectors(p.channels));
     turn_weights((const T*)p.kernel + sample * p.channels * K * K, p.channels, K * K, turned.data());
+    float* grad_kernel = p.grad_kernel + item * K * K * p.channels;
+    std::memset((void*)grad_kernel, 0, K * K * p.channels * sizeof(float));
     filter_rows_channels_last_backward<K>(
         [&](int64_t offset, int64_t count) { return read_grad<T>(p, start + offset, count); }, p.height, p.width,
         p.channels, p.height * part / p.parts, p.height * (part + 1) / p.parts, turned.data(),
@@ -97,7 +99,7 @@ void backward_of_part(const DynamicDepthwiseConv& p, int64_t item) {
             prefetch((const T*)p.sign, offset + ahead);
             store((T*)p.grad_x + offset, value, p.channels - c);
         },
-        p.grad_kernel + item * K * K * p.channels);
+        grad_kernel);
 }
 
 } // namespace

@@ -16,6 +16,7 @@ struct Conv3x3 {
     bool activate;
     float slope;
     const void *x, *weight, *bias, *residual; // Weights [3, 3, C, C_out]; bias and residual may be null.
+    const void* sign; // If not null, `x` is a gradient after a LeakyReLU with that output.
     float* transformed; // [36, C, whole_lines(C_out)]: weights.
     void* y;
     int64_t bands, strips; // An item of work is one of the strips of columns of one of the bands of rows of a sample.
@@ -101,18 +102,24 @@ void transform_weights(const Conv3x3& p, int64_t channel) {
     }
 }
 
-// R rows of a product in registers: rows of `left` and of `result` are `pitch` floats apart.
-template <int R, int N>
+// What a product's result does with what is there already.
+enum class Result { replaces, adds };
+
+// R rows of a product in registers: element (r, k) of the left matrix is `left[r * row + k * step]`.
+template <Result RESULT, int R, int N>
 inline void multiply_block(
-    const float* left, int64_t pitch, const float* right, int64_t right_pitch, int64_t depth, float* result,
+    const float* left, int64_t row, int64_t step, const float* right, int64_t right_pitch, int64_t depth, float* result,
     int64_t result_pitch
 ) {
     Vector sums[R][N] = {};
-    for (int64_t k = 0; k < depth; ++k, right += right_pitch) {
+    if (RESULT == Result::adds)
+        for (int r = 0; r < R; ++r)
+            for (int n = 0; n < N; ++n) sums[r][n] = load(result + r * result_pitch + n * LANES);
+    for (int64_t k = 0; k < depth; ++k, left += step, right += right_pitch) {
         Vector columns[N];
         for (int n = 0; n < N; ++n) columns[n] = load(right + n * LANES);
         for (int r = 0; r < R; ++r) {
-            const Vector factor = splat(left[r * pitch + k]);
+            const Vector factor = splat(left[r * row]);
             for (int n = 0; n < N; ++n) sums[r][n] += factor * columns[n];
         }
     }
@@ -120,73 +127,62 @@ inline void multiply_block(
         for (int n = 0; n < N; ++n) store(result + r * result_pitch + n * LANES, sums[r][n]);
 }
 
-template <int R, class... Arguments>
+template <Result RESULT, int R, class... Arguments>
 inline void multiply_block_of(int64_t vectors, Arguments... arguments) {
     switch (vectors) {
-    case 1: return multiply_block<R, 1>(arguments...);
-    case 2: return multiply_block<R, 2>(arguments...);
-    case 3: return multiply_block<R, COLUMNS == 4 ? 3 : COLUMNS>(arguments...);
-    default: return multiply_block<R, COLUMNS>(arguments...);
+    case 1: return multiply_block<RESULT, R, 1>(arguments...);
+    case 2: return multiply_block<RESULT, R, 2>(arguments...);
+    case 3: return multiply_block<RESULT, R, COLUMNS == 4 ? 3 : COLUMNS>(arguments...);
+    default: return multiply_block<RESULT, R, COLUMNS>(arguments...);
     }
 }
 
-// The convolution of a strip of columns, row of tiles by row of tiles.
-class Strip {
-public:
-    explicit Strip(const Conv3x3& p)
-        : p_(p), channels_(whole_vectors(p.channels)), channels_out_(whole_vectors(p.channels_out)),
-          row_(channels_ > channels_out_ ? channels_ : channels_out_),
-          position_(most_tiles(row_) * row_ + LANES), // Positions don't share cache sets.
-          inputs_(INPUTS * widest() * channels_), products_(POSITIONS * position_), block_(ROWS * channels_) {}
-
-    // Most pixels of a row of inputs, and floats of each.
-    int64_t widest() const { return most_tiles(row_) * TILE + 2; }
-    int64_t channels() const { return channels_; }
-
-    // Convolves the tiles of an item. `fill(row, column, columns, inputs)` puts the inputs of columns [column, column +
-    // columns) of a row, which lie in the image, at `inputs`, `channels()` floats a pixel; those beyond the last channel may
-    // be anything.
-    // `ask(row, column, columns)` is called with the columns of rows that `fill` will need next, while there is arithmetic to
-    // do; they may lie beyond the image.
-    template <class T, class Fill, class Ask>
-    void run(int64_t item, const Fill& fill, const Ask& ask) {
-        const int64_t strip = item % p_.strips, band = item / p_.strips % p_.bands;
-        const int64_t rows = tiles_of(p_.height), columns = tiles_of(p_.width);
-        const int64_t first = columns * strip / p_.strips, count = columns * (strip + 1) / p_.strips - first;
-        int64_t ready = rows * band / p_.bands * TILE - 1; // The first row of inputs that is not there yet.
-        for (int64_t row = rows * band / p_.bands; row < rows * (band + 1) / p_.bands; ++row) {
-            for (; ready < row * TILE + INPUTS - 1; ++ready) fill_row(ready, first * TILE, count * TILE, fill);
-            for (int64_t tile = 0; tile < count; ++tile) read_tile(row, tile);
-            for (int64_t position = 0; position < POSITIONS; ++position) {
-                constexpr int64_t PIECES = POSITIONS / TILE; // Of each of the next rows.
-                const int64_t piece = position % PIECES, begin = count * TILE * piece / PIECES;
-                ask(ready + position / PIECES, first * TILE + begin, count * TILE * (piece + 1) / PIECES - begin);
-                multiply_position(position, count);
-            }
-            for (int64_t tile = 0; tile < count; ++tile)
-                write_tile<T>(item / p_.strips / p_.bands, row * TILE, (first + tile) * TILE, tile);
+// Calls `function(first, rows)` with the rows [first, first + rows) of blocks of at most ROWS, `rows` as a type.
+template <class Function>
+inline void for_blocks(int64_t rows, const Function& function) {
+    const int64_t blocks = (rows + ROWS - 1) / ROWS;
+    for (int64_t block = 0; block < blocks; ++block) {
+        const int64_t first = rows * block / blocks;
+        switch (rows * (block + 1) / blocks - first) {
+        case 1: function(first, Size<1>()); break;
+        case 2: function(first, Size<2>()); break;
+        case 3: function(first, Size<3>()); break;
+        case 4: function(first, Size<4>()); break;
+        case 5: function(first, Size<5>()); break;
+        default: function(first, Size<6>());
         }
     }
+}
 
-private:
-    float* input(int64_t row) const { return inputs_.data() + (row + INPUTS) % INPUTS * widest() * channels_; }
+// The inputs of a strip of columns, row by row, and the transform of their tiles.
+class InputRows {
+public:
+    // Of `channels`, whole vectors, and at most `most` tiles in a row.
+    InputRows(int64_t height, int64_t width, int64_t channels, int64_t most)
+        : height_(height), width_(width), channels_(channels), widest_(most * TILE + 2),
+          inputs_(INPUTS * widest_ * channels) {}
 
-    // A row of inputs, one pixel wider than the strip on either side; zeros outside of the image.
-    template <class Fill>
-    void fill_row(int64_t row, int64_t column, int64_t columns, const Fill& fill) {
-        float* start = input(row);
-        const bool inside = row >= 0 && row < p_.height;
-        const int64_t begin = !inside || column > 0 ? 0 : 1;
-        const int64_t end = !inside ? 0 : p_.width - column + 1 < columns + 2 ? p_.width - column + 1 : columns + 2;
-        std::memset((void*)start, 0, begin * channels_ * sizeof(float));
-        if (inside) fill(row, column - 1 + begin, end - begin, start + begin * channels_);
-        std::memset((void*)(start + end * channels_), 0, (columns + 2 - end) * channels_ * sizeof(float));
+    int64_t widest() const { return widest_; } // Pixels of a row.
+
+    // The next row of inputs that isn't there yet.
+    int64_t ready() const { return ready_; }
+
+    // Begins with the row of tiles `row` of a strip of `count` tiles from tile `first` on.
+    void begin(int64_t row, int64_t first, int64_t count) {
+        column_ = first * TILE, columns_ = count * TILE, ready_ = row * TILE - 1;
     }
 
-    void read_tile(int64_t row, int64_t tile) {
+    // Makes the inputs of a row of tiles be there. `fill(row, column, columns, inputs)` puts the inputs of columns [column,
+    // column + columns) of a row, which lie in the image, at `inputs`.
+    template <class Fill>
+    void read(int64_t row, const Fill& fill) {
+        for (; ready_ < row * TILE + INPUTS - 1; ++ready_) fill_row(fill);
+    }
+
+    // The transformed inputs of a tile: those of each position `pitch` floats after those of the last.
+    void transform(int64_t row, int64_t tile, float* out, int64_t pitch) const {
         const float* rows[INPUTS];
         for (int i = 0; i < INPUTS; ++i) rows[i] = input(row * TILE - 1 + i) + tile * TILE * channels_;
-        float* out = products_.data() + tile * row_;
         for (int64_t c = 0; c < channels_; c += LANES) {
             Vector half[INPUTS][INPUTS], d[INPUTS], t[INPUTS];
             for (int j = 0; j < INPUTS; ++j) {
@@ -196,27 +192,78 @@ private:
             }
             for (int i = 0; i < INPUTS; ++i) {
                 transform_input(half[i], t);
-                for (int j = 0; j < INPUTS; ++j) store(out + (i * INPUTS + j) * position_ + c, t[j]);
+                for (int j = 0; j < INPUTS; ++j) store(out + (i * INPUTS + j) * pitch + c, t[j]);
             }
         }
     }
 
+private:
+    float* input(int64_t row) const { return inputs_.data() + (row + INPUTS) % INPUTS * widest_ * channels_; }
+
+    // A row of inputs, one pixel wider than the strip on either side; zeros outside of the image.
+    template <class Fill>
+    void fill_row(const Fill& fill) {
+        float* start = input(ready_);
+        const bool inside = ready_ >= 0 && ready_ < height_;
+        const int64_t begin = !inside || column_ > 0 ? 0 : 1, right = width_ - column_ + 1;
+        const int64_t end = !inside ? 0 : right < columns_ + 2 ? right : columns_ + 2;
+        std::memset((void*)start, 0, begin * channels_ * sizeof(float));
+        if (inside) fill(ready_, column_ - 1 + begin, end - begin, start + begin * channels_);
+        std::memset((void*)(start + end * channels_), 0, (columns_ + 2 - end) * channels_ * sizeof(float));
+    }
+
+    int64_t height_, width_, channels_, widest_;
+    int64_t column_ = 0, columns_ = 0, ready_ = 0; // Of the strip.
+    Scratch inputs_; // A ring of rows.
+};
+
+// The convolution of a strip of columns, row of tiles by row of tiles.
+class Strip {
+public:
+    explicit Strip(const Conv3x3& p)
+        : p_(p), channels_(whole_vectors(p.channels)), channels_out_(whole_vectors(p.channels_out)),
+          row_(channels_ > channels_out_ ? channels_ : channels_out_),
+          position_(most_tiles(row_) * row_ + LANES), // Positions don't share cache sets.
+          inputs_(p.height, p.width, channels_, most_tiles(row_)), products_(POSITIONS * position_),
+          block_(ROWS * channels_) {}
+
+    // Most pixels of a row of inputs, and floats of each.
+    int64_t widest() const { return inputs_.widest(); }
+    int64_t channels() const { return channels_; }
+
+    // Convolves the tiles of an item. `fill` is as in `InputRows`, with `channels()` floats a pixel; those beyond the last
+    // channel may be anything.
+    // `ask(row, column, columns)` is called with the columns of rows that `fill` will need next, while there is arithmetic to
+    // do; they may lie beyond the image.
+    template <class T, class Fill, class Ask>
+    void run(int64_t item, const Fill& fill, const Ask& ask) {
+        const int64_t strip = item % p_.strips, band = item / p_.strips % p_.bands;
+        const int64_t rows = tiles_of(p_.height), columns = tiles_of(p_.width);
+        const int64_t first = columns * strip / p_.strips, count = columns * (strip + 1) / p_.strips - first;
+        inputs_.begin(rows * band / p_.bands, first, count);
+        for (int64_t row = rows * band / p_.bands; row < rows * (band + 1) / p_.bands; ++row) {
+            inputs_.read(row, fill);
+            for (int64_t tile = 0; tile < count; ++tile)
+                inputs_.transform(row, tile, products_.data() + tile * row_, position_);
+            for (int64_t position = 0; position < POSITIONS; ++position) {
+                constexpr int64_t PIECES = POSITIONS / TILE; // Of each of the next rows.
+                const int64_t piece = position % PIECES, begin = count * TILE * piece / PIECES;
+                ask(inputs_.ready() + position / PIECES, first * TILE + begin,
+                    count * TILE * (piece + 1) / PIECES - begin);
+                multiply_position(position, count);
+            }
+            for (int64_t tile = 0; tile < count; ++tile)
+                write_tile<T>(item / p_.strips / p_.bands, row * TILE, (first + tile) * TILE, tile);
+        }
+    }
+
+private:
     // The product of all tiles' inputs at a position with the weights there, in the inputs' place.
     void multiply_position(int64_t position, int64_t tiles) {
-        const int64_t blocks = (tiles + ROWS - 1) / ROWS;
-        for (int64_t block = 0; block < blocks; ++block) {
-            const int64_t first = tiles * block / blocks, rows = tiles * (block + 1) / blocks - first;
-            float* start = products_.data() + position * position_ + first * row_;
-            const float* right = p_.transformed + position * p_.channels * whole_lines(p_.channels_out);
-            switch (rows) {
-            case 1: multiply_rows<1>(start, right); break;
-            case 2: multiply_rows<2>(start, right); break;
-            case 3: multiply_rows<3>(start, right); break;
-            case 4: multiply_rows<4>(start, right); break;
-            case 5: multiply_rows<5>(start, right); break;
-            default: multiply_rows<6>(start, right);
-            }
-        }
+        const float* right = p_.transformed + position * p_.channels * whole_lines(p_.channels_out);
+        for_blocks(tiles, [&](int64_t first, auto rows) {
+            multiply_rows<decltype(rows)::value>(products_.data() + position * position_ + first * row_, right);
+        });
     }
 
     template <int R>
@@ -230,8 +277,8 @@ private:
             left = block_.data(), left_pitch = channels_;
         }
         for (int64_t n = 0; n < vectors; n += COLUMNS)
-            multiply_block_of<R>(
-                vectors - n, left, left_pitch, right + n * LANES, pitch, p_.channels, start + n * LANES, row_);
+            multiply_block_of<Result::replaces, R>(
+                vectors - n, left, left_pitch, 1, right + n * LANES, pitch, p_.channels, start + n * LANES, row_);
     }
 
     template <class T>
@@ -263,7 +310,7 @@ private:
     const Conv3x3& p_;
     int64_t channels_, channels_out_; // In whole vectors.
     int64_t row_, position_; // Floats of a tile at a position, and of a position.
-    Scratch inputs_; // A ring of rows.
+    InputRows inputs_;
     Scratch products_; // [36][tiles][row_]: transformed inputs, then products.
     Scratch block_;
 };

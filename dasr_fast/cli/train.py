@@ -25,9 +25,10 @@ def _option(name: str, field: FieldInfo) -> Callable[[Function], Function]:
     help_text = field.description or ""
     if not field.is_required() and field.default not in (None, False):
         help_text += f"  [default: {field.default}]"
+    option = name.replace("_", "-")
     if kind is bool:
-        return click.option(f"--{name}/--no-{name}", name, default=None, help=help_text)
-    return click.option(f"--{name.replace('_', '-')}", name, type=kind, default=None, help=help_text)
+        return click.option(f"--{option}/--no-{option}", name, default=None, help=help_text)
+    return click.option(f"--{option}", name, type=kind, default=None, help=help_text)
 
 
 def _kind(annotation: Any) -> Any:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from dasr_fast.models.mean_shift import MeanShift
 from dasr_fast.nn import DAGroup
+from dasr_fast.nn.collapsed_tail import run_tail
 from dasr_fast.nn.convolution import convolved, features_format, run_layers
 
 
@@ -72,8 +73,7 @@ class DASR(nn.Module):
         y = x
         for group in list(self.body)[:-1]:
             y = group(y, v)
-        y = convolved(self.body[-1], y, x)
-        return self.add_mean(run_layers(self.tail, y)).contiguous()
+        return run_tail((self.tail, self.add_mean), convolved(self.body[-1], y, x))
 
 
 def _upsampling_factors(scale: int) -> list[int]:

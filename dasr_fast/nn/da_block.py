@@ -6,8 +6,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from dasr_fast.nn.activation import Activation, fixed_slope, make_activation
-from dasr_fast.nn.convolution import convolved
-from dasr_fast.nn.da_conv import DAConv
+from dasr_fast.nn.convolution import convolved, untouched
+from dasr_fast.nn.da_conv import DAConv, half_block
 from dasr_fast.nn.inputs import features_and_representation
 
 
@@ -48,9 +48,20 @@ class DABlock(nn.Module):
     def forward(self, x: Tensor | Sequence[Tensor], v: Tensor | None = None) -> Tensor:
         """Features `[B, C, H, W]` and representation `[B, representation]` to features `[B, C, H, W]`."""
         x, v = features_and_representation("DABlock", x, v, self.channels, self.representation)
-        backend = self.da_conv1.backend
-        y = convolved(self.conv1, self._activated(self.da_conv1, x, v), activation=self.relu, backend=backend)
-        return convolved(self.conv2, self._activated(self.da_conv2, y, v), x, backend=backend)
+        y = self._half(self.da_conv1, self.conv1, x, v, None)
+        return self._half(self.da_conv2, self.conv2, y, v, x)
+
+    def _half(self, layer: DAConv, conv: nn.Module, x: Tensor, v: Tensor, residual: Tensor | None) -> Tensor:
+        """DA convolution, activation, convolution; then the activation, or the sum if there is a residual."""
+        slope = fixed_slope(self.relu) if untouched(self.relu) else None
+        if slope is not None and slope == layer.slope_of_op():
+            assert layer.conv is not None
+            kernel, gate = layer.kernel_and_gate(v)
+            y = half_block(x, kernel, layer.conv, gate, conv, residual, negative_slope=slope, backend=layer.backend)
+            if y is not None:
+                return y
+        activation = self.relu if residual is None else None
+        return convolved(conv, self._activated(layer, x, v), residual, activation=activation, backend=layer.backend)
 
     def _activated(self, layer: DAConv, x: Tensor, v: Tensor) -> Tensor:
         slope = fixed_slope(self.relu)

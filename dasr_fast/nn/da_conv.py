@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from dasr_fast import ops
 from dasr_fast.nn.activation import Activation, fixed_slope, make_activation
 from dasr_fast.nn.channel_modulation import ChannelModulation
+from dasr_fast.nn.convolution import computable, untouched
 from dasr_fast.nn.inputs import features_and_representation
 from dasr_fast.nn.spatial_gate import SpatialGate
-from dasr_fast.ops.backends import BACKENDS
+from dasr_fast.ops.backends import BACKENDS, has_kernel
 
 
 class DAConv(nn.Module):
@@ -96,18 +98,28 @@ class DAConv(nn.Module):
             activate: Whether the layer's activation is applied to the result too.
         """
         x, v = features_and_representation("DAConv", x, v, self.channels, self.representation)
-        kernel = self.kernel(v).unflatten(1, (self.channels, self.kernel_size, self.kernel_size))
+        kernel, gate = self.kernel_and_gate(v)
         return da_conv_branches(
             x,
             kernel,
             self.conv,
-            None if self.ca is None else self.ca.gate(v),
+            gate,
             self.relu,
             series=self.gate == "series",
             further=None if self.sa is None else x * self.sa(x),
             activate=activate,
             backend=self.backend,
         )
+
+    def kernel_and_gate(self, v: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Depthwise filters `[B, C, k, k]` and channel modulation `[B, C_out]` for representations `[B, ...]`."""
+        kernel = self.kernel(v).unflatten(1, (self.channels, self.kernel_size, self.kernel_size))
+        return kernel, None if self.ca is None else self.ca.gate(v)
+
+    def slope_of_op(self) -> float | None:
+        """The slope with which `ops.da_conv` computes the layer, or None if the layer is something else."""
+        plain = self.conv is not None and self.gate != "series" and self.sa is None and untouched(self)
+        return fixed_slope(self.relu) if plain else None
 
 
 def da_conv_branches(
@@ -154,3 +166,35 @@ def da_conv_branches(
     if further is not None:
         y = y + further
     return activation(y) if activate else y
+
+
+def half_block(
+    x: Tensor,
+    kernel: Tensor,
+    pointwise: nn.Conv2d,
+    gate: Tensor | None,
+    conv: nn.Module,
+    residual: Tensor | None,
+    *,
+    negative_slope: float,
+    backend: str = "auto",
+) -> Tensor | None:
+    """Half of a DA block by `ops.da_half_block`, or None where no kernel computes it or it hasn't been measured.
+
+    Args:
+        x: Features `[B, C, H, W]`.
+        kernel: Depthwise filters `[B, C, k, k]`.
+        pointwise: 1x1 convolution of the DA convolution.
+        gate: Channel modulation `[B, C]`, if there is one.
+        conv: The convolution after the DA convolution.
+        residual: Added last in a block's second half; None in its first, where an activation is last.
+        negative_slope: Of all activations.
+        backend: See `dasr_fast.ops`.
+    """
+    if not computable(conv, x) or (torch.is_grad_enabled() and x.device.type != "cpu"):
+        return None
+    activate = residual is None
+    arguments = (x, kernel, pointwise.weight.flatten(1), pointwise.bias, gate, conv.weight, conv.bias, residual)
+    if not has_kernel("da_half_block", backend, (*arguments, negative_slope, activate)):
+        return None
+    return ops.da_half_block(*arguments, negative_slope=negative_slope, activate=activate, backend=backend)

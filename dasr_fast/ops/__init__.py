@@ -1,7 +1,6 @@
 """The ops: checked, differentiable, with a choice of backend. One file each.
 
-`da_half_block` is for inference and has no gradient. Every op works under `torch.compile(fullgraph=True)` and autocast,
-and accepts an empty batch.
+Every op works under `torch.compile(fullgraph=True)` and autocast, and accepts an empty batch.
 """
 
 from dasr_fast.ops.blur_downsample import blur_downsample

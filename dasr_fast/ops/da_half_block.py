@@ -1,4 +1,6 @@
-"""The op `da_half_block`: half of a degradation-aware block for inference."""
+"""The op `da_half_block`: half of a degradation-aware block."""
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +14,7 @@ from dasr_fast.ops.checks import (
     check_slope,
     check_tensor,
 )
-from dasr_fast.ops.registration import autocast, define, refuse_gradient
+from dasr_fast.ops.registration import autocast, define, differentiate
 from dasr_fast.reference.layout import memory_format
 
 OP = "da_half_block"
@@ -35,7 +37,7 @@ def da_half_block(
     """3x3 convolution of `lrelu(da_conv(x, ...))`, then LeakyReLU if `activate`, then `+ residual`.
 
     Both halves of the released `DAB`: the first with `activate`, the second with the block's input as `residual`.
-    For inference: there is no gradient, and asking for one raises an error; `da_conv` and a convolution have one.
+    Differentiable in all tensors (once). Nothing between the convolutions is kept: the backward pass computes it again.
 
     Args:
         x: Features `[B, C, H, W]`, contiguous or channels-last; any strides are accepted.
@@ -56,7 +58,7 @@ def da_half_block(
     Raises:
         TypeError: An argument isn't a tensor or has a wrong type; all have the type of `x`.
         ValueError: A shape, device, slope or backend name is wrong.
-        RuntimeError: The backend asked for can't run; or, from the backward pass, that there is no gradient.
+        RuntimeError: The backend asked for can't run.
     """
     required = {"x": x, "kernel": kernel, "weight": weight, "conv_weight": conv_weight}
     optional = {"bias": bias, "gate": gate, "conv_bias": conv_bias, "residual": residual}
@@ -92,6 +94,19 @@ def da_half_block(
         if tensor is not None:
             check_alike(OP, name, tensor, x)
     check_slope(OP, negative_slope)
+    if (
+        activate
+        and residual is not None
+        and torch.is_grad_enabled()
+        and any(tensor.requires_grad for tensor in (x, *others.values()) if tensor is not None)
+    ):
+        # The gradient needs the sign of what the activation returned, which the sum would hide.
+        return residual + da_half_block(
+            *(x, kernel, weight, bias, gate, conv_weight, conv_bias),
+            negative_slope=negative_slope,
+            activate=True,
+            backend=backend,
+        )
     arguments = (x, kernel, weight, bias, gate, conv_weight, conv_bias, residual, negative_slope, activate)
     return _forward(*arguments, choose(OP, backend, x.device.type, arguments))
 
@@ -113,6 +128,29 @@ def _fake(
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format(x))
 
 
+def _fake_backward(
+    grad: Tensor,
+    x: Tensor,
+    kernel: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    gate: Tensor | None,
+    conv_weight: Tensor,
+    y: Tensor | None,
+    negative_slope: float,
+    backend: str,
+) -> tuple[Tensor, ...]:
+    return (
+        torch.empty_like(x, memory_format=memory_format(x)),
+        torch.empty_like(kernel, memory_format=torch.contiguous_format),
+        weight.new_empty(weight.shape),
+        weight.new_empty(weight.shape[0]),
+        x.new_empty(0) if gate is None else gate.new_empty(gate.shape),
+        weight.new_empty(conv_weight.shape),
+        weight.new_empty(conv_weight.shape[0]),
+    )
+
+
 _forward = define(
     OP,
     OP,
@@ -121,4 +159,30 @@ _forward = define(
     _fake,
 )
 
-refuse_gradient(OP, f"{OP}: it is for inference and has no gradient; da_conv and a convolution have.")
+_backward = define(
+    OP,
+    f"{OP}_backward",
+    "(Tensor grad, Tensor x, Tensor kernel, Tensor weight, Tensor? bias, Tensor? gate, Tensor conv_weight, Tensor? y, "
+    "float negative_slope, str backend) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    _fake_backward,
+)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *tensors, conv_bias, _, ctx.negative_slope, activate, ctx.backend = inputs
+    ctx.has_conv_bias = conv_bias is not None
+    ctx.save_for_backward(*tensors, output if activate else None)
+
+
+def _grad(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    saved, of_residual = ctx.saved_tensors, ctx.needs_input_grad[7]
+    *grads, grad_conv_bias = _backward(grad, *saved, ctx.negative_slope, ctx.backend)
+    return (
+        *(None if tensor is None else g for tensor, g in zip(saved, grads, strict=False)),
+        grad_conv_bias if ctx.has_conv_bias else None,
+        grad if of_residual else None,
+        *(None, None, None),
+    )
+
+
+differentiate(OP, _grad, _save)

@@ -1,9 +1,11 @@
-"""Half of a degradation-aware (DA) block for inference, paper Figure 2(b): DA convolution, LeakyReLU, convolution."""
+"""Half of a degradation-aware (DA) block, paper Figure 2(b): DA convolution, LeakyReLU, convolution."""
 
-import torch.nn.functional as F
+from collections.abc import Callable
+
 from torch import Tensor
 
-from dasr_fast.reference.da_conv import da_conv
+from dasr_fast.reference.conv3x3 import conv3x3, conv3x3_backward
+from dasr_fast.reference.da_conv import da_conv, da_conv_backward
 from dasr_fast.reference.layout import accumulation_dtype, memory_format
 
 
@@ -36,15 +38,34 @@ def da_half_block(
     Returns:
         `[B, C_out, H, W]`, in the type and memory format of `x`.
     """
-    b, _, h, w = x.shape
-    if 0 in (b, h, w):
-        return x.new_empty(b, len(conv_weight), h, w).contiguous(memory_format=memory_format(x))
     wide = accumulation_dtype(x.dtype)
-    wide_bias, wide_gate, wide_conv_bias = (t if t is None else t.to(wide) for t in (bias, gate, conv_bias))
-    y = da_conv(x.to(wide), kernel.to(wide), weight.to(wide), wide_bias, wide_gate, negative_slope, True)
-    y = F.conv2d(y, conv_weight.to(wide), wide_conv_bias, padding=1)
-    if activate:
-        y = F.leaky_relu(y, negative_slope)
-    if residual is not None:
-        y = y + residual.to(wide)
+    bias, gate, conv_bias, residual = (t if t is None else t.to(wide) for t in (bias, gate, conv_bias, residual))
+    z = da_conv(x.to(wide), kernel.to(wide), weight.to(wide), bias, gate, negative_slope, True)
+    y = conv3x3(z, conv_weight.to(wide), conv_bias, residual, negative_slope if activate else None)
     return y.to(x.dtype).contiguous(memory_format=memory_format(x))
+
+
+def da_half_block_backward(
+    grad: Tensor,
+    x: Tensor,
+    kernel: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    gate: Tensor | None,
+    conv_weight: Tensor,
+    y: Tensor | None,
+    negative_slope: float,
+    *,
+    da_conv: Callable[..., Tensor] = da_conv,
+    da_conv_backward: Callable[..., tuple[Tensor, ...]] = da_conv_backward,
+    conv3x3_backward: Callable[..., tuple[Tensor, ...]] = conv3x3_backward,
+) -> tuple[Tensor, ...]:
+    """Gradients for `x`, `kernel`, `weight`, `bias`, `gate`, `conv_weight` and `conv_bias`; empty for no gate.
+
+    `y` is the output if a LeakyReLU was asked for, else None. Functions of any backend may be given.
+    """
+    z = da_conv(x, kernel, weight, bias, gate, negative_slope, True)
+    slope = 1.0 if y is None else negative_slope
+    grad_z, grad_conv_weight, grad_conv_bias = conv3x3_backward(grad, z, conv_weight, y, slope, [True, True, True])
+    of_da_conv = da_conv_backward(grad_z, x, kernel, weight, gate, z, negative_slope)
+    return *of_da_conv, grad_conv_weight, grad_conv_bias

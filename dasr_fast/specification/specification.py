@@ -40,7 +40,7 @@ class Specification:
         bytes_moved: Fewest bytes that the forward pass of a case can move, from the case and the element size.
         operations: Multiplications and additions of the forward pass of a case.
         tolerance: Largest relative error (Euclidean) against float64, by type.
-        differentiable: Whether the op has gradients.
+        gradients: Largest relative error of gradients, in tolerances.
         general: Whether every backend computes every case in float32, float16 and bfloat16, or else may refuse some.
     """
 
@@ -50,7 +50,7 @@ class Specification:
     bytes_moved: Callable[[Case, int], int]
     operations: Callable[[Case], int]
     tolerance: Mapping[torch.dtype, float] = field(default_factory=lambda: dict(TOLERANCE))
-    differentiable: bool = True
+    gradients: float = 2.0
     general: bool = True
 
     def arguments(

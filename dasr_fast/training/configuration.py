@@ -71,6 +71,7 @@ class Configuration(BaseModel):
         "auto", description="Of the networks: auto is tf32 on a GPU that has it, and fp32 elsewhere."
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to compute.")
+    cuda_graph: bool = Field(True, description="Whether a single GPU's step is replayed as a CUDA graph.")
     log_every: Positive = Field(100, description="Steps between two entries of the log.")
     validate_every: Positive = Field(5000, description="Steps between two validations.")
     save_every: Positive = Field(1000, description="Steps between two checkpoints.")
@@ -91,7 +92,18 @@ class Configuration(BaseModel):
 
 
 MAY_DIFFER = frozenset(
-    {"data", "validation", "cache", "licence", "device", "log_every", "validate_every", "save_every", "pt"}
+    {
+        "data",
+        "validation",
+        "cache",
+        "licence",
+        "device",
+        "cuda_graph",
+        "log_every",
+        "validate_every",
+        "save_every",
+        "pt",
+    }
 )
 """Settings that a resumed run may change: none that decides on its weights (a checkpoint knows its images)."""
 

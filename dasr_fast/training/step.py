@@ -1,7 +1,9 @@
 """One training step: degradation, losses, gradients, Adam."""
 
 import zlib
+from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from dasr_fast.degradation.degradation import Degradation, Drawn
 from dasr_fast.models import DASR
 from dasr_fast.training.average import MovingAverage
+from dasr_fast.training.graph import Repeated, Replay
 from dasr_fast.training.processes import Processes
 from dasr_fast.training.representation import DegradationTarget, Learner
 from dasr_fast.training.schedule import Schedule, Stage
@@ -67,6 +70,8 @@ class TrainingStep:
         average: To be updated after each step, or None.
         of_images: Kernels and noise levels of all training images, if those stay the same whenever an image comes.
         seed: Of what is drawn.
+        capture: Lets the part after the degradation be replayed, see `dasr_fast.training.graph.Repeated`; None: it is
+            called.
     """
 
     def __init__(
@@ -82,13 +87,15 @@ class TrainingStep:
         average: MovingAverage | None = None,
         of_images: Drawn | None = None,
         seed: int = 0,
+        capture: Callable[..., Replay] | None = None,
     ) -> None:
         self.degradation, self.schedule, self.processes = degradation, schedule, processes
         self.bf16, self.clip, self.average, self.of_images, self.seed = bf16, clip, average, of_images, seed
         self.parameters = [p for p in (*learner.parameters(), *sr.parameters()) if p.requires_grad]
         self.optimizer, self._rate = _adam(self.parameters, processes.device)
         self._networks = {"encoder": (learner, None), "everything": (learner, sr)}
-        self._objectives: dict[Stage, nn.Module] = {}
+        self._of_stage: dict[Stage, Callable[..., dict[str, Tensor]]] = {}
+        self._capture = capture
         self._generator = torch.Generator(processes.device)
         save_memory(learner)
         save_memory(sr)
@@ -105,18 +112,8 @@ class TrainingStep:
             Losses and scores as from `Objective`, of this process's part, as tensors on the device.
         """
         lr, target = self.degraded(step, hr, indices)
-        self.optimizer.zero_grad(set_to_none=True)
-        device = self.processes.device.type
-        with torch.autocast(device, torch.bfloat16) if self.bf16 else nullcontext():
-            losses: dict[str, Tensor] = self._objective(self.schedule.stage(step))(lr, hr[:, 0], target)
-        torch.autograd.backward(losses["loss"])
-        if self.clip is not None:
-            nn.utils.clip_grad_norm_(self.parameters, self.clip, foreach=True)
         self._rate.fill_(self.schedule.rate(step))
-        self.optimizer.step()
-        if self.average is not None:
-            self.average.update()
-        return {name: value.detach() for name, value in losses.items()}
+        return self._updates(self.schedule.stage(step))(lr, hr[:, 0], *target)
 
     def degraded(self, step: int, hr: Tensor, indices: Tensor) -> tuple[Tensor, DegradationTarget]:
         """LR patches `[B, 2, 3, p, p]` of a step, and what was drawn for them."""
@@ -136,14 +133,32 @@ class TrainingStep:
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate
 
+    def _updates(self, stage: Stage) -> Callable[..., dict[str, Tensor]]:
+        """From LR patches, HR patches and their degradations to losses, with all changes of the networks."""
+        if stage not in self._of_stage:
+            update = partial(self._update, self._objective(stage))
+            self._of_stage = {stage: update if self._capture is None else Repeated(update, self._capture)}
+        return self._of_stage[stage]
+
+    def _update(self, objective: nn.Module, lr: Tensor, hr: Tensor, *target: Tensor) -> dict[str, Tensor]:
+        self.optimizer.zero_grad(set_to_none=True)
+        device = self.processes.device.type
+        with torch.autocast(device, torch.bfloat16, cache_enabled=False) if self.bf16 else nullcontext():
+            losses: dict[str, Tensor] = objective(lr, hr, DegradationTarget(*target))
+        torch.autograd.backward(losses["loss"])
+        if self.clip is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.clip, foreach=True)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update()
+        return {name: value.detach() for name, value in losses.items()}
+
     def _objective(self, stage: Stage) -> nn.Module:
-        if stage not in self._objectives:
-            objective: nn.Module = Objective(*self._networks[stage])
-            if self.processes.world > 1:
-                # Queues are alike everywhere already, and only process 0 evaluates with its running statistics.
-                objective = DistributedDataParallel(objective, broadcast_buffers=False)
-            self._objectives = {stage: objective}
-        return self._objectives[stage]
+        objective: nn.Module = Objective(*self._networks[stage])
+        if self.processes.world > 1:
+            # Queues are alike everywhere already, and only process 0 evaluates with its running statistics.
+            objective = DistributedDataParallel(objective, broadcast_buffers=False)
+        return objective
 
 
 def save_memory(network: nn.Module) -> None:

@@ -19,6 +19,7 @@ from dasr_fast.models.moco import MoCo
 from dasr_fast.training.average import MovingAverage
 from dasr_fast.training.checkpoint import Checkpoints
 from dasr_fast.training.configuration import Configuration, ConfigurationError, store
+from dasr_fast.training.graph import CapturedStep
 from dasr_fast.training.images import ImageCache
 from dasr_fast.training.logs import Window
 from dasr_fast.training.patches import Patches, prefetched
@@ -80,6 +81,8 @@ class Trainer:
             average=self.average,
             of_images=of_images,
             seed=c.seed,
+            # Collectives between processes are left out of graphs.
+            capture=CapturedStep if device.type == "cuda" and processes.world == 1 and c.cuda_graph else None,
         )
         self.taken = 0
         self._checkpoints = Checkpoints(folder / "checkpoints")

@@ -30,16 +30,13 @@ def _two_threads() -> Iterator[None]:
 
 
 def results(op: str, layout: str) -> list[Tensor]:
-    """The result and its gradients, if it has any, by C++."""
+    """The result and its gradients by C++."""
     case = next(case for case in SPECIFICATIONS[op].cases if case.label == "medium")
     arguments = SPECIFICATIONS[op].arguments(case, torch.float32)
     if op != "blur_downsample":
         arguments["x"] = arguments["x"].contiguous(memory_format=LAYOUTS[layout])
-    others = ("weight", "bias") if op == "conv3x3" else ()  # Whose gradients there are PyTorch's.
-    inputs = [t.requires_grad_() for name, t in arguments.items() if isinstance(t, Tensor) and name not in others]
+    inputs = [t.requires_grad_() for t in arguments.values() if isinstance(t, Tensor)]
     y = getattr(ops, op)(**arguments, backend="cpp")
-    if not SPECIFICATIONS[op].differentiable:
-        return [y.detach()]
     return [y.detach(), *torch.autograd.grad(y.square().sum(), inputs)]
 
 
@@ -108,8 +105,7 @@ for op, specification in SPECIFICATIONS.items():
                         arguments[name] = value.contiguous(memory_format=layout)
                 inputs = [value.requires_grad_() for value in arguments.values() if isinstance(value, torch.Tensor)]
                 y = getattr(ops, op)(**arguments, backend="cpp")
-                if specification.differentiable:
-                    torch.autograd.grad(y, inputs, torch.randn_like(y))
+                torch.autograd.grad(y, inputs, torch.randn_like(y))
 """
 
 

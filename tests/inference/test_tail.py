@@ -2,24 +2,13 @@ from functools import cache
 
 import pytest
 import torch
-import torch.nn.functional as F
 from golden import error
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tails import tail_layers
 from torch import nn
 
-from dasr_fast.inference.tail import Tail, collapse_tail
-from dasr_fast.models import DASR
-
-
-def tail_layers(scale: int, channels: int = 4, kernel_size: int = 3) -> list[nn.Module]:
-    """The layers of a network's tail in float64, the addition of the mean with weights that mix colours."""
-    network = DASR(scale, channels=channels, groups=1, blocks=1, kernel_size=kernel_size).double()
-    torch.manual_seed(scale)
-    for convolution in (*network.tail[0], network.tail[1], network.add_mean):
-        for parameter in convolution.parameters():
-            nn.init.normal_(parameter)
-    return [*network.tail[0], network.tail[1], network.add_mean]
+from dasr_fast.inference.tail import Tail
 
 
 @cache
@@ -52,25 +41,6 @@ def test_other_kernels(kernel_size: int):
     x = torch.randn(1, 4, 6, 5, dtype=torch.float64)
     with torch.no_grad():
         assert error(Tail(layers, torch.float64, 0.5)(x / 2), nn.Sequential(*layers)(x)) < 1e-13
-
-
-@pytest.mark.parametrize("scale", [2, 3, 4])
-def test_gradient_of_the_composition(scale: int):
-    layers = nn.Sequential(*tail_layers(scale)).requires_grad_(True)
-    x = torch.randn(1, 4, 5, 5, dtype=torch.float64)
-    upstream = torch.randn(9, 3 * scale**2, dtype=torch.float64)
-    weights, biases = collapse_tail(list(layers))
-    pixels = F.pixel_unshuffle(layers(x), scale)[0]
-    # The middle, then the ring, whose kernels meet the pixels around their own.
-    padded = F.pad(x, (2, 2, 2, 2))[0]
-    places = [(row, column) for row in (2, 0, 4) for column in (2, 0, 4)]
-    windows = torch.stack([padded[:, row : row + 5, column : column + 5] for row, column in places])
-    collapsed = torch.einsum("rochw,rchw->ro", weights, windows) + biases
-    expected = torch.stack([pixels[:, row, column] for row, column in places])
-    torch.testing.assert_close(collapsed, expected, rtol=1e-10, atol=1e-10)
-    grads = torch.autograd.grad(collapsed, layers.parameters(), upstream)
-    for grad, wanted in zip(grads, torch.autograd.grad(expected, layers.parameters(), upstream), strict=True):
-        assert error(grad, wanted) < 1e-12
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-6), (torch.float16, 2e-3), (torch.bfloat16, 2e-2)])

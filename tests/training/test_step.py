@@ -13,6 +13,7 @@ from dasr_fast.degradation import Degradation
 from dasr_fast.degradation.degradation import Drawn
 from dasr_fast.models import BlindSR, MoCo
 from dasr_fast.training.average import MovingAverage
+from dasr_fast.training.graph import CapturedStep, Function
 from dasr_fast.training.processes import Processes
 from dasr_fast.training.representation import DegradationTarget, MoCoLearner
 from dasr_fast.training.schedule import Schedule
@@ -219,3 +220,40 @@ def test_an_optimizers_state_goes_on():
         s(2, patches(2), INDICES)
     other_state = resumed.state_dict()
     assert all(torch.equal(value, other_state[name]) for name, value in network.state_dict().items())
+
+
+class StandIn:
+    """In place of a CUDA graph: calls the function with the buffers of the capture."""
+
+    def __init__(self, function: Function, inputs: tuple[Tensor, ...]) -> None:
+        self._function, self._buffers = function, [tensor.clone() for tensor in inputs]
+
+    def __call__(self, *inputs: Tensor) -> dict[str, Tensor]:
+        for buffer, tensor in zip(self._buffers, inputs, strict=True):
+            assert buffer.shape == tensor.shape
+            assert buffer.dtype == tensor.dtype
+            buffer.copy_(tensor)
+        return self._function(*self._buffers)
+
+
+def test_both_stages_of_a_run_are_the_same_when_replayed():
+    plain, replayed = (make_step(small(), encoder_steps=5, **o) for o in ({}, {"capture": StandIn}))
+    for number in range(10):
+        expected, losses = (step(number, patches(number), INDICES) for step in (plain, replayed))
+        assert losses.keys() == expected.keys()
+        assert all(torch.equal(losses[name], value) for name, value in expected.items())
+    assert "l1" in losses
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("options", [{}, {"bf16": True}, {"clip": 1.0}])
+def test_cuda_graph(options: dict[str, Any]):
+    device = torch.device("cuda")
+    losses = []
+    for capture in (None, CapturedStep):
+        step = make_step(small().to(device), 5, Processes(device), capture=capture, **options)
+        numbers = range(10)
+        taken = [step(number, patches(number).to(device), INDICES.to(device)) for number in numbers]
+        assert len({id(each["loss"]) for each in taken}) == len(taken)
+        losses.append(torch.stack([each["loss"] for each in taken]))
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-3, atol=1e-3)

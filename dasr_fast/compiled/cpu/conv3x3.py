@@ -7,12 +7,18 @@ import torch
 from torch import Tensor
 
 from dasr_fast.compiled.cpu import winograd
-from dasr_fast.compiled.layout import like
 from dasr_fast.compiled.library import cpu
-from dasr_fast.reference.conv3x3 import convolution_backward, finished
+from dasr_fast.reference.conv3x3 import finished
 
 FEWEST = 16
 """Channels that make it worthwhile; with fewer, transforming tiles takes longer than PyTorch's whole convolution."""
+
+
+PARTS = 16
+"""Most parts whose sums over pixels are added afterwards."""
+
+PIXELS = 2048
+"""Of a part: its sums have to be transformed, which should not show."""
 
 
 def unsupported(x: Tensor, *_: Any) -> str | None:
@@ -42,13 +48,32 @@ def conv3x3(
 def conv3x3_backward(
     grad: Tensor, x: Tensor, weight: Tensor, y: Tensor | None, negative_slope: float, wanted: Sequence[bool]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """As `dasr_fast.reference.conv3x3.conv3x3_backward`; the gradients for weight and bias are PyTorch's."""
-    grad = like(x, grad)
-    if y is not None:
-        grad = torch.ops.aten.leaky_relu_backward(grad, y, negative_slope, True)
+    """As `dasr_fast.reference.conv3x3.conv3x3_backward`."""
     of_x, *of_parameters = wanted
-    grad_x = conv3x3(grad, weight.flip(2, 3).transpose(0, 1), None, None, None) if of_x else None
-    grad_weight = grad_bias = None
-    if any(of_parameters):
-        _, grad_weight, grad_bias = convolution_backward(grad, x, weight, [False, *of_parameters])
-    return finished(x, weight, grad_x, grad_weight, grad_bias)
+    after = winograd.pixels(grad), None if y is None else winograd.pixels(y)
+    grad_x = _input_gradient(*after, weight, negative_slope, x) if of_x else None
+    of_weight, of_bias = (
+        _weight_gradient(*after, winograd.pixels(x), negative_slope) if any(of_parameters) else 2 * [None]
+    )
+    return finished(x, weight, grad_x, of_weight, of_bias)
+
+
+def _input_gradient(grad: Tensor, y: Tensor | None, weight: Tensor, negative_slope: float, x: Tensor) -> Tensor:
+    """For features `x`; `grad` and `y` are `[B, H, W, C_out]`."""
+    turned = weight.flip(2, 3).transpose(0, 1)
+    grad_x = grad.new_empty(*grad.shape[:3], len(turned))
+    cpu.conv3x3_input_gradient(
+        grad, winograd.taps(turned), y, negative_slope, **winograd.workspace(turned), grad_x=grad_x
+    )
+    return winograd.features(grad_x, x)
+
+
+def _weight_gradient(grad: Tensor, y: Tensor | None, x: Tensor, negative_slope: float) -> tuple[Tensor, Tensor]:
+    """For a weight `[C_out, C, 3, 3]` and a bias `[C_out]` in float32; all arguments are `[B, H, W, C]`."""
+    b, h, w, channels = x.shape
+    parts = max(1, min(PARTS, b * h * w // PIXELS))
+    of_weight, of_bias = (
+        x.new_empty(parts, *shape, grad.shape[-1], dtype=torch.float32) for shape in ((3, 3, channels), ())
+    )
+    cpu.conv3x3_weight_gradient(grad, x, y, negative_slope, of_weight, of_bias)
+    return of_weight.sum(0).permute(3, 2, 0, 1), of_bias.sum(0)

@@ -1,4 +1,4 @@
-"""DA convolution in C++: one pass over the features forward, two backward."""
+"""DA convolution in C++: one pass over the features, backward too where they are channels-last, otherwise two."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dasr_fast.compiled.cpu.dynamic_depthwise_conv import kernel_gradient, kernel_sums
 from dasr_fast.compiled.cpu.support import row_parts, sums, unsupported_types
-from dasr_fast.compiled.layout import dense, like
+from dasr_fast.compiled.layout import channels_last, dense, like
 from dasr_fast.compiled.library import cpu
 from dasr_fast.reference.layout import memory_format
 
@@ -46,7 +46,8 @@ def da_conv_backward(
     """As `dasr_fast.reference.da_conv.da_conv_backward`."""
     x = dense(x)
     (b, c), parts = x.shape[:2], row_parts(x)
-    grad_x, grad_filtered = torch.empty_like(x), torch.empty_like(x, dtype=torch.float32)
+    grad_x = torch.empty_like(x)
+    grad_filtered = None if channels_last(x) else torch.empty_like(x, dtype=torch.float32)
     grad_kernel = kernel_sums(x, kernel)
     grad_weight, grad_bias = sums(x, b * parts, *weight.shape), sums(x, b * parts, weight.shape[0])
     grad_gate = None if gate is None else sums(x, b, parts, c)

@@ -5,7 +5,10 @@ from typing import Any
 from torch import Tensor
 
 from dasr_fast.compiled.cpu import winograd
+from dasr_fast.compiled.cpu.conv3x3 import conv3x3_backward
+from dasr_fast.compiled.cpu.da_conv import da_conv, da_conv_backward
 from dasr_fast.compiled.library import cpu
+from dasr_fast.reference.da_half_block import da_half_block_backward as backward_of_both
 
 
 def unsupported(x: Tensor, *_: Any) -> str | None:
@@ -39,3 +42,10 @@ def da_half_block(
         y=y,
     )
     return winograd.features(y, x)
+
+
+def da_half_block_backward(*arguments: Any) -> tuple[Tensor, ...]:
+    """As `dasr_fast.reference.da_half_block_backward`."""
+    return backward_of_both(
+        *arguments, da_conv=da_conv, da_conv_backward=da_conv_backward, conv3x3_backward=conv3x3_backward
+    )

@@ -4,22 +4,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from dasr_fast import ops
 from dasr_fast.inference.replacements.da_conv import DAConvPlan
 from dasr_fast.inference.replacements.layer import LayerPlan, call_layer, signatures
 from dasr_fast.inference.replacements.replacement import Proposal, plan_of
 from dasr_fast.inference.replacements.structure import activation, activations
 from dasr_fast.nn.activation import fixed_slope
-from dasr_fast.nn.convolution import computable, convolved, is_plain, untouched
-from dasr_fast.ops.backends import has_kernel
+from dasr_fast.nn.convolution import convolved, is_plain, untouched
+from dasr_fast.nn.da_conv import half_block
 
 
 @dataclass(frozen=True)
 class DABlockPlan(LayerPlan):
-    """Each activation in the pass of the DA convolution before it; without gradients, half a block in one op.
+    """Each activation in the pass of the convolution before it, half a block in one op where that is best.
 
     Attributes:
         da_convs: Names of the DA convolutions, in order.
@@ -74,23 +72,11 @@ def _half(
     if slope is None or slope != fixed_slope(function):
         y = function(call_layer(da_conv, x, v))
     else:
-        fused = _half_by_one_op(plan, da_conv, conv, x, v, slope, last)
-        if fused is not None:
-            return fused
+        pointwise = plan.pointwise(da_conv)
+        if pointwise is not None:
+            kernel, gate = plan.kernel_and_gate(da_conv, v)
+            fused = half_block(x, kernel, pointwise, gate, conv, last, negative_slope=slope)
+            if fused is not None:
+                return fused
         y = plan.branches(da_conv, x, v, activate=True)
     return convolved(conv, y, last, activation=function if last is None else None)
-
-
-def _half_by_one_op(
-    plan: DAConvPlan, da_conv: nn.Module, conv: nn.Module, x: Tensor, v: Tensor, slope: float, last: Tensor | None
-) -> Tensor | None:
-    """The half block by `ops.da_half_block`, if nothing needs a gradient and there is a kernel for it."""
-    pointwise = plan.pointwise(da_conv)
-    if pointwise is None or torch.is_grad_enabled() or not computable(conv, x):
-        return None
-    kernel, gate = plan.kernel_and_gate(da_conv, v)
-    weight = pointwise.weight.flatten(1)
-    arguments = (x, kernel, weight, pointwise.bias, gate, conv.weight, conv.bias, last)
-    if not has_kernel("da_half_block", "auto", (*arguments, slope, last is None)):
-        return None
-    return ops.da_half_block(*arguments, negative_slope=slope, activate=last is None)

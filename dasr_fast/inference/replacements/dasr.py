@@ -12,12 +12,13 @@ from dasr_fast.inference.replacements.da_group import DAGroupPlan
 from dasr_fast.inference.replacements.layer import LayerPlan, call_layer, signatures
 from dasr_fast.inference.replacements.replacement import Proposal, plan_of
 from dasr_fast.inference.replacements.structure import call_net, flattened, net_widths
+from dasr_fast.nn.collapsed_tail import run_tail
 from dasr_fast.nn.convolution import convolved, features_format, is_plain, run_layers
 
 
 @dataclass(frozen=True)
 class DASRPlan(LayerPlan):
-    """Features in the fastest memory format, and the fast 3x3 convolution.
+    """Features in the fastest memory format, the fast 3x3 convolution, the tail as one convolution.
 
     Attributes:
         before: Names of what comes before the groups, in order.
@@ -72,9 +73,7 @@ class DASRPlan(LayerPlan):
         for path in self.groups:
             y = call_layer(layer.get_submodule(path), y, v)
         y = convolved(layer.get_submodule(self.conv), y, x)
-        for name in self.after:
-            y = run_layers(layer.get_submodule(name), y)
-        return y.contiguous()
+        return run_tail([layer.get_submodule(name) for name in self.after], y)
 
 
 def _splits(names: list[str]) -> Iterator[tuple[list[str], list[str]]]:

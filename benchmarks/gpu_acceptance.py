@@ -35,7 +35,7 @@ class Part:
 
     Attributes:
         name: As users choose it.
-        limit: Seconds that it may take.
+        limit: Seconds that it may take; more, if the budget is larger than those of all parts.
         alone: Whether nothing else may run meanwhile.
         module: What has its function `run(asked, report)`; by its name if left out.
     """
@@ -53,9 +53,9 @@ class Part:
 
 PARTS = (
     Part("build", 240),
-    Part("tests", 150, alone=False),
-    Part("shapes", 110, alone=False),
-    Part("sanitizer", 150, alone=False),
+    Part("tests", 170, alone=False),
+    Part("shapes", 120, alone=False),
+    Part("sanitizer", 170, alone=False),
     Part("soak", 60, alone=False),
     Part("benchmarks", 150),
     Part("tune", 80),
@@ -87,6 +87,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.end = time.monotonic() + self.budget
+        self.stretch = max(1.0, self.budget / sum(max(part.limit for part in group) for group in self._groups()))
         self.facts = facts(self.device)
         self.reports: dict[str, Report] = {}
         self.details = self.output / "details"
@@ -95,10 +96,15 @@ class Run:
 
     def __call__(self) -> list[Report]:
         """Run all parts; the summary is there after each."""
-        for _, group in groupby(enumerate(self.parts), key=lambda pair: pair[0] if pair[1].alone else None):
+        for group in self._groups():
             with ThreadPoolExecutor(self.jobs) as pool:
-                list(pool.map(self._report, [part for _, part in group]))
+                list(pool.map(self._report, group))
         return self._known()
+
+    def _groups(self) -> list[list[Part]]:
+        """Parts that may run together."""
+        numbered = groupby(enumerate(self.parts), key=lambda pair: pair[0] if pair[1].alone else None)
+        return [[part for _, part in group] for _, group in numbered]
 
     def _report(self, part: Part) -> None:
         report = self._result(part)
@@ -118,7 +124,7 @@ class Run:
             return Report(part.name, "skipped", f"{max(0.0, left):.0f} s were left, and it needs {part.least:.0f}")
         begin = time.monotonic()
         (self.details / f"{part.name}.json").unlink(missing_ok=True)
-        status = self._status(part, min(part.limit, left))
+        status = self._status(part, min(part.limit * self.stretch, left))
         report = Report.read(self.details, part.name) or Report(part.name)
         report.seconds = round(time.monotonic() - begin, 1)
         if status is None:
@@ -174,8 +180,11 @@ def facts(device: str) -> dict[str, Any]:
     import torch
 
     found = {"device": torch.cuda.get_device_name() if device == "cuda" else "CPU", "torch": torch.__version__}
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    return {**found, "CUDA": torch.version.cuda, "commit": commit.stdout.strip()}
+    commit = ""
+    with suppress(OSError):
+        git = ["git", "rev-parse", "--short", "HEAD"]
+        commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    return {**found, "CUDA": torch.version.cuda, "commit": commit}
 
 
 def last_line(log: Path) -> str:
@@ -218,6 +227,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = ["--reference", str(given.reference.resolve())] if given.reference else []
     options += ["--save"] if given.save else []
     parts = list(chosen(given.only, given.skip))
+    if not parts:
+        parser.error("No part is left.")
     jobs = given.jobs or (4 if given.device == "cuda" else 1)
     output = given.output.resolve()
     reports = Run(parts, output, given.device, given.budget, jobs, options)()

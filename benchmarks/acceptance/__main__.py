@@ -31,7 +31,7 @@ def main() -> int:
         importlib.import_module(given.module).run(asked, report)
         report.state = "failed" if report.failures else "passed"
     except AbsentError as error:
-        report.state, report.line = "absent", str(error)
+        report.state, report.line = "failed" if report.failures else "absent", str(error)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] in OURS:
             raise

@@ -29,7 +29,7 @@ def calls(device: str, *, timed: bool) -> Iterator[tuple[str, Callable[[], Any]]
                 name = f"{op}, {backend}, {case.label}, {str(dtype)[6:]}, {str(layout)[6:]}"
                 yield name, partial(both_ways, op, backend, arguments)
                 narrow = dtype == torch.float16 and layout == torch.channels_last
-                if op == "da_half_block" and case.label != "small" and narrow and has_wgmma():
+                if (op, backend) == ("da_half_block", "cuda") and case.label != "small" and narrow and has_wgmma():
                     yield (
                         f"{name}, wgmma",
                         partial(wgmma, **{"negative_slope": 0.1, "activate": False, **arguments}),

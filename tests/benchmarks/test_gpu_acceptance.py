@@ -61,7 +61,7 @@ def test_the_rest_goes_on_after_a_failure(parts: dict[str, Part], tmp_path: Path
 def test_a_part_is_stopped_at_its_limit_with_all_that_it_started(parts: dict[str, Part], tmp_path: Path):
     late = Part("sleeps", 4, module=parts["sleeps"].module)
     begin = time.monotonic()
-    reports = Run([late, parts["passes"]], tmp_path / "out", "cpu", 300, 1)()
+    reports = Run([late, parts["passes"]], tmp_path / "out", "cpu", 64, 1)()
     assert time.monotonic() - begin < 40
     assert [report.state for report in reports] == ["late", "passed"]
     assert "half done" in reports[0].line
@@ -107,6 +107,12 @@ def test_a_checkout_needs_no_installation(tmp_path: Path):
     ).stdout.split()
     assert found[:2] == [str(ROOT / "dasr_fast" / "__init__.py"), str(ROOT / "kernels")]
     assert found[2].count(".") == 2
+
+
+def test_limits_grow_with_the_budget(parts: dict[str, Part], tmp_path: Path):
+    together = [Part(name, limit, alone=False) for name, limit in (("a", 20), ("b", 30))]
+    assert Run([Part("c", 10), *together], tmp_path, "cpu", 80, 1).stretch == 2
+    assert Run([Part("c", 10), *together], tmp_path, "cpu", 20, 1).stretch == 1
 
 
 def test_every_part_has_a_module():

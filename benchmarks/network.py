@@ -49,13 +49,20 @@ ON_A_CPU = tuple(
     Case(*sizes) for sizes in ((320, 180, 2, 1), (320, 180, 3, 1), (320, 180, 4, 1), (640, 360, 4, 1), (960, 540, 4, 1))
 )
 QUICK = (Case(64, 36, 4, 1),)
+LARGE = 640 * 360
+"""LR pixels up to which a CPU takes minutes for all contenders."""
+
+FEW = (BASELINE, "released, channels-last bf16", "dasr-fast", "Engine fp32", "Engine bf16")
+"""Who restores larger images on a CPU: the best of each kind."""
 
 
 def works(settings: Settings) -> Iterator[Work]:
     """The chosen sizes, scales and batches with all contenders."""
     for case in chosen(settings):
         compiles = settings.everything or settings.device == "cuda" or case == Case(320, 180, 4, 1)
-        yield network_work("network", case, settings, contenders(case.scale, settings, compiles=compiles))
+        everybody = contenders(case.scale, settings, compiles=compiles)
+        few = settings.device == "cpu" and not settings.everything and case.width * case.height > LARGE
+        yield network_work("network", case, settings, {name: everybody[name] for name in (FEW if few else everybody)})
 
 
 def chosen(settings: Settings) -> tuple[Case, ...]:
@@ -77,7 +84,7 @@ def left_out(settings: Settings) -> list[str]:
     if settings.device == "cpu" and not settings.everything:
         return [
             "network: other sizes, scales and batches, torch.compile at others than x4 of 320x180, and max-autotune, "
-            "which take hours on a CPU; --everything has them."
+            "which take hours on a CPU, and all but a few at 960x540; --everything has them."
         ]
     return []
 

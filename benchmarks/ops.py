@@ -31,7 +31,7 @@ def works(settings: Settings) -> Iterator[Work]:
             dtypes = [torch.float32] if specification.general or settings.device == "cpu" else []
             for dtype in dtypes + ([torch.float16] if settings.device == "cuda" else []):
                 yield _forward(specification, case, dtype, settings)
-                if _trains(specification, case):
+                if _trains(case):
                     yield _backward(specification, case, dtype, settings)
 
 
@@ -134,9 +134,9 @@ def _with_gradients(function: Call) -> Call:
     return call
 
 
-def _trains(specification: Specification, case: Case) -> bool:
+def _trains(case: Case) -> bool:
     shape = next(iter(case.tensors.values())) or (0,)
-    return specification.differentiable and len(shape) == 4 and shape[0] > 1
+    return len(shape) == 4 and shape[0] > 1
 
 
 def _autotunes(settings: Settings) -> bool:

@@ -11,16 +11,19 @@ from benchmarks import plots, results, tables
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--json", "joined", type=click.Path(dir_okay=False, path_type=Path), help="Write all FILES as one.")
 @click.option("--markdown", type=click.Path(dir_okay=False, path_type=Path), help="Write the tables there too.")
 @click.option("--plots", "folder", type=click.Path(file_okay=False, path_type=Path), help="Folder for the plots.")
-def main(file: Path, markdown: Path | None, folder: Path | None) -> None:
-    """Print the tables of FILE, which benchmarks/run.py has written."""
+def main(files: tuple[Path, ...], joined: Path | None, markdown: Path | None, folder: Path | None) -> None:
+    """Print the tables of FILES, which benchmarks/run.py has written on one machine, such as one for each suite."""
     try:
-        run = results.read(file)
+        run = results.joined([results.read(file) for file in files])
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     tables.show(run)
+    if joined is not None:
+        results.write(run, joined)
     if markdown is not None:
         markdown.write_text(tables.markdown(run))
     if folder is not None:

@@ -1,7 +1,8 @@
 """Results of a run, and the file that holds them: the JSON that pytest-benchmark writes, and more."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
@@ -178,6 +179,25 @@ def read(path: Path) -> Run:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} holds no results of benchmarks/run.py: {error}.") from error
+
+
+def joined(runs: Sequence[Run]) -> Run:
+    """Runs of several suites on one machine as one; of a work that several measured, the last run's results.
+
+    Raises:
+        ValueError: Machine, versions or baselines differ, so that the results can't be compared.
+    """
+    first = runs[0]
+    if any((run.machine, run.baseline) != (first.machine, first.baseline) for run in runs):
+        raise ValueError("The files are of different machines, versions or baselines; only runs on one can be joined.")
+    works = {work: results for run in runs for work, results in run.works().items()}
+    return replace(
+        runs[-1],
+        ceilings={name: max(run.ceilings.get(name, 0.0) for run in runs) for name in first.ceilings},
+        left_out=list(dict.fromkeys(sentence for run in runs for sentence in run.left_out)),
+        results=[result for results in works.values() for result in results],
+        seconds=round(sum(run.seconds for run in runs), 1),
+    )
 
 
 def _as_benchmark(result: Result) -> dict[str, Any]:

@@ -14,9 +14,13 @@ from torch import Tensor
 
 from dasr_fast.models import MoCo
 from dasr_fast.training.representation import LEARNERS, DegradationTarget, Learner
+from dasr_fast.training.representation.batch_statistics import synchronize
 
 INDICES = torch.tensor([5, 2, 0, 3, 2, 1])
 """Of the images of the joint batch; one comes twice."""
+
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+"""Buffers of batch normalisation."""
 
 
 def make_learner(name: str, *, normalised: bool) -> Learner:
@@ -27,7 +31,9 @@ def make_learner(name: str, *, normalised: bool) -> Learner:
     with torch.no_grad():
         for parameter in moco.encoder_q.parameters():
             parameter.mul_(1.05)
-    learner = LEARNERS[name](moco, 6).train()
+    learner = LEARNERS[name](moco, 6).train().double()
+    if name == "memory-bank":
+        learner.descriptions = learner.descriptions.float()
     if not normalised:
         moco.encoder_q.eval()
         moco.encoder_k.eval()
@@ -36,6 +42,7 @@ def make_learner(name: str, *, normalised: bool) -> Learner:
 
 def step(learner: Learner, lr: Tensor, indices: Tensor) -> dict[str, Any]:
     """The loss, gradients and buffers after a step."""
+    lr = lr.double()
     target = DegradationTarget(torch.ones(len(lr), 3, 3) / 9, torch.zeros(len(lr)), indices)
     seen: list[Tensor] = []
     if hasattr(learner, "encoder_k"):
@@ -48,6 +55,7 @@ def step(learner: Learner, lr: Tensor, indices: Tensor) -> dict[str, Any]:
         "embedding": result.embedding.detach(),
         "gradients": {n: p.grad for n, p in learner.named_parameters() if p.requires_grad},
         "buffers": {n: b for n, b in learner.named_buffers() if n in ("queue", "queue_ptr", "bank")},
+        "statistics": {n: b for n, b in learner.named_buffers() if n.split(".")[-1] in STATISTICS},
         "key_patches": seen,
     }
 
@@ -57,8 +65,10 @@ def main(name: str, rank: int, world: int, folder: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=world)
     lr = torch.load(folder / "lr.pt")
     results = {}
-    for kind in ("plain", "normalised"):
-        learner = make_learner(name, normalised=kind == "normalised")
+    for kind in ("plain", "normalised", "synchronized"):
+        learner = make_learner(name, normalised=kind != "plain")
+        if kind == "synchronized":
+            synchronize(learner)
         results[kind] = step(learner, lr.chunk(world)[rank], INDICES.chunk(world)[rank])
         for gradient in results[kind]["gradients"].values():
             dist.all_reduce(gradient)

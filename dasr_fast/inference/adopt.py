@@ -6,9 +6,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from dasr_fast.inference.precision import tf32_convolutions
 from dasr_fast.models import BlindSR, CheckpointError
 from dasr_fast.models.checkpoint import settings_of
+from dasr_fast.precision import tf32_convolutions
 
 TOLERANCE = 1e-4
 """Largest difference between the results of a probe, as a part of their largest magnitude."""

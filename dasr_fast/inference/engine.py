@@ -12,10 +12,10 @@ from dasr_fast.inference import tiling
 from dasr_fast.inference.adopt import as_blind_sr
 from dasr_fast.inference.executor import Executor
 from dasr_fast.inference.memory import free_memory, is_out_of_memory
-from dasr_fast.inference.precision import PRECISIONS, choose_precision
 from dasr_fast.inference.stream import CudaTransfers, overlapped
 from dasr_fast.inference.tiling import SMALLEST, Place, Window, choose_window
 from dasr_fast.models.encoder import EMBEDDING
+from dasr_fast.precision import PRECISIONS, choose_precision
 
 Tile = int | Literal["auto"]
 T = TypeVar("T")

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from dasr_fast.inference.folded import FoldedNetwork
 from dasr_fast.inference.graphs import Capture, Function, Graphs
-from dasr_fast.inference.precision import Precision, tf32_convolutions
 from dasr_fast.models import BlindSR
+from dasr_fast.precision import Precision, tf32_convolutions
 
 
 class Executor:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from dasr_fast.nn import DAConv
+from dasr_fast.nn import DAConv, StaticKernel
 from dasr_fast.nn.activation import fixed_slope
 from dasr_fast.reference.layout import accumulation_dtype
 
@@ -16,22 +16,28 @@ class KernelsAndGates:
     They are computed in float32 whatever the features are, since they cost next to nothing.
 
     Args:
-        layers: The DA convolutions; their sizes may differ, and any may be without a gate.
+        layers: The DA convolutions; their sizes may differ, and any may be without a gate, or have static kernels.
         dtype: Type of the results, that of the features; float64 is also computed in float64.
     """
 
     def __init__(self, layers: Sequence[DAConv], dtype: torch.dtype) -> None:
-        self._layers = [(layer.channels, layer.kernel_size, layer.ca is not None) for layer in layers]
+        self._layers = [
+            (layer.channels, layer.kernel_size, _static(layer, dtype), layer.ca is not None) for layer in layers
+        ]
+        kernels = [layer.kernel for layer in layers if isinstance(layer.kernel, nn.Sequential)]
         gates = [layer.ca.conv_du for layer in layers if layer.ca is not None]
-        self._kernels = _StackedMLPs([layer.kernel for layer in layers], dtype, sigmoid=False)
+        self._kernels = _StackedMLPs(kernels, dtype, sigmoid=False)
         self._gates = _StackedMLPs(gates, dtype, sigmoid=True)
 
     def __call__(self, v: Tensor) -> list[tuple[Tensor, Tensor | None]]:
         """Contiguous kernels `[B, C, k, k]` and gates `[B, C]` or None of each layer, for `v` `[B, representation]`."""
         kernels, gates = iter(self._kernels(v)), iter(self._gates(v))
         return [
-            (next(kernels).view(len(v), channels, size, size), next(gates) if gated else None)
-            for channels, size, gated in self._layers
+            (
+                (next(kernels) if static is None else static.repeat(len(v), 1)).view(len(v), channels, size, size),
+                next(gates) if gated else None,
+            )
+            for channels, size, static, gated in self._layers
         ]
 
 
@@ -72,6 +78,13 @@ class _StackedMLPs:
             for index, result in zip(indices, y, strict=True):
                 results[index] = result
         return results
+
+
+def _static(layer: DAConv, dtype: torch.dtype) -> Tensor | None:
+    """Static kernels `[1, C * k * k]`, or None."""
+    if not isinstance(layer.kernel, StaticKernel):
+        return None
+    return layer.kernel.weight.detach().view(1, -1).to(dtype, copy=True)
 
 
 def _matrix(layer: nn.Module, dtype: torch.dtype) -> Tensor:

@@ -32,11 +32,12 @@ class BlindSR(nn.Module):
     def from_pretrained(cls, name_or_path: str | Path, **options: Any) -> "BlindSR":
         """The model whose weights have that name (shipped with the package) or path, in evaluation mode.
 
-        Scale and sizes are those of the weights: a `.pt` or `.safetensors` file with the released model's keys.
+        Scale, sizes and what is left out (`gate="none"`, `depthwise="static"`) are those of the weights: a `.pt` or
+        `.safetensors` file with the released model's keys.
 
         Args:
             name_or_path: Name or path.
-            options: Arguments of `BlindSR` that shapes don't tell, such as `gate="series"`.
+            options: Arguments of `BlindSR` that keys and shapes don't tell, such as `gate="series"`.
 
         Raises:
             FileNotFoundError: There are no such weights.

@@ -75,8 +75,10 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     return state
 
 
-def settings_of(state: Mapping[str, Tensor], path: str | Path) -> dict[str, int]:
-    """Arguments of `BlindSR` (scale and sizes), read from the shapes in `state`; `path` is for messages.
+def settings_of(state: Mapping[str, Tensor], path: str | Path) -> dict[str, Any]:
+    """Arguments of `BlindSR` that keys and shapes in `state` tell: scale, sizes, and what an ablation left out.
+
+    `path` is for messages.
 
     Raises:
         CheckpointError: These aren't the weights of a DASR model.
@@ -99,7 +101,7 @@ def settings_of(state: Mapping[str, Tensor], path: str | Path) -> dict[str, int]
     if scale is None:
         raise CheckpointError(f"{path} holds a model whose scale is not 2, 3 or 4.")
     representation, embedding = shape("G.compress.0.weight", 2)
-    settings = {
+    settings: dict[str, Any] = {
         "scale": scale,
         "channels": channels,
         "embedding": embedding,
@@ -111,6 +113,10 @@ def settings_of(state: Mapping[str, Tensor], path: str | Path) -> dict[str, int]
     gate = "G.body.0.body.0.da_conv1.ca.conv_du.0.weight"
     if gate in state:
         settings["reduction"] = max(1, representation // shape(gate, 4)[0])
+    elif settings["blocks"]:
+        settings["gate"] = "none"
+    if "G.body.0.body.0.da_conv1.kernel.weight" in state:
+        settings["depthwise"] = "static"
     return settings
 
 

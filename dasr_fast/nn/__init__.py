@@ -5,5 +5,6 @@ from dasr_fast.nn.da_block import DABlock
 from dasr_fast.nn.da_conv import DAConv
 from dasr_fast.nn.da_group import DAGroup
 from dasr_fast.nn.spatial_gate import SpatialGate
+from dasr_fast.nn.static_kernel import StaticKernel
 
-__all__ = ["ChannelModulation", "DABlock", "DAConv", "DAGroup", "SpatialGate"]
+__all__ = ["ChannelModulation", "DABlock", "DAConv", "DAGroup", "SpatialGate", "StaticKernel"]

@@ -12,6 +12,7 @@ from dasr_fast.nn.channel_modulation import ChannelModulation
 from dasr_fast.nn.convolution import computable, untouched
 from dasr_fast.nn.inputs import features_and_representation
 from dasr_fast.nn.spatial_gate import SpatialGate
+from dasr_fast.nn.static_kernel import StaticKernel
 from dasr_fast.ops.backends import BACKENDS, has_kernel
 
 
@@ -31,6 +32,8 @@ class DAConv(nn.Module):
         activation: What follows the depthwise convolution.
         kernel_activation: What the hidden layer has.
         negative_slope: Slope of every "leaky_relu", and the initial one of every "prelu".
+        depthwise: Whether the depthwise kernels are made from the representation ("dynamic", as released), or learned
+            like those of any convolution ("static"), for ablation.
         pointwise: Whether there is a 1x1 convolution.
         gate: Channel modulation of the input, added ("parallel", as released), of the result ("series"), or "none".
         spatial_gate: Whether `x * SpatialGate(x)` is added as well, with a convolution of the kernel's size.
@@ -52,6 +55,7 @@ class DAConv(nn.Module):
         activation: Activation = "leaky_relu",
         kernel_activation: Activation = "leaky_relu",
         negative_slope: float = 0.1,
+        depthwise: Literal["dynamic", "static"] = "dynamic",
         pointwise: bool = True,
         gate: Literal["parallel", "series", "none"] = "parallel",
         spatial_gate: bool = False,
@@ -64,6 +68,8 @@ class DAConv(nn.Module):
             raise ValueError(f"DAConv: negative_slope must be from 0 to 1; got {negative_slope}.")
         if backend not in ("auto", *BACKENDS):
             raise ValueError(f"DAConv: backend must be one of auto, {', '.join(BACKENDS)}; got {backend!r}.")
+        if depthwise not in ("dynamic", "static"):
+            raise ValueError(f"DAConv: depthwise must be dynamic or static; got {depthwise!r}.")
         if gate not in ("parallel", "series", "none"):
             raise ValueError(f"DAConv: gate must be parallel, series or none; got {gate!r}.")
         out_channels = channels if out_channels is None else out_channels
@@ -75,10 +81,14 @@ class DAConv(nn.Module):
         self.channels, self.representation, self.kernel_size = channels, representation, kernel_size
         self.gate, self.backend = gate, backend
         hidden = representation if hidden is None else hidden
-        self.kernel = nn.Sequential(
-            nn.Linear(representation, hidden, bias=False),
-            make_activation(kernel_activation, negative_slope),
-            nn.Linear(hidden, channels * kernel_size**2, bias=False),
+        self.kernel: nn.Sequential | StaticKernel = (
+            nn.Sequential(
+                nn.Linear(representation, hidden, bias=False),
+                make_activation(kernel_activation, negative_slope),
+                nn.Linear(hidden, channels * kernel_size**2, bias=False),
+            )
+            if depthwise == "dynamic"
+            else StaticKernel(channels, kernel_size)
         )
         self.conv = nn.Conv2d(channels, out_channels, 1) if pointwise else None
         self.ca = (

@@ -48,9 +48,17 @@ class Configuration(BaseModel):
     )
     queue: Positive = Field(8192, description="Number of keys that moco keeps.")
     momentum: Momentum = Field(0.999, description="Of moco's key encoder; less for runs of a few hundred steps.")
+    batch_statistics: Literal["synchronized", "shuffled"] = Field(
+        "synchronized",
+        description="Batch normalisation in several processes: of all images, as in one process, or of each process's "
+        "own, where moco's keys are of other images than its queries.",
+    )
     groups: Positive = Field(5, description="Residual groups of the SR network.")
     blocks: Positive = Field(5, description="DA blocks in each group.")
     channels: Positive = Field(64, description="Channels of the features.")
+    depthwise: Literal["dynamic", "static"] = Field(
+        "dynamic", description="Depthwise kernels made from the representation, or ordinary ones, for ablation."
+    )
     gate: Literal["parallel", "none"] = Field("parallel", description="Channel modulation, or none.")
 
     encoder_steps: Count = Field(97_000, description="Steps of the encoder alone: 100 epochs of 970.")
@@ -81,6 +89,8 @@ class Configuration(BaseModel):
     def _agree(self) -> "Configuration":
         if self.encoder_steps + self.steps == 0:
             raise ValueError("encoder_steps and steps are both 0: there is nothing to train")
+        if (self.depthwise, self.gate) == ("static", "none"):
+            raise ValueError("depthwise = static and gate = none together leave no use for the representation")
         if self.sigma_min > self.largest_sigma:
             raise ValueError(f"sigma_min is {self.sigma_min:g}, above sigma_max, which is {self.largest_sigma:g}")
         return self

@@ -48,7 +48,8 @@ def write_card(
         f"| degradation | {c.kernel} Gaussian kernels of widths {c.sigma_min:g} to {c.largest_sigma:g}, {c.mode} "
         f"downsampling, noise up to {c.noise:g} |",
         f"| representation | {c.representation} |",
-        f"| network | {c.groups} groups of {c.blocks} blocks, {c.channels} channels, gate {c.gate} |",
+        f"| network | {c.groups} groups of {c.blocks} blocks, {c.channels} channels, {c.depthwise} depthwise kernels, "
+        f"gate {c.gate} |",
         f"| steps | {step} of {total}, batch {c.batch}, LR patches of {c.patch} pixels |",
         f"| precision | {c.precision} |",
         f"| moving average | {f'decay {c.ema:g}' if c.ema else 'none'} |",

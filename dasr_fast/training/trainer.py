@@ -13,9 +13,9 @@ from torch import Tensor
 from dasr_fast.degradation import Degradation
 from dasr_fast.evaluation import Setting
 from dasr_fast.evaluation.protocol import Restore
-from dasr_fast.inference.precision import choose_precision, tf32_convolutions
 from dasr_fast.models import BlindSR, CheckpointError
 from dasr_fast.models.moco import MoCo
+from dasr_fast.precision import choose_precision, tf32_convolutions
 from dasr_fast.training.average import MovingAverage
 from dasr_fast.training.checkpoint import Checkpoints
 from dasr_fast.training.configuration import Configuration, ConfigurationError, store
@@ -26,6 +26,7 @@ from dasr_fast.training.patches import Patches, prefetched
 from dasr_fast.training.processes import Processes
 from dasr_fast.training.records import Records
 from dasr_fast.training.representation import LEARNERS, DegradationTarget
+from dasr_fast.training.representation.batch_statistics import synchronize
 from dasr_fast.training.results import describe_machine, write_card, write_weights
 from dasr_fast.training.schedule import Schedule
 from dasr_fast.training.step import TrainingStep
@@ -53,12 +54,16 @@ class Trainer:
         self.validation = ImageCache.open(c.validation, c.cache, smallest=SMALLEST) if c.validation else None
         torch.manual_seed(c.seed)
         device = processes.device
-        self.network = BlindSR(c.scale, channels=c.channels, groups=c.groups, blocks=c.blocks, gate=c.gate)
+        self.network = BlindSR(
+            c.scale, channels=c.channels, groups=c.groups, blocks=c.blocks, depthwise=c.depthwise, gate=c.gate
+        )
         self.network.E = MoCo(queue_size=c.queue, momentum=c.momentum)
         self.network.to(device)
         if device.type == "cuda":
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.learner = LEARNERS[c.representation](self.network.E, len(self.images)).to(device)
+        if processes.world > 1 and c.batch_statistics == "synchronized":
+            synchronize(self.learner)
         self.schedule = Schedule(
             c.encoder_steps if self.learner.learns_alone else 0, c.steps, c.encoder_learning_rate, c.learning_rate
         )
@@ -266,5 +271,5 @@ def _resolved(configuration: Configuration, processes: Processes) -> Configurati
     try:
         choose_precision(precision, device)
     except ValueError as error:
-        raise ConfigurationError(str(error).removeprefix("Engine: ")) from None
+        raise ConfigurationError(str(error)) from None
     return c.model_copy(update={"precision": precision, "device": device.type})

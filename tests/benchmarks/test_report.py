@@ -1,10 +1,11 @@
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 from click.testing import CliRunner
 
 from benchmarks.report import main
-from benchmarks.results import Run, write
+from benchmarks.results import Run, read, write
 from benchmarks.tables import WIDTH
 
 
@@ -34,3 +35,25 @@ def test_a_file_that_holds_something_else(tmp_path: Path):
     shown = CliRunner().invoke(main, [str(tmp_path / "other.json")])
     assert shown.exit_code == 2
     assert "holds no results" in shown.output
+
+
+def test_several_files_are_one(run: Run, tmp_path: Path):
+    """One file for each suite, as if all had been measured at once."""
+    suites = sorted({result.suite for result in run.results})
+    assert len(suites) > 1
+    files = [tmp_path / f"{suite}.json" for suite in suites]
+    for suite, file in zip(suites, files, strict=True):
+        write(replace(run, results=[result for result in run.results if result.suite == suite]), file)
+    shown = CliRunner().invoke(main, [*map(str, files), "--json", str(tmp_path / "all.json")])
+    assert shown.exit_code == 0, shown.output
+    whole = read(tmp_path / "all.json")
+    assert whole.ceilings == run.ceilings
+    assert sorted(map(str, whole.results)) == sorted(map(str, run.results))
+
+
+def test_files_of_different_machines(run: Run, tmp_path: Path):
+    write(run, tmp_path / "one.json")
+    write(replace(run, machine={**run.machine, "threads": 99}), tmp_path / "other.json")
+    shown = CliRunner().invoke(main, [str(tmp_path / "one.json"), str(tmp_path / "other.json")])
+    assert shown.exit_code == 2
+    assert "different machines" in shown.output

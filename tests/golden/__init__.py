@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dasr_fast.models import MoCo
+
 FOLDER = Path(__file__).parent
 
 
@@ -50,6 +52,18 @@ def fill(module: nn.Module) -> nn.Module:
     }
     module.load_state_dict(state, strict=False)
     return module
+
+
+def filled_moco() -> MoCo:
+    """The `MoCo` of `contrastive.npz` before its step: encoders that differ, a pointer near the end of the queue."""
+    moco = MoCo().train()
+    fill(moco)
+    moco.copy_query_to_key()
+    moco.queue_ptr.fill_(8188)
+    with torch.no_grad():
+        for weight in moco.encoder_q.parameters():
+            weight.mul_(1.05)
+    return moco
 
 
 def error(result: Tensor, expected: Tensor) -> float:

@@ -13,6 +13,7 @@ from dasr_fast.ops import backends
 COVERED: list[dict[str, Any]] = [
     {},
     {"gate": "none"},
+    {"depthwise": "static"},
     {"kernel_size": 5},
     {"kernel_activation": "prelu"},
     {"block_slope": 0.3, "negative_slope": 0.3},

@@ -142,7 +142,10 @@ def test_program_is_of_aten_alone_and_takes_any_size(part: str, model: BlindSR, 
 
 @pytest.mark.parametrize(
     ("scale", "options"),
-    [(2, {"kernel_size": 5}), (3, {"gate": "series", "block_activation": "prelu", "spatial_gate": True})],
+    [
+        (2, {"kernel_size": 5, "depthwise": "static"}),
+        (3, {"gate": "series", "block_activation": "prelu", "spatial_gate": True}),
+    ],
 )
 def test_other_scales_and_options(tmp_path: Path, scale: int, options: dict[str, Any]):
     model = fill(BlindSR(scale, channels=8, groups=1, blocks=1, **options)).eval()

@@ -89,6 +89,7 @@ def test_types(size: tuple[int, int, int], dtype: torch.dtype, gain: float, tole
     [
         {"gate": "none"},
         {"gate": "series"},
+        {"depthwise": "static"},
         {"pointwise": False},
         {"spatial_gate": True},
         {"activation": "prelu"},

@@ -15,6 +15,7 @@ OPTIONS = (
     {"kernel_size": 1},
     {"kernel_size": 5, "representation": 9},
     {"kernel_size": 7, "gate": "series"},
+    {"depthwise": "static"},
     {"gate": "none", "out_channels": 3},
     {"pointwise": False, "activation": "relu"},
     {"activation": "prelu", "spatial_gate": True},

@@ -1,4 +1,5 @@
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ def da_convs() -> list[DAConv]:
         {"channels": 6},
         {"kernel_size": 5},
         {"gate": "none"},
+        {"depthwise": "static"},
         {"kernel_activation": "prelu", "negative_slope": 0.3},
         {"kernel_activation": "none"},
         {"hidden": 7},
@@ -56,8 +58,9 @@ def test_no_samples_and_no_layers():
     assert KernelsAndGates([], torch.float32)(torch.randn(2, REPRESENTATION)) == []
 
 
-def test_later_changes_of_the_layers_do_not_matter():
-    layer = DAConv(4, REPRESENTATION)
+@pytest.mark.parametrize("depthwise", ["dynamic", "static"])
+def test_later_changes_of_the_layers_do_not_matter(depthwise: Any):
+    layer = DAConv(4, REPRESENTATION, depthwise=depthwise)
     v = torch.randn(2, REPRESENTATION)
     kernels_and_gates = KernelsAndGates([layer], torch.float32)
     expected = layer.kernel(v).detach().clone(), layer.ca.gate(v).detach().clone()

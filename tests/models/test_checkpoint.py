@@ -11,6 +11,7 @@ from dasr_fast.models import BlindSR, CheckpointError, save_weights
 SMALL = {"channels": 16, "groups": 2, "blocks": 3, "representation": 32, "reduction": 4}
 
 GATE = "G.body.0.body.0.da_conv1.ca.conv_du.0.weight"
+LAST = "G.body.1.body.2.da_conv2"
 
 
 @pytest.fixture
@@ -55,8 +56,16 @@ def test_forms_of_pt_files(model: BlindSR, legacy: bool, wrap: str | None, prefi
     assert outputs_agree(BlindSR.from_pretrained(path), model)
 
 
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize("options", [{"gate": "none"}, {"depthwise": "static"}], ids=str)
+def test_what_was_left_out_is_known_from_the_keys(options: dict[str, Any], suffix: str, tmp_path: Path):
+    model = BlindSR(3, **SMALL, **options).eval()
+    save_weights(model, tmp_path / f"a{suffix}")
+    assert outputs_agree(BlindSR.from_pretrained(tmp_path / f"a{suffix}"), model)
+
+
 def test_options_that_shapes_do_not_tell(tmp_path: Path):
-    for options in ({"gate": "series"}, {"gate": "none"}, {"negative_slope": 0.3}):
+    for options in ({"gate": "series"}, {"negative_slope": 0.3}):
         model = BlindSR(3, **SMALL, **options).eval()
         save_weights(model, tmp_path / "a.safetensors")
         assert outputs_agree(BlindSR.from_pretrained(tmp_path / "a.safetensors", **options), model)
@@ -105,7 +114,11 @@ def bad_files(model: BlindSR) -> dict[str, tuple[Any, str, str]]:
         "less": ({k: v for k, v in state.items() if k != "G.body.2.bias"}, ".pt", "it lacks G.body.2.bias"),
         "grey": (other, ".pt", r"G.head.0.weight is \[16, 1, 3, 3\] instead of \[16, 3, 3, 3\]"),
         "odd": ({**state, "G.head.0.weight": torch.zeros(3)}, ".pt", r"G.head.0.weight is \[3\]"),
-        "no gate": ({k: v for k, v in state.items() if ".ca." not in k}, ".pt", "it lacks G.body.0.body.0.da_conv1.ca"),
+        "gates but one": (
+            {k: v for k, v in state.items() if not k.startswith(LAST + ".ca")},
+            ".pt",
+            f"lacks {LAST}.ca",
+        ),
         "gate": ({**state, GATE: torch.zeros(70, 32, 1, 1)}, ".pt", r"conv_du.0.weight is \[70, 32, 1, 1\] instead"),
         "point": ({**state, "G.tail.0.0.weight": torch.tensor(1.0)}, ".pt", r"G.tail.0.0.weight is \[\]"),
         "integers": ({**state, "G.head.0.bias": torch.zeros(16, dtype=torch.int32)}, ".pt", "G.head.0.bias is int32"),

@@ -5,7 +5,7 @@ from itertools import chain, combinations
 import pytest
 import torch
 import torch.nn.functional as F
-from golden import arrays, error, fill, table
+from golden import arrays, error, fill, filled_moco, table
 from torch import Tensor, nn
 
 from dasr_fast.models import BlindSR, DegradationEncoder, MoCo
@@ -47,12 +47,7 @@ def contrastive_step(flipped: tuple[str, ...] = ()) -> tuple[MoCo, Tensor, Tenso
     In those that are `flipped` such inputs change their sign.
     """
     golden = arrays("contrastive")
-    moco = fill(MoCo()).train()
-    moco.copy_query_to_key()
-    moco.queue_ptr.fill_(8188)
-    with torch.no_grad():
-        for parameter in moco.encoder_q.parameters():
-            parameter.mul_(1.05)
+    moco = filled_moco()
     doubtful = []
 
     def look(name: str, x: Tensor) -> Tensor:

@@ -27,6 +27,8 @@ VARIANTS: list[dict[str, Any]] = [
     {"pointwise": False},
     {"gate": "series"},
     {"gate": "none"},
+    {"depthwise": "static"},
+    {"depthwise": "static", "kernel_size": 5, "gate": "none"},
     {"gate": "none", "out_channels": 24},
     {"gate": "series", "out_channels": 24},
     {"spatial_gate": True},
@@ -39,11 +41,15 @@ def activated(x: Tensor, name: str, module: Module) -> Tensor:
 
 
 def naive(layer: nn.DAConv, x: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
-    hidden = activated(v @ layer.kernel[0].weight.T, options.get("kernel_activation", "leaky_relu"), layer.kernel[1])
     b, c, h, w = x.shape
     k = options.get("kernel_size", 3)
-    kernel = (hidden @ layer.kernel[2].weight.T).reshape(b * c, 1, k, k)
-    y = F.conv2d(x.reshape(1, b * c, h, w), kernel, padding=k // 2, groups=b * c).reshape(b, c, h, w)
+    if options.get("depthwise") == "static":
+        y = F.conv2d(x, layer.kernel.weight, padding=k // 2, groups=c)
+    else:
+        name = options.get("kernel_activation", "leaky_relu")
+        hidden = activated(v @ layer.kernel[0].weight.T, name, layer.kernel[1])
+        kernel = (hidden @ layer.kernel[2].weight.T).reshape(b * c, 1, k, k)
+        y = F.conv2d(x.reshape(1, b * c, h, w), kernel, padding=k // 2, groups=b * c).reshape(b, c, h, w)
     y = activated(y, options.get("activation", "leaky_relu"), layer.relu)
     if options.get("pointwise", True):
         y = F.conv2d(y, layer.conv.weight, layer.conv.bias)
@@ -70,7 +76,8 @@ def test_variant(options: dict[str, Any], activate: bool):
         expected = activated(expected, options.get("activation", "leaky_relu"), layer.relu)
     y = layer(x, v, activate=activate)
     torch.testing.assert_close(y, expected)
-    tensors = [x, v, *layer.parameters()]
+    used = options.get("depthwise") != "static" or options.get("gate") != "none"
+    tensors = [x, *((v,) if used else ()), *layer.parameters()]
     grad = torch.randn_like(y)
     for result, target in zip(
         torch.autograd.grad(y, tensors, grad), torch.autograd.grad(expected, tensors, grad), strict=True
@@ -82,6 +89,7 @@ def test_variant(options: dict[str, Any], activate: bool):
     ("options", "message"),
     [
         ({"kernel_size": 4}, "kernel_size must be 1, 3, 5 or 7; got 4"),
+        ({"depthwise": "fixed"}, "depthwise must be dynamic or static; got 'fixed'"),
         ({"gate": "both"}, "gate must be parallel, series or none"),
         ({"activation": "gelu"}, "activation must be leaky_relu, relu, prelu or none; got 'gelu'"),
         ({"negative_slope": 2.0}, "negative_slope must be from 0 to 1; got 2.0"),

@@ -61,6 +61,7 @@ def test_every_learner_can_be_chosen():
         ({"data": "x", "precision": "fp8"}, "precision should be 'auto', 'fp32', 'tf32' or 'bf16'; got 'fp8'."),
         ({"data": "x", "sigma_min": 3, "sigma_max": 2}, "sigma_min is 3, above sigma_max, which is 2."),
         ({"data": "x", "sigma_min": 3, "scale": 2}, "sigma_min is 3, above sigma_max, which is 2."),
+        ({"data": "x", "depthwise": "static", "gate": "none"}, "together leave no use for the representation."),
         ({"data": "x", "steps": 0, "encoder_steps": 0}, "both 0: there is nothing to train."),
     ],
 )

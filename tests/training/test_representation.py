@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from golden import arrays, error, fill
+from golden import arrays, error, filled_moco
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -36,12 +36,7 @@ def patches(batch: int) -> Tensor:
 
 def test_moco_takes_the_released_step():
     golden = arrays("contrastive")
-    moco = fill(MoCo()).train()
-    moco.copy_query_to_key()
-    moco.queue_ptr.fill_(8188)
-    with torch.no_grad():
-        for parameter in moco.encoder_q.parameters():
-            parameter.mul_(1.05)
+    moco = filled_moco()
     learner = MoCoLearner(moco)
     embedding, loss, scores = learner(torch.stack((golden["moco/q"], golden["moco/k"]), dim=1))
     assert error(embedding, golden["moco/embedding"]) < 1e-5

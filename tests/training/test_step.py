@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from golden import arrays, error, fill
+from golden import arrays, error, filled_moco
 from torch import Tensor, nn
 
 from dasr_fast.degradation import Degradation
@@ -77,12 +77,7 @@ def test_losses_and_gradients_are_the_plain_models():
 
 def test_the_golden_step():
     golden = arrays("contrastive")
-    moco = fill(MoCo()).train()
-    moco.copy_query_to_key()
-    moco.queue_ptr.fill_(8188)
-    with torch.no_grad():
-        for parameter in moco.encoder_q.parameters():
-            parameter.mul_(1.05)
+    moco = filled_moco()
     learner = MoCoLearner(moco)
     save_memory(learner)
     lr = torch.stack((golden["moco/q"], golden["moco/k"]), dim=1)

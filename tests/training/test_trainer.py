@@ -176,12 +176,19 @@ class InHalves(MoCoLearner):
         return Learned(embedding, F.cross_entropy(logits, labels), {})
 
 
-@pytest.mark.parametrize("representation", ["moco", "oracle"])
+@pytest.mark.parametrize(
+    ("representation", "batch_statistics"), [("moco", "synchronized"), ("moco", "shuffled"), ("oracle", "synchronized")]
+)
 def test_two_processes_are_one_with_the_joint_batch(
-    settings: dict[str, Any], tmp_path: Path, representation: str, monkeypatch: pytest.MonkeyPatch
+    settings: dict[str, Any],
+    tmp_path: Path,
+    representation: str,
+    batch_statistics: str,
+    monkeypatch: pytest.MonkeyPatch,
 ):
-    settings |= {"representation": representation, "batch": 8}
-    monkeypatch.setitem(LEARNERS, "moco", lambda moco, images: InHalves(moco))
+    settings |= {"representation": representation, "batch": 8, "batch_statistics": batch_statistics}
+    if batch_statistics == "shuffled":
+        monkeypatch.setitem(LEARNERS, "moco", lambda moco, images: InHalves(moco))
     one = run(settings, tmp_path / "one")
     command = [*TORCHRUN, *TRAIN, "--output", str(tmp_path / "two"), *as_options(settings)]
     result = subprocess.run(command, env=ENVIRONMENT, text=True, capture_output=True, timeout=300, check=False)

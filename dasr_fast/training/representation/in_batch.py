@@ -19,7 +19,8 @@ class InBatchLearner(EncoderLearner):
     """Contrast of all patches of the joint batch with each other, through one encoder.
 
     Each patch is to find the other of its image among all others: "end-to-end" in the MoCo paper's Figure 2(a), the
-    loss of SimCLR (Chen et al., ICML 2020). Batch normalisation takes its statistics from the rank's own patches.
+    loss of SimCLR (Chen et al., ICML 2020). Batch normalisation takes its statistics from the rank's own patches,
+    unless they are synchronized (`batch_statistics.synchronize`).
 
     Args:
         encoder: The encoder; a new one if None.

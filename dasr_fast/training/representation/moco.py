@@ -20,7 +20,9 @@ class MoCoLearner(EncoderLearner):
     """Contrast with a queue of keys by an encoder that follows slowly: the paper's way, and the default.
 
     One step is that of `dasr_fast.models.MoCo`; besides, all ranks' keys go into every rank's queue, in the same
-    order, and keys are encoded among other ranks' images (see `ranks.deal`). Source: He et al., CVPR 2020.
+    order, and keys are encoded among other ranks' images (see `ranks.deal`). Batch statistics are each rank's, so that
+    losses are higher than those of one process with the joint batch; with `batch_statistics.synchronize` they are the
+    same. Source: He et al., CVPR 2020.
 
     Args:
         moco: Whose encoders, queue and pointer are used, in place and under the same names; a new one if None.

@@ -1,4 +1,4 @@
-"""Numerical precision of inference: which type, and whether TensorFloat-32 is allowed."""
+"""Numerical precision: which type, and whether TensorFloat-32 is allowed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,13 +58,13 @@ def choose_precision(name: str, device: torch.device) -> Precision:
     if name == "auto":
         return PRECISIONS["fp32" if capability is None or capability < _FAST_FP16 else "fp16"]
     if name not in PRECISIONS:
-        raise ValueError(f"Engine: precision must be one of auto, {', '.join(PRECISIONS)}; got {name!r}.")
+        raise ValueError(f"precision must be one of auto, {', '.join(PRECISIONS)}; got {name!r}.")
     needed = _CAPABILITIES.get(name, (0, 0))
     if capability is None and name == "tf32":
-        raise ValueError(f"Engine: precision tf32 needs an NVIDIA GPU; the model is on {device.type}.")
+        raise ValueError(f"precision tf32 needs an NVIDIA GPU; the model is on {device.type}.")
     if capability is not None and capability < needed:
         raise ValueError(
-            f"Engine: precision {name} needs a GPU of compute capability {needed[0]}.{needed[1]} or newer; "
+            f"precision {name} needs a GPU of compute capability {needed[0]}.{needed[1]} or newer; "
             f"this one has {capability[0]}.{capability[1]}."
         )
     return PRECISIONS[name]

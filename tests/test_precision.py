@@ -3,7 +3,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from dasr_fast.inference.precision import PRECISIONS, choose_precision, tf32_convolutions
+from dasr_fast.precision import PRECISIONS, choose_precision, tf32_convolutions
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -31,11 +31,11 @@ def test_by_name(capability, name: str):
 
 
 def test_what_a_device_cannot_do(capability):
-    with pytest.raises(ValueError, match=r"^Engine: precision tf32 needs an NVIDIA GPU; the model is on cpu\.$"):
+    with pytest.raises(ValueError, match=r"^precision tf32 needs an NVIDIA GPU; the model is on cpu\.$"):
         choose_precision("tf32", CPU)
     capability(7, 5)
     for name in ("tf32", "bf16"):
-        with pytest.raises(ValueError, match=f"^Engine: precision {name} needs .* 8.0 or newer; this one has 7.5[.]$"):
+        with pytest.raises(ValueError, match=f"^precision {name} needs .* 8.0 or newer; this one has 7.5[.]$"):
             choose_precision(name, GPU)
 
 

@@ -1,0 +1,44 @@
+"""Batch normalisation over the joint batch of several processes."""
+
+import torch
+from torch import Tensor, nn
+
+from dasr_fast.reference.layout import accumulation_dtype
+from dasr_fast.training.representation.ranks import gather, rank_and_world
+
+
+class SynchronizedBatchNorm(nn.BatchNorm2d):
+    """Batch normalisation with the mean and variance of all ranks' images, which each have as many.
+
+    It is what one process with the joint batch computes, in evaluation mode too. `nn.SyncBatchNorm` does this on GPUs
+    alone.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features `[B, C, H, W]` to features."""
+        world = rank_and_world()[1]
+        if not self.training or world == 1:
+            return super().forward(x)
+        wide = x.to(accumulation_dtype(x.dtype))
+        moments = torch.stack((wide.mean((0, 2, 3)), wide.square().mean((0, 2, 3))))
+        mean, square = gather(moments[None]).mean(0)
+        variance = square - mean.square()
+        with torch.no_grad():
+            count = world * x.numel() / x.shape[1]
+            assert self.momentum is not None
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            assert self.num_batches_tracked is not None
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+            self.num_batches_tracked.add_(1)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        shift = self.bias - mean * scale
+        return torch.addcmul(shift[:, None, None], wide, scale[:, None, None]).to(x.dtype)
+
+
+def synchronize(network: nn.Module) -> None:
+    """Let every batch normalisation of a network take its statistics from all processes; nothing else changes."""
+    for module in network.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = SynchronizedBatchNorm

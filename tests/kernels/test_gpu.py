@@ -20,8 +20,12 @@ LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channel
 
 
 def arguments_of(op: str, device: str = "cuda") -> dict[str, Any]:
+    """In float32; for ops whose backends may refuse that, features in float16 and channels-last."""
     case = next(case for case in SPECIFICATIONS[op].cases if case.label == "medium")
-    return SPECIFICATIONS[op].arguments(case, torch.float32, device)
+    if SPECIFICATIONS[op].general:
+        return SPECIFICATIONS[op].arguments(case, torch.float32, device)
+    arguments = SPECIFICATIONS[op].arguments(case, torch.float16, device)
+    return {**arguments, "x": arguments["x"].contiguous(memory_format=torch.channels_last)}
 
 
 def skip_if_off(op: str, backend: str) -> None:
@@ -35,7 +39,7 @@ def gradients(op: str, backend: str, arguments: dict[str, Any]) -> list[Tensor]:
     skip_if_off(op, backend)
     inputs = [tensor.requires_grad_() for tensor in arguments.values() if isinstance(tensor, Tensor)]
     y = getattr(ops, op)(**arguments, backend=backend)
-    return [y.detach(), *torch.autograd.grad(y.square().sum(), inputs)]
+    return [y.detach(), *torch.autograd.grad(y.float().square().sum(), inputs)]
 
 
 @every_op

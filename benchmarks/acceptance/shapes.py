@@ -1,0 +1,271 @@
+"""Part `shapes`: thousands of calls of random shapes, results and gradients against the reference in float64."""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.acceptance.drawn import Drawn, draw
+from benchmarks.acceptance.part import ROOT, Asked, Report
+from dasr_fast import ops
+from dasr_fast.ops.backends import BACKENDS, BackendError, state
+from dasr_fast.specification import SPECIFICATIONS
+
+CALLS, FEW = 20_000, 60
+PROCESSES = 6
+ONCE_MORE = 2
+"""Draws of other values that must fail, too: features that are rounded to another sign have another slope, seldom."""
+
+LOOSE = 2
+"""How much larger than the specification's tolerances errors may be, which here are the largest, not the mean."""
+
+TINY = 1e-4
+"""Sizes below which errors are no longer relative: float16 has few digits there."""
+
+WGMMA = "cuda, wgmma"
+
+Function = Callable[..., Tensor]
+
+
+@dataclass
+class Found:
+    """What some calls have shown.
+
+    Attributes:
+        checked: Calls that were compared.
+        counts: Of comparisons, by op, backend, type and whether of result or gradient.
+        errors: The largest of each of those, over what is allowed.
+        refused: Calls that a backend doesn't take, by op and backend.
+        seldom: Calls that failed once, and not with other values.
+        failures: What is wrong, a line each.
+    """
+
+    checked: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    errors: dict[str, float] = field(default_factory=dict)
+    refused: dict[str, int] = field(default_factory=dict)
+    seldom: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def add(self, other: "Found") -> None:
+        """What other calls have shown."""
+        self.checked += other.checked
+        self.counts = dict(Counter(self.counts) + Counter(other.counts))
+        self.refused = dict(Counter(self.refused) + Counter(other.refused))
+        for key, error in other.errors.items():
+            self.errors[key] = max(self.errors.get(key, 0.0), error)
+        self.seldom += other.seldom
+        self.failures += other.failures
+
+
+def run(asked: Asked, report: Report) -> None:
+    """Share the calls among processes, and put together what they found."""
+    processes, calls = (PROCESSES, CALLS) if asked.on_gpu else (1, FEW)
+    seconds = max(1.0, asked.left - 8)
+    started = []
+    for index in range(processes):
+        path = asked.folder / f"shapes-{index}.json"
+        path.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "benchmarks.acceptance.shapes", str(path), "--device", asked.device]
+        command += ["--first", str(index), "--step", str(processes), "--calls", str(calls), "--seconds", str(seconds)]
+        log = (asked.folder / f"shapes-{index}.txt").open("w")
+        started.append((path, subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)))
+    total = Found()
+    for path, process in started:
+        status = process.wait()
+        if path.exists():
+            total.add(Found(**json.loads(path.read_text())))
+        if status:
+            report.fail(f"the process of {path.name} ended with status {status}")
+    report.failures += total.failures
+    report.line = f"{total.checked} of {calls} calls, {sum(total.counts.values())} comparisons"
+    report.figures |= {
+        "largest error over what is allowed": {
+            key: f"{error:.3f} in {total.counts[key]}" for key, error in sorted(total.errors.items())
+        },
+        "calls that a backend doesn't take": dict(sorted(total.refused.items())),
+        "failed once and not with other values": total.seldom[:10],
+    }
+
+
+def candidates(drawn: Drawn, device: str) -> Iterator[tuple[str, Function, bool]]:
+    """What computes an op on the device: name, function, and whether it has gradients."""
+    # On a CPU the reference is one, in its other types, so that there is always something to compare.
+    for name, backend in BACKENDS.items():
+        here = backend.device == device or (backend.device is None and device == "cpu")
+        if here and state(drawn.op, name) is None:
+            yield name, partial(getattr(ops, drawn.op), backend=name), True
+    if drawn.op == "da_half_block" and device == "cuda" and has_wgmma():
+        yield WGMMA, wgmma, False
+
+
+def has_wgmma() -> bool:
+    """Whether the GPU has that instruction, and there are kernels for it."""
+    return torch.cuda.get_device_capability() == (9, 0) and state("da_half_block", "cuda") is None
+
+
+@torch.no_grad()
+def wgmma(residual: Tensor | None = None, **arguments: Any) -> Tensor:
+    """`da_half_block` with that instruction, which the public function doesn't choose."""
+    from dasr_fast.compiled.cuda.da_half_block import da_half_block
+
+    return da_half_block(residual=residual, **arguments, wgmma=True)
+
+
+def compare(drawn: Drawn, device: str, found: Found) -> None:
+    """Compare everything that computes the call with float64."""
+    for name, function, differentiable in candidates(drawn, device):
+        try:
+            errors = _errors(drawn, function, differentiable, device, 0)
+            for number in range(1, 1 + ONCE_MORE):
+                if max(errors.values()) <= 1:
+                    break
+                again = _errors(drawn, function, differentiable, device, number)
+                if max(again.values()) <= 1:
+                    found.seldom.append(f"{name}: {drawn}")
+                    errors = again
+        except BackendError:
+            key = f"{drawn.op}, {name}"
+            found.refused[key] = found.refused.get(key, 0) + 1
+            continue
+        for what, error in errors.items():
+            key = f"{drawn.op}, {name}, {str(drawn.dtype)[6:]}, {'result' if what == 'result' else 'gradients'}"
+            found.counts[key] = found.counts.get(key, 0) + 1
+            found.errors[key] = max(found.errors.get(key, 0.0), error)
+            if not error <= 1:
+                found.failures.append(f"{name}, {what} is off by {error:.3g} times what is allowed: {drawn}")
+    found.checked += 1
+
+
+def _errors(drawn: Drawn, function: Function, differentiable: bool, device: str, values: int) -> dict[str, float]:
+    """Largest errors of the result and of each gradient, over what is allowed."""
+    specification = SPECIFICATIONS[drawn.op]
+    arguments = drawn.arguments(device, values)
+    inputs = _differentiable(arguments) if differentiable else {}
+    y = function(**arguments)
+    limit = LOOSE * specification.tolerance[y.dtype]
+    target, most = (_reference(drawn.op, a) for a in (_wide(arguments), _wide(arguments, positive=True)))
+    # Bicubic weights are of either sign, and Winograd's convolutions round small numbers as their large neighbours.
+    elementwise = drawn.op not in ("blur_downsample", "conv3x3")
+    errors = {"result": _error(y, _activated(drawn, target), most if elementwise else None) / limit}
+    if not differentiable or y.numel() == 0:
+        return errors
+    grad = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(y)
+    grads = torch.autograd.grad(y, list(inputs.values()), grad)
+    wide = grad.double()
+    slope = _slope(drawn)
+    if slope is not None:
+        wide = torch.where(y > 0, wide, slope * wide)
+    exact = _gradients(drawn.op, _wide(arguments), list(inputs), wide)
+    bounds = _gradients(drawn.op, _wide(arguments, positive=True), list(inputs), wide.abs())
+    for name, result, wanted, bound in zip(inputs, grads, exact, bounds, strict=True):
+        if drawn.op == "da_half_block":  # Whose features between the convolutions may be rounded to another sign.
+            error = _distance(result, wanted)
+        else:
+            error = _error(result, wanted, bound if elementwise else None)
+        errors[f"gradient of {name}"] = error / (specification.gradients * limit)
+    return errors
+
+
+def _differentiable(arguments: dict[str, Any]) -> dict[str, Tensor]:
+    floating = {k: t for k, t in arguments.items() if isinstance(t, Tensor) and t.is_floating_point()}
+    return {name: tensor.requires_grad_() for name, tensor in floating.items()}
+
+
+def _slope(drawn: Drawn) -> float | None:
+    """Of the LeakyReLU that comes last, or None."""
+    options = drawn.case.options
+    last = drawn.op in ("dynamic_depthwise_conv", "conv3x3") or options.get("activate", False)
+    return options.get("negative_slope") if last else None
+
+
+def _activated(drawn: Drawn, y: Tensor) -> Tensor:
+    slope = _slope(drawn)
+    return y if slope is None else F.leaky_relu(y, slope)
+
+
+def _wide(arguments: dict[str, Any], *, positive: bool = False) -> dict[str, Any]:
+    """In float64; if positive, results are sums of the sizes of all terms, and so bounds for rounding errors."""
+
+    def wide(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        value = value.detach().double()
+        return value.abs() if positive else value
+
+    return {name: wide(value) for name, value in arguments.items()}
+
+
+def _reference(op: str, arguments: dict[str, Any]) -> Tensor:
+    """The op in float64, without the LeakyReLU that comes last."""
+    last = {"dynamic_depthwise_conv": {"negative_slope": None}, "conv3x3": {"negative_slope": None}}
+    without = {name: value for name, value in {"activate": False}.items() if name in arguments}
+    return getattr(ops, op)(**{**arguments, **without, **last.get(op, {})}, backend="reference")
+
+
+def _gradients(op: str, arguments: dict[str, Any], names: list[str], grad: Tensor) -> tuple[Tensor, ...]:
+    wanted = [arguments[name].requires_grad_() for name in names]
+    return torch.autograd.grad(_reference(op, arguments), wanted, grad)
+
+
+def _error(result: Tensor, target: Tensor, bound: Tensor | None) -> float:
+    """Largest error over the bound at its place; without bounds over the largest value."""
+    if result.shape != target.shape or not torch.isfinite(result).all():
+        return float("inf")
+    if result.numel() == 0:
+        return 0.0
+    scale = target.abs().max() if bound is None else bound.abs()
+    return ((result.detach().double() - target).abs() / (scale + TINY)).max().item()
+
+
+def _distance(result: Tensor, target: Tensor) -> float:
+    if result.shape != target.shape or not torch.isfinite(result).all():
+        return float("inf")
+    return ((result.detach().double() - target).norm() / target.norm().clamp(min=TINY)).item()
+
+
+def main() -> None:
+    """Compare every so many of the calls, and write what was found."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("path", type=Path)
+    parser.add_argument("--device", required=True)
+    for name in ("--first", "--step", "--calls"):
+        parser.add_argument(name, type=int, required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    given = parser.parse_args()
+    end = time.monotonic() + given.seconds
+    torch.backends.cudnn.allow_tf32 = False
+    torch.use_deterministic_algorithms(True, warn_only=True)  # Memory that nobody has written to is NaN.
+    torch.set_num_threads(1)
+    found = Found()
+    for number in range(given.first, given.calls, given.step):
+        if time.monotonic() > end:
+            break
+        drawn = draw(number)
+        try:
+            compare(drawn, given.device, found)
+            if given.device == "cuda":
+                torch.cuda.synchronize()
+        except Exception as error:  # Whatever a call raises is a failure of it.
+            found.failures.append(f"{type(error).__name__}: {str(error).splitlines()[:1]}: {drawn}")
+            if "CUDA error" in str(error) or isinstance(error, torch.AcceleratorError):
+                break  # The GPU's context is lost.
+        given.path.write_text(json.dumps(asdict(found)))
+    given.path.write_text(json.dumps(asdict(found)))
+
+
+if __name__ == "__main__":
+    main()
+    os._exit(0)  # A lost context can't be torn down.

@@ -1,0 +1,65 @@
+from collections import Counter
+
+import pytest
+import torch
+from torch import Tensor
+
+from benchmarks.acceptance import shapes
+from benchmarks.acceptance.drawn import draw
+from benchmarks.acceptance.shapes import Found, compare
+from dasr_fast import ops
+from dasr_fast.specification import SPECIFICATIONS
+
+
+def test_numbers_give_always_the_same_calls_of_every_op():
+    drawn = [draw(number) for number in range(300)]
+    assert drawn == [draw(number) for number in range(300)]
+    assert {one.op for one in drawn} == set(SPECIFICATIONS)
+    assert {one.dtype for one in drawn} == {torch.float32, torch.float16, torch.bfloat16, torch.uint8}
+    assert all(torch.Size(next(iter(one.case.tensors.values())) or ()).numel() <= 2**21 for one in drawn)
+
+
+def test_the_reference_is_right():
+    found = Found()
+    for number in range(40):
+        compare(draw(number), "cpu", found)
+    assert found.checked == 40
+    assert found.failures == []
+
+
+@pytest.mark.parametrize("op", [op for op in SPECIFICATIONS if op != "da_half_block"])
+def test_one_wrong_number_of_many_is_found(op: str, monkeypatch: pytest.MonkeyPatch):
+    def wrong(**arguments: object) -> Tensor:
+        y = getattr(ops, op)(**arguments, backend="reference")
+        y[..., -1:, -1:] += 0.2 * y.abs().max()
+        return y
+
+    numbers = (n for n in range(1000) if draw(n).op == op)
+    drawn = next(d for d in map(draw, numbers) if torch.Size(next(iter(d.case.tensors.values())) or ()).numel() > 10**4)
+    monkeypatch.setattr(shapes, "candidates", lambda *_: [("wrong", wrong, False)])
+    found = Found()
+    compare(drawn, "cpu", found)
+    assert len(found.failures) == 1
+    assert "wrong, result is off by" in found.failures[0]
+    assert f"number {drawn.number}: {op}" in found.failures[0]
+
+
+def test_a_failure_that_other_values_do_not_have_is_only_noted(monkeypatch: pytest.MonkeyPatch):
+    calls: Counter[str] = Counter()
+
+    def once(*_: object) -> dict[str, float]:
+        calls["all"] += 1
+        return {"result": 7.0 if calls["all"] == 1 else 0.5}
+
+    monkeypatch.setattr(shapes, "candidates", lambda *_: [("some", torch.relu, False)])
+    monkeypatch.setattr(shapes, "_errors", once)
+    found = Found()
+    compare(draw(0), "cpu", found)
+    assert found.failures == []
+    assert len(found.seldom) == 1
+
+
+def test_results_of_processes_are_put_together():
+    total = Found(1, {"a": 2}, {"a": 0.5}, {}, [], ["x"])
+    total.add(Found(2, {"a": 1, "b": 1}, {"a": 0.25, "b": 0.75}, {"c": 1}, ["y"], []))
+    assert total == Found(3, {"a": 3, "b": 1}, {"a": 0.5, "b": 0.75}, {"c": 1}, ["y"], ["x"])

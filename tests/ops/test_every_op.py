@@ -109,7 +109,7 @@ def exact_gradients(op: str, arguments: dict[str, Any], y: Tensor, grad: Tensor)
     Where `y` is rounding away from 0, its LeakyReLU's gradient depends on its sign, which is taken as it is.
     """
     grad = grad.cpu().double()
-    if arguments.get("activate"):
+    if arguments.get("activate") and arguments.get("residual") is None:
         arguments = {**arguments, "activate": False}
         grad = torch.where(y.cpu() > 0, grad, grad * arguments.get("negative_slope", 0.1))
     target, inputs = exact(op, arguments)

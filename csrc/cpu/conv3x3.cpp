@@ -23,12 +23,8 @@ void conv3x3(const Conv3x3& p, int64_t begin, int64_t end) {
             strip.run<T>(item, [&](int64_t row, int64_t column, int64_t columns, float* inputs) {
                 int64_t pixel = start + (row * p.width + column) * p.channels;
                 for (int64_t i = 0; i < columns; ++i, pixel += p.channels, inputs += strip.channels())
-                    for (int64_t c = 0; c < p.channels; c += LANES) {
-                        Vector value = load((const T*)p.x + pixel + c, p.channels - c);
-                        if (p.sign)
-                            value = leaky_relu_backward(value, load((const T*)p.sign + pixel + c, p.channels - c), p.slope);
-                        store(inputs + c, value);
-                    }
+                    for (int64_t c = 0; c < p.channels; c += LANES)
+                        store(inputs + c, load_gradient<T>(p.x, p.sign, p.slope, pixel + c, p.channels - c));
             }, [&](int64_t row, int64_t column, int64_t columns) {
                 const int64_t pixel = start + (row * p.width + column) * p.channels;
                 prefetch_range((const T*)p.x, pixel, columns * p.channels);
@@ -61,15 +57,19 @@ DASR_FAST_BEST(conv3x3_weight_gradient, Conv3x3Gradient)
 
 void transform_weights(const Conv3x3& p) { run(best_conv3x3_weights(), p, p.channels); }
 
+static void convolve(Conv3x3& p, int64_t threads) {
+    cut(p, threads);
+    transform_weights(p);
+    run(best_conv3x3(), p, p.samples * p.bands * p.strips);
+}
+
 void conv3x3(
     Tensor x, Tensor weight, std::optional<Tensor> bias, std::optional<Tensor> residual,
     std::optional<double> negative_slope, int64_t threads, Tensor transformed, Tensor y
 ) {
     Conv3x3 p = convolution(x, weight, bias, residual, transformed, y);
     p.activate = negative_slope.has_value(), p.slope = static_cast<float>(negative_slope.value_or(1.0));
-    cut(p, threads);
-    transform_weights(p);
-    run(best_conv3x3(), p, p.samples * p.bands * p.strips);
+    convolve(p, threads);
 }
 
 // The gradient for the inputs: a convolution of the outputs' gradient, `weight` turned and transposed.
@@ -79,9 +79,7 @@ void conv3x3_input_gradient(
 ) {
     Conv3x3 p = convolution(grad, weight, std::nullopt, std::nullopt, transformed, grad_x);
     p.sign = pointer(y), p.slope = static_cast<float>(negative_slope);
-    cut(p, threads);
-    transform_weights(p);
-    run(best_conv3x3(), p, p.samples * p.bands * p.strips);
+    convolve(p, threads);
 }
 
 // The gradients for weight and bias, in parts that are to be added.

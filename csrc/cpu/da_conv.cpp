@@ -49,13 +49,6 @@ void forward_of_part(const DAConv& p, int64_t item) {
     });
 }
 
-// The gradient before the LeakyReLU at the end.
-template <class T>
-Vector read_grad(const DAConv& p, int64_t offset, int64_t count) {
-    const Vector grad = load((const T*)p.grad + offset, count);
-    return p.sign ? leaky_relu_backward(grad, load((const T*)p.sign + offset, count), p.slope) : grad;
-}
-
 // Where a part's sums over its pixels go; those without a gate have no `gate`.
 struct Sums {
     float *weight, *bias, *gate;
@@ -77,7 +70,8 @@ public:
     PartBackward(const DAConv& p, int64_t item)
         : p_(p), sample_(p, item / p.parts), sums_(p, item), first_(p.height * (item % p.parts) / p.parts),
           last_(p.height * (item % p.parts + 1) / p.parts), pitch_(whole_vectors(p.channels)),
-          pitch_out_(whole_vectors(p.channels_out)), most_(p.width > 0 && p.width < BACKWARD_TILE ? BACKWARD_TILE / p.width : 1),
+          pitch_out_(whole_vectors(p.channels_out)),
+          most_(p.width > 0 && p.width < BACKWARD_TILE ? BACKWARD_TILE / p.width : 1),
           start_(sample_.index * p.height * p.width), grads_((window() * p.width + ROWS) * pitch_out_),
           grad_filtered_(window() * p.width * p.channels + LANES), filtered_((BACKWARD_TILE + ROWS) * pitch_),
           weight_(p.channels_out * pitch_), grad_kernel_(p.grad_kernel + item * K * K * p.channels) {
@@ -128,7 +122,7 @@ private:
         for (int64_t pixel = 0; pixel < tile.pixels(); ++pixel)
             for (int64_t o = 0; o < channels_out; o += LANES) {
                 const int64_t count = channels_out - o, offset = (start + pixel) * channels_out + o;
-                const Vector grad = read_grad<T>(p_, start_ * channels_out + offset, count);
+                const Vector grad = load_gradient<T>(p_.grad, p_.sign, p_.slope, start_ * channels_out + offset, count);
                 store(tile_grads + pixel * pitch_out_ + o, grad);
                 if (!owns) continue;
                 store(sums_.bias + o, load(sums_.bias + o, count) + grad, count);
@@ -203,7 +197,7 @@ void pointwise_backward_of_part(const DAConv& p, int64_t item) {
             Vector bias = {}, gate = {};
             for (int64_t pixel = 0; pixel < tile.pixels(); pixel += LANES) {
                 const int64_t count = tile.pixels() - pixel, offset = o * size + start + pixel;
-                const Vector grad = read_grad<T>(p, start_out + offset, count);
+                const Vector grad = load_gradient<T>(p.grad, p.sign, p.slope, start_out + offset, count);
                 store(grads.data() + o * pitch + pixel, grad);
                 bias += grad;
                 if (sums.gate) gate += grad * load(sample.x + offset, count);
@@ -241,7 +235,7 @@ void depthwise_backward_of_plane(const DAConv& p, int64_t plane) {
             if (p.gate) {
                 prefetch((const T*)p.grad, start + offset + ahead);
                 prefetch((const T*)p.sign, start + offset + ahead);
-                value += read_grad<T>(p, start + offset, count) * gate;
+                value += load_gradient<T>(p.grad, p.sign, p.slope, start + offset, count) * gate;
             }
             store((T*)p.grad_x + start + offset, value, count);
         },

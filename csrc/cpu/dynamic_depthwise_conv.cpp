@@ -56,20 +56,14 @@ void forward_of_part(const DynamicDepthwiseConv& p, int64_t item) {
         });
 }
 
-// The gradient before the LeakyReLU.
-template <class T>
-Vector read_grad(const DynamicDepthwiseConv& p, int64_t offset, int64_t count) {
-    const Vector grad = load((const T*)p.grad + offset, count);
-    return p.sign ? leaky_relu_backward(grad, load((const T*)p.sign + offset, count), p.slope) : grad;
-}
-
 template <int K, class T>
 void backward_of_plane(const DynamicDepthwiseConv& p, int64_t plane) {
     const int64_t start = plane * p.height * p.width, ahead = rows_at_a_time(p.width) * p.width;
     float weights[K * K];
     read_weights<K>((const T*)p.kernel + plane * K * K, weights);
     filter_plane_backward<K>(
-        [&](int64_t offset, int64_t count) { return read_grad<T>(p, start + offset, count); }, p.height, p.width,
+        [&](int64_t offset, int64_t count) { return load_gradient<T>(p.grad, p.sign, p.slope, start + offset, count); },
+        p.height, p.width,
         weights, [&](int64_t offset, int64_t count) { return load((const T*)p.x + start + offset, count); },
         [&](int64_t offset, int64_t count, Vector value) {
             prefetch((const T*)p.x, start + offset + ahead);
@@ -89,7 +83,8 @@ void backward_of_part(const DynamicDepthwiseConv& p, int64_t item) {
     float* grad_kernel = p.grad_kernel + item * K * K * p.channels;
     std::memset((void*)grad_kernel, 0, K * K * p.channels * sizeof(float));
     filter_rows_channels_last_backward<K>(
-        [&](int64_t offset, int64_t count) { return read_grad<T>(p, start + offset, count); }, p.height, p.width,
+        [&](int64_t offset, int64_t count) { return load_gradient<T>(p.grad, p.sign, p.slope, start + offset, count); },
+        p.height, p.width,
         p.channels, p.height * part / p.parts, p.height * (part + 1) / p.parts, turned.data(),
         [&](int64_t offset, int64_t count) { return load((const T*)p.x + start + offset, count); },
         [&](int64_t row, int64_t column, int64_t c, Vector value) {

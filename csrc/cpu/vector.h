@@ -195,6 +195,13 @@ inline Vector leaky_relu(Vector value, float slope) { return value > 0 ? value :
 // Gradient before a LeakyReLU with output (or input) `y`.
 inline Vector leaky_relu_backward(Vector grad, Vector y, float slope) { return y > 0 ? grad : grad * slope; }
 
+// The first `count` lanes of a gradient before a LeakyReLU with output `sign`, or before nothing where that is null.
+template <class T>
+inline Vector load_gradient(const void* grad, const void* sign, float slope, int64_t offset, int64_t count) {
+    const Vector value = load((const T*)grad + offset, count);
+    return sign ? leaky_relu_backward(value, load((const T*)sign + offset, count), slope) : value;
+}
+
 // `value` rounded up to whole vectors.
 constexpr int64_t whole_vectors(int64_t value) { return (value + LANES - 1) / LANES * LANES; }
 

@@ -94,7 +94,8 @@ private:
                 const int64_t at = ((sample * p_.height + row + i) * p_.width + column) * p_.channels_out + o;
                 for (int j = 0; j < TILE; ++j) {
                     const bool inside = row + i < p_.height && column + j < p_.width;
-                    g[j] = inside ? gradient(at + j * p_.channels_out, count) : Vector{};
+                    const int64_t pixel = at + j * p_.channels_out;
+                    g[j] = inside ? load_gradient<T>(p_.grad, p_.sign, p_.slope, pixel, count) : Vector{};
                     bias += g[j];
                 }
                 transform_gradient(g, half[i]);
@@ -106,12 +107,6 @@ private:
                 for (int i = 0; i < INPUTS; ++i) store(out + (i * INPUTS + j) * position_out_ + o, t[i]);
             }
         }
-    }
-
-    // That before the LeakyReLU.
-    Vector gradient(int64_t at, int64_t count) const {
-        const Vector grad = load((const T*)p_.grad + at, count);
-        return p_.sign ? leaky_relu_backward(grad, load((const T*)p_.sign + at, count), p_.slope) : grad;
     }
 
     // Asks for a part of what the next row of tiles reads, while there is arithmetic to do; it may lie beyond the image.

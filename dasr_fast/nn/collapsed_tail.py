@@ -42,6 +42,8 @@ _LAST = _Band((1, 1, 0), slice(-3, None), slice(None, 3), 0, slice(-1, None))
 
 _BANDS = (_MIDDLE, _FIRST, _LAST)
 
+_BAND_PAIRS = tuple(product(range(len(_BANDS)), repeat=2))
+
 # Bands of rows and columns: everything, then the sides and corners, each corner after the sides that it ends.
 _REGIONS = tuple(product(_BANDS, _BANDS))
 
@@ -76,7 +78,7 @@ def run_tail(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
         for module in modules:
             x = run_layers(module, x)
         return x.contiguous()
-    dtype = _parameters(layers[0])[0].dtype
+    dtype = next(layers[0].parameters()).dtype
     with torch.autocast(x.device.type, enabled=False):
         kernels = region_kernels(*collapse_tail(layers, accumulation_dtype(dtype)), dtype)
     y = convolve_regions(x, kernels)
@@ -159,37 +161,43 @@ def _preceded(conv: Any, shuffle: Any, weights: Tensor, biases: Tensor) -> tuple
     """
     outputs, channels, size = weights.shape[1:4]
     scale, r, regions = math.isqrt(outputs // COLOURS), shuffle.upscale_factor, len(_REGIONS)
-    inner = _regions_of_pixels(r).to(weights.device)
+
+    def of_pixel(tensor: Tensor, y: int, x: int) -> Tensor:
+        """What belongs to one pixel of a cell of r x r, for each region of cells."""
+        return torch.stack(
+            [tensor[3 * _band_of(rows, y, r) + _band_of(columns, x, r)] for rows, columns in _BAND_PAIRS]
+        )
 
     def placed(y: int, x: int) -> Tensor:
-        """The kernels of one pixel of a cell of r x r pixels, on that cell and the 8 around it."""
+        """The kernels of one pixel of a cell, on that cell and the 8 around it."""
         left, above = r + x - size // 2, r + y - size // 2
-        return F.pad(weights[inner[:, y, x]], (left, 3 * r - size - left, above, 3 * r - size - above))
+        return F.pad(of_pixel(weights, y, x), (left, 3 * r - size - left, above, 3 * r - size - above))
 
     cells = torch.stack([torch.stack([placed(y, x) for x in range(r)], 1) for y in range(r)], 1)
     cells = cells.view(regions, r, r, COLOURS, scale, scale, channels, 3, r, 3, r)
     cells = cells.permute(0, 3, 1, 4, 2, 5, 7, 9, 6, 8, 10)  # region, outputs; cell; channels before the shuffle
-    inside = torch.tensor([[rows.inside, columns.inside] for rows, columns in _REGIONS]).to(weights)
-    cells = cells * (inside[:, 0, :, None] * inside[:, 1, None, :]).view(regions, *[1] * 5, 3, 3, 1, 1, 1)
+    inside = weights.new_ones(
+        3, 3
+    )  # Filled on the device, where a copy from the host would wait, and break CUDA graphs.
+    for band, (before, _, after) in enumerate(band.inside for band in _BANDS):
+        inside[band, 0], inside[band, 2] = before, after
+    inside = inside[:, None, :, None] * inside[None, :, None, :]
+    cells = cells * inside.view(regions, *[1] * 5, 3, 3, 1, 1, 1)
     cells = cells.reshape(regions * outputs * r**2, 9, -1)
 
     weight, bias = _parameters(conv, weights.dtype)
     columns = (cells.flatten(0, 1) @ weight.flatten(1)).view(*cells.shape[:2], -1).transpose(1, 2)
-    inner_biases = biases[inner].view(regions, r, r, 3, scale, scale).permute(0, 3, 1, 4, 2, 5)
+    inner_biases = torch.stack([torch.stack([of_pixel(biases, y, x) for x in range(r)], 1) for y in range(r)], 1)
+    inner_biases = inner_biases.view(regions, r, r, COLOURS, scale, scale).permute(0, 3, 1, 4, 2, 5)
     return (
         F.fold(columns, 5, 3).view(regions, -1, weight.shape[1], 5, 5),
         inner_biases.reshape(regions, -1) + (cells.sum(1) @ bias).view(regions, -1),
     )
 
 
-def _regions_of_pixels(r: int) -> Tensor:
-    """The region, among all pixels, of each pixel of a cell of r x r in each region of cells, `[9, r, r]`."""
-
-    def band_of(band: int, pixel: int) -> int:
-        return band if (_BANDS[band], pixel) in ((_FIRST, 0), (_LAST, r - 1)) else 0
-
-    bands = torch.tensor([[band_of(band, pixel) for pixel in range(r)] for band in range(3)])
-    return (3 * bands[:, None, :, None] + bands[None, :, None, :]).flatten(0, 1)
+def _band_of(band: int, pixel: int, r: int) -> int:
+    """The band, among all pixels, of a pixel of a cell of r in a band of cells; both are indices of `_BANDS`."""
+    return band if (_BANDS[band], pixel) in ((_FIRST, 0), (_LAST, r - 1)) else 0
 
 
 def _computes(conv: Any, x: Tensor) -> bool:
@@ -198,9 +206,9 @@ def _computes(conv: Any, x: Tensor) -> bool:
     return same_type and x.device == conv.weight.device and x.shape[1] == conv.in_channels
 
 
-def _parameters(conv: Any, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
-    weight = conv.weight if dtype is None else conv.weight.to(dtype)
-    return weight, weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.to(weight.dtype)
+def _parameters(conv: Any, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    weight = conv.weight.to(dtype)
+    return weight, weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.to(dtype)
 
 
 def _convolve(x: Tensor, region: tuple[_Band, _Band], kernel: tuple[Tensor, Tensor]) -> Tensor:

@@ -93,7 +93,7 @@ def _fake(
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format(x))
 
 
-def _fake_backward(
+def fake_backward(
     grad: Tensor,
     x: Tensor,
     kernel: Tensor,
@@ -124,7 +124,7 @@ _backward = define(
     f"{OP}_backward",
     "(Tensor grad, Tensor x, Tensor kernel, Tensor weight, Tensor? gate, Tensor? y, float negative_slope, "
     "str backend) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
-    _fake_backward,
+    fake_backward,
 )
 
 

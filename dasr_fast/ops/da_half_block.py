@@ -14,6 +14,7 @@ from dasr_fast.ops.checks import (
     check_slope,
     check_tensor,
 )
+from dasr_fast.ops.da_conv import fake_backward as of_da_conv
 from dasr_fast.ops.registration import autocast, define, differentiate
 from dasr_fast.reference.layout import memory_format
 
@@ -141,11 +142,7 @@ def _fake_backward(
     backend: str,
 ) -> tuple[Tensor, ...]:
     return (
-        torch.empty_like(x, memory_format=memory_format(x)),
-        torch.empty_like(kernel, memory_format=torch.contiguous_format),
-        weight.new_empty(weight.shape),
-        weight.new_empty(weight.shape[0]),
-        x.new_empty(0) if gate is None else gate.new_empty(gate.shape),
+        *of_da_conv(grad, x, kernel, weight, gate, y, negative_slope, backend),
         weight.new_empty(conv_weight.shape),
         weight.new_empty(conv_weight.shape[0]),
     )

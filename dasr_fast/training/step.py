@@ -143,6 +143,7 @@ class TrainingStep:
     def _update(self, objective: nn.Module, lr: Tensor, hr: Tensor, *target: Tensor) -> dict[str, Tensor]:
         self.optimizer.zero_grad(set_to_none=True)
         device = self.processes.device.type
+        # A CUDA graph must cast the weights again at each replay.
         with torch.autocast(device, torch.bfloat16, cache_enabled=False) if self.bf16 else nullcontext():
             losses: dict[str, Tensor] = objective(lr, hr, DegradationTarget(*target))
         torch.autograd.backward(losses["loss"])

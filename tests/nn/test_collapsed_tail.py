@@ -94,3 +94,16 @@ def test_left_to_the_layers(collapsed: list[Tensor]):
     tail[1].register_forward_hook(lambda module, inputs, output: output + 1)
     assert error(run_tail((tail, mean), x), expected((tail, mean), x)[0]) < 1e-5
     assert len(collapsed) == 1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_in_a_cuda_graph():
+    modules = tuple(module.cuda() for module in tail_and_mean(4))
+    x = torch.randn(2, 4, 64, 33, device="cuda")
+    with torch.no_grad():
+        images = run_tail(modules, x)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            captured = run_tail(modules, x)
+        graph.replay()
+    torch.testing.assert_close(captured, images)

@@ -76,10 +76,7 @@ public:
                 rows_.transform(row, tile, inputs_.data() + tile * channels_, position_);
                 read_gradients(sample, row * TILE, (first + tile) * TILE, tile);
             }
-            for (int64_t position = 0; position < POSITIONS; ++position) {
-                ask(sample, row, first * TILE, count * TILE, position);
-                add_position(position, count);
-            }
+            for (int64_t position = 0; position < POSITIONS; ++position) add_position(position, count);
         }
         write(part);
     }
@@ -107,17 +104,6 @@ private:
                 for (int i = 0; i < INPUTS; ++i) store(out + (i * INPUTS + j) * position_out_ + o, t[i]);
             }
         }
-    }
-
-    // Asks for a part of what the next row of tiles reads, while there is arithmetic to do; it may lie beyond the image.
-    void ask(int64_t sample, int64_t row, int64_t column, int64_t columns, int64_t position) const {
-        constexpr int64_t PIECES = POSITIONS / TILE; // Of each row of pixels.
-        const int64_t piece = position % PIECES, first = columns * piece / PIECES;
-        const int64_t count = columns * (piece + 1) / PIECES - first, ahead = (row + 1) * TILE + position / PIECES;
-        const int64_t pixel = (sample * p_.height + ahead) * p_.width + column + first;
-        prefetch_range((const T*)p_.x, (pixel + p_.width) * p_.channels, count * p_.channels);
-        prefetch_range((const T*)p_.grad, pixel * p_.channels_out, count * p_.channels_out);
-        if (p_.sign) prefetch_range((const T*)p_.sign, pixel * p_.channels_out, count * p_.channels_out);
     }
 
     // Adds the products of all tiles' inputs and gradients at a position.

@@ -1,5 +1,6 @@
 """Machine code of Triton kernels for any NVIDIA GPU, compiled and inspected without one."""
 
+import ast
 import os
 import re
 import subprocess
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -78,6 +80,7 @@ def machine_code(calls: Iterable[Callable[[], Any]], capability: Capability) -> 
 
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(os.cpu_count()) as pool:
         patch.setattr(driver, "_active", _AbsentGPU(capability))
+        patch.setattr(ast, "parse", _parse)
         with triton.AsyncCompileMode(pool, ignore_errors=True), launches(compile_only):
             for call in calls:
                 compiled.append([])
@@ -88,6 +91,16 @@ def machine_code(calls: Iterable[Callable[[], Any]], capability: Capability) -> 
 def _finished(kernel: Any) -> CompiledKernel:
     """A compiled kernel, or the error of one that could not be compiled."""
     return kernel if isinstance(kernel, CompiledKernel) else kernel.result()
+
+
+_parsing = Lock()
+_parse_alone = ast.parse
+
+
+def _parse(*arguments: Any, **options: Any) -> ast.AST:
+    """`ast.parse` in one thread at a time: CPython 3.11 counts its recursion over all of them, and fails."""
+    with _parsing:
+        return _parse_alone(*arguments, **options)
 
 
 class _AbsentGPU:

@@ -53,6 +53,9 @@ class Configuration(BaseModel):
         description="Batch normalisation in several processes: of all images, as in one process, or of each process's "
         "own, where moco's keys are of other images than its queries.",
     )
+    initial_weights: str | None = Field(
+        None, description="Weights to begin with, by path or a shipped name such as x4; random ones if left out."
+    )
     groups: Positive = Field(5, description="Residual groups of the SR network.")
     blocks: Positive = Field(5, description="DA blocks in each group.")
     channels: Positive = Field(64, description="Channels of the features.")

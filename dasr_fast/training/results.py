@@ -51,6 +51,7 @@ def write_card(
         f"| network | {c.groups} groups of {c.blocks} blocks, {c.channels} channels, {c.depthwise} depthwise kernels, "
         f"gate {c.gate} |",
         f"| steps | {step} of {total}, batch {c.batch}, LR patches of {c.patch} pixels |",
+        *([f"| begun with | {Path(c.initial_weights).name} |"] if c.initial_weights else []),
         f"| precision | {c.precision} |",
         f"| moving average | {f'decay {c.ema:g}' if c.ema else 'none'} |",
         f"| seed | {c.seed} |",

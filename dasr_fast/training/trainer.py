@@ -14,6 +14,7 @@ from dasr_fast.degradation import Degradation
 from dasr_fast.evaluation import Setting
 from dasr_fast.evaluation.protocol import Restore
 from dasr_fast.models import BlindSR, CheckpointError
+from dasr_fast.models.checkpoint import find_weights, load_weights, read_weights
 from dasr_fast.models.moco import MoCo
 from dasr_fast.precision import choose_precision, tf32_convolutions
 from dasr_fast.training.average import MovingAverage
@@ -44,12 +45,14 @@ class Trainer:
 
     Raises:
         ConfigurationError: The settings don't suit the machine or each other.
-        FileNotFoundError, ValueError: There are no images to train with.
+        FileNotFoundError, ValueError: There are no images to train with, or no initial weights.
+        CheckpointError: The initial weights can't be read, or are of another network.
     """
 
     def __init__(self, configuration: Configuration, folder: Path, processes: Processes) -> None:
         self.configuration = c = _resolved(configuration, processes)
         self.folder, self.processes = folder, processes
+        self._checkpoints = Checkpoints(folder / "checkpoints")
         self.images = ImageCache.open(c.data, c.cache, smallest=c.scale * c.patch)
         self.validation = ImageCache.open(c.validation, c.cache, smallest=SMALLEST) if c.validation else None
         torch.manual_seed(c.seed)
@@ -58,6 +61,10 @@ class Trainer:
             c.scale, channels=c.channels, groups=c.groups, blocks=c.blocks, depthwise=c.depthwise, gate=c.gate
         )
         self.network.E = MoCo(queue_size=c.queue, momentum=c.momentum)
+        if c.initial_weights is not None and not self._checkpoints.steps():
+            path = find_weights(c.initial_weights)
+            load_weights(self.network, read_weights(path), path)
+            self.network.E.copy_query_to_key()
         self.network.to(device)
         if device.type == "cuda":
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -90,7 +97,6 @@ class Trainer:
             capture=CapturedStep if device.type == "cuda" and processes.world == 1 and c.cuda_graph else None,
         )
         self.taken = 0
-        self._checkpoints = Checkpoints(folder / "checkpoints")
         self._window = Window()
         self._rows: list[Row] = []
 

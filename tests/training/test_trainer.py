@@ -111,6 +111,29 @@ def test_the_moving_average_is_the_result(settings: dict[str, Any], tmp_path: Pa
     assert not torch.equal(weights["G.head.0.weight"], state["sr"]["head.0.weight"])
 
 
+def test_a_run_from_weights(settings: dict[str, Any], whole: Path, tmp_path: Path):
+    weights = tmp_path / "copy.safetensors"
+    shutil.copy(whole / "weights.safetensors", weights)
+    settings |= {"initial_weights": str(weights), "seed": 1, "save_every": 2}
+    begun = Trainer(configure(None, settings), tmp_path, CPU).network.state_dict()
+    for key, value in read_weights(weights).items():
+        assert torch.equal(begun[key], value)
+        if key.startswith("E.encoder_q."):
+            assert torch.equal(begun[key.replace("_q.", "_k.")], value)
+    run(settings, tmp_path / "uninterrupted")
+    run(settings, tmp_path / "resumed", stop_after=2)
+    weights.unlink()
+    run(settings, tmp_path / "resumed")
+    assert losses(tmp_path / "resumed") == losses(tmp_path / "uninterrupted") != losses(whole)
+    assert f"| begun with | {weights.name} |" in (tmp_path / "resumed" / "README.md").read_text()
+
+
+def test_weights_of_another_network_are_refused(settings: dict[str, Any], whole: Path, tmp_path: Path):
+    settings |= {"initial_weights": str(whole / "weights.safetensors"), "scale": 4}
+    with pytest.raises(CheckpointError, match="holds another network"):
+        Trainer(configure(None, settings), tmp_path, CPU)
+
+
 def until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
     """Wait for it, or for the end of the process."""
     while not condition() and process.poll() is None:

@@ -1,0 +1,102 @@
+"""Evaluate weights beside bicubic upsampling, under the degradations of the paper's Tables 2 and 3.
+
+    python benchmarks/accuracy.py Set5/ Set14/ B100/ --weights x4 --output accuracy
+
+Each set is a folder of HR images. The protocol is that of `dasr-fast evaluate`: PSNR on Y without a border of SCALE
+pixels.
+"""
+
+import json
+import sys
+from itertools import groupby
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import click
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from dasr_fast.cli import run  # noqa: E402
+from dasr_fast.files import written_whole  # noqa: E402
+from dasr_fast.models import BlindSR  # noqa: E402
+
+
+class Mean(NamedTuple):
+    """Means over a set, in a row of a table of the paper."""
+
+    table: str
+    images: str
+    method: str
+    kernel: str
+    noise: float
+    psnr: float
+    ssim: float
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("sets", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--weights", required=True, help="Name or path.")
+@click.option("--table", "tables", type=click.Choice(["2", "3"]), multiple=True, default=("2", "3"), show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), default=Path("accuracy"), show_default=True)
+def main(sets: tuple[Path, ...], weights: str, tables: tuple[str, ...], output: Path) -> None:
+    """Write the means over each of SETS to OUTPUT.json, and tables of them to OUTPUT.md."""
+    scale = BlindSR.from_pretrained(weights).scale
+    means = [
+        mean
+        for table in tables
+        for images in sets
+        for method in ("bicubic", weights)
+        for mean in evaluate(images, method, scale, table)
+    ]
+    with written_whole(output.with_suffix(".json")) as temporary:
+        content = {"scale": scale, "means": [mean._asdict() for mean in means]}
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    with written_whole(output.with_suffix(".md")) as temporary:
+        temporary.write_text(markdown(means), encoding="utf-8")
+    click.echo(f"Wrote {output.with_suffix('.json')} and {output.with_suffix('.md')}")
+
+
+def evaluate(images: Path, method: str, scale: int, table: str) -> list[Mean]:
+    """The means of a method over a set, by `dasr-fast evaluate`; leaves with its exit code if an image failed."""
+    with TemporaryDirectory() as folder:
+        figures = Path(folder) / "figures.json"
+        options = [f"--scale={scale}", f"--method={method}", f"--table{table}", f"--json={figures}"]
+        code = run(["evaluate", str(images), *options])
+        if code:
+            sys.exit(code)
+        rows = json.loads(figures.read_text(encoding="utf-8"))["rows"]
+    name = method if method == "bicubic" else Path(method).stem
+    return [Mean(f"Table {table}", images.resolve().name, name, *_figures(row)) for row in rows]
+
+
+def _figures(row: dict[str, Any]) -> tuple[str, float, float, float]:
+    kernel = f"{row['sigma']:g}"
+    if row["sigma_y"] is not None:
+        kernel = f"{row['sigma']:g}, {row['sigma_y']:g}, {row['theta']:g}"
+    return kernel, row["noise"], row["psnr"], row["ssim"]
+
+
+def markdown(means: list[Mean]) -> str:
+    """A table for each of the paper's, with a column for each kernel; PSNR in dB, then SSIM."""
+    lines = []
+    for table, of_table in groupby(means, lambda mean: mean.table):
+        rows = list(of_table)
+        kernels = list(dict.fromkeys(mean.kernel for mean in rows))
+        noises = sorted({mean.noise for mean in rows})
+        lines += [f"{table}'s degradations; the columns are kernels:", ""]
+        lines += [f"| set | noise | method | {' | '.join(kernels)} |", f"|---|---|---|{'---|' * len(kernels)}"]
+        found = {(mean.images, mean.method, mean.noise, mean.kernel): mean for mean in rows}
+        for images in dict.fromkeys(mean.images for mean in rows):
+            for noise in noises:
+                for method in dict.fromkeys(mean.method for mean in rows):
+                    cells = [found[images, method, noise, kernel] for kernel in kernels]
+                    figures = " | ".join(f"{mean.psnr:.2f} / {mean.ssim:.3f}" for mean in cells)
+                    lines.append(f"| {images} | {noise:g} | {method} | {figures} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

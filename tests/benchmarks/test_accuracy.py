@@ -1,0 +1,39 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from training.small_run import make_images
+
+from benchmarks.accuracy import main
+from dasr_fast.evaluation import bicubic, evaluate_image, table2
+from dasr_fast.images import read_image
+from dasr_fast.models import BlindSR, save_weights
+
+
+def test_means_of_a_set_beside_bicubic(tmp_path: Path):
+    photos, weights = make_images(tmp_path / "photos"), tmp_path / "small.safetensors"
+    torch.manual_seed(0)
+    save_weights(BlindSR(2, groups=1, blocks=1), weights)
+    main([str(photos), f"--weights={weights}", "--table=2", f"--output={tmp_path / 'figures'}"], standalone_mode=False)
+
+    means = json.loads((tmp_path / "figures.json").read_text())["means"]
+    assert [(m["images"], m["method"], m["kernel"]) for m in means] == [
+        ("photos", method, kernel) for method in ("bicubic", "small") for kernel in ("0", "0.6", "1.2", "1.8")
+    ]
+    setting = table2(2)[2]
+    scores = [
+        evaluate_image(read_image(path).rgb()[0], path.name, bicubic(2), setting, 2) for path in photos.glob("*.png")
+    ]
+    psnr = sum(score.psnr for score in scores) / len(scores)
+    assert means[2]["psnr"] == pytest.approx(psnr, rel=1e-9)
+    rows = [line.split(" | ") for line in (tmp_path / "figures.md").read_text().splitlines() if "bicubic" in line]
+    assert [cell.partition(" /")[0] for cell in rows[0][3:]] == [f"{m['psnr']:.2f}" for m in means[:4]]
+
+
+def test_a_set_that_is_not_there(tmp_path: Path):
+    weights = tmp_path / "small.safetensors"
+    save_weights(BlindSR(2, groups=1, blocks=1), weights)
+    with pytest.raises(SystemExit) as stopped:
+        main([str(tmp_path / "absent"), f"--weights={weights}"], standalone_mode=False)
+    assert stopped.value.code == 2

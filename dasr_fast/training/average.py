@@ -7,48 +7,65 @@ import torch
 from torch import Tensor
 
 
+WEIGHT = "weight of all"
+"""Name, in what is stored, of the sum of the weights with which the updates so far are in the averages."""
+
+
 class MovingAverage:
-    """Exponential moving average of tensors; those that aren't floating point are the latest.
+    """Exponential moving average of tensors after each update; of those that aren't floating point, the latest.
+
+    After few updates it is the average of these alone, as in Adam, whose first moments are corrected in the same way;
+    what the tensors were before has no part in it.
 
     Args:
-        state: The tensors to follow, by name, which are updated in place elsewhere.
+        tensors: What to follow, by name, which is updated in place elsewhere.
         decay: Weight of the past, in [0, 1).
     """
 
-    def __init__(self, state: Mapping[str, Tensor], decay: float) -> None:
+    def __init__(self, tensors: Mapping[str, Tensor], decay: float) -> None:
         self.decay = decay
-        self._followed = dict(state)
-        self.state = {name: tensor.detach().clone() for name, tensor in state.items()}
-        floating = [name for name, tensor in state.items() if tensor.is_floating_point()]
-        self._averages: list[Tensor] = [self.state[name] for name in floating]
-        self._latest = [self._followed[name].detach() for name in floating]
-        self._copied = [name for name in state if name not in floating]
+        self._followed = {name: tensor.detach() for name, tensor in tensors.items()}
+        floating = [name for name, tensor in tensors.items() if tensor.is_floating_point()]
+        sums = {name: torch.zeros_like(tensor) for name, tensor in self._followed.items()}
+        one = torch.ones((), device=next(iter(sums.values())).device)
+        self.state = {**sums, WEIGHT: torch.zeros_like(one)}
+        self._averaged = [self.state[name] for name in (*floating, WEIGHT)]
+        self._latest = [*(self._followed[name] for name in floating), one]
+        self._copied = [name for name in tensors if name not in floating]
 
     @torch.no_grad()
     def update(self) -> None:
         """Take in the tensors as they are now."""
-        torch._foreach_lerp_(self._averages, self._latest, 1 - self.decay)
+        torch._foreach_lerp_(self._averaged, self._latest, 1 - self.decay)
         for name in self._copied:
             self.state[name].copy_(self._followed[name])
 
+    def values(self) -> dict[str, Tensor]:
+        """The averages by name; the tensors themselves before the first update."""
+        weight = self.state[WEIGHT]
+        if not weight:
+            return {name: tensor.clone() for name, tensor in self._followed.items()}
+        return {
+            name: self.state[name].clone() if name in self._copied else self.state[name] / weight for name in self._followed
+        }
+
     @torch.no_grad()
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from an average that was stored."""
+        """Go on from a `state` that was stored."""
         for name, tensor in self.state.items():
             tensor.copy_(state[name])
 
     @contextmanager
-    @torch.no_grad()
     def in_use(self) -> Iterator[None]:
-        """The followed tensors hold the average inside the block."""
+        """The followed tensors hold the averages inside the block."""
         latest = {name: tensor.clone() for name, tensor in self._followed.items()}
-        self._fill(self.state)
+        self._fill(self.values())
         try:
             yield
         finally:
             self._fill(latest)
 
     @torch.no_grad()
-    def _fill(self, state: Mapping[str, Tensor]) -> None:
+    def _fill(self, tensors: Mapping[str, Tensor]) -> None:
         for name, tensor in self._followed.items():
-            tensor.copy_(state[name])
+            tensor.copy_(tensors[name])

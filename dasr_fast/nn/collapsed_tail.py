@@ -42,8 +42,6 @@ _LAST = _Band((1, 1, 0), slice(-3, None), slice(None, 3), 0, slice(-1, None))
 
 _BANDS = (_MIDDLE, _FIRST, _LAST)
 
-_BAND_PAIRS = tuple(product(range(len(_BANDS)), repeat=2))
-
 # Bands of rows and columns: everything, then the sides and corners, each corner after the sides that it ends.
 _REGIONS = tuple(product(_BANDS, _BANDS))
 
@@ -120,10 +118,12 @@ def collapse_tail(layers: Sequence[nn.Module], dtype: torch.dtype = torch.float6
     if conv is not layers[-1]:
         mix, offset = _parameters(layers[-1], dtype)
         weight, bias = torch.einsum("omhw,mcyx->ocyx", mix, weight), mix[:, :, 0, 0] @ bias + offset
-    weights, biases = (tensor.expand(len(_REGIONS), *tensor.shape) for tensor in (weight, bias))
+    bands = len(_BANDS)
+    weights = weight.permute(2, 3, 0, 1)[None, :, None].expand(bands, -1, bands, -1, -1, -1)
+    biases = bias.expand(bands, bands, -1)
     for before, shuffle_after in zip(pairs[-2::-2], pairs[::-2], strict=True):
         weights, biases = _preceded(before, shuffle_after, weights, biases)
-    return weights, biases
+    return weights.permute(0, 2, 4, 5, 1, 3).flatten(0, 1), biases.flatten(0, 1)
 
 
 def region_kernels(weights: Tensor, biases: Tensor, dtype: torch.dtype) -> Kernels:
@@ -154,50 +154,89 @@ def shuffle(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _preceded(conv: Any, shuffle: Any, weights: Tensor, biases: Tensor) -> tuple[Tensor, Tensor]:
-    """Kernels `[9, N, C', k, k]` and biases `[9, N]`, with a convolution and a pixel shuffle before them.
+    """Kernels with a convolution and a pixel shuffle before them.
+
+    Both axes are treated alike: the kernels' taps are spread over the pixels of cells of r x r, a product with the
+    convolution's weights makes nine taps of each cell, and those of all cells are collected.
+
+    Args:
+        conv: The convolution, from C to C' r^2 channels.
+        shuffle: By r.
+        weights: `[3, k, 3, k, N, C']`: band and tap of rows, then of columns.
+        biases: `[3, 3, N]`.
 
     Returns:
-        `[9, N r^2, C, 5, 5]` and `[9, N r^2]` for a shuffle by r.
+        `[3, 5, 3, 5, N r^2, C]` and `[3, 3, N r^2]`.
     """
-    outputs, channels, size = weights.shape[1:4]
-    scale, r, regions = math.isqrt(outputs // COLOURS), shuffle.upscale_factor, len(_REGIONS)
+    r = shuffle.upscale_factor
+    bands, size = weights.shape[:2]
+    outputs, channels = weights.shape[4:]
+    scale = math.isqrt(outputs // COLOURS)
+    spread, collect = _spread(r, size, weights), _collect(r, weights)
+    seen = len(spread)
 
-    def of_pixel(tensor: Tensor, y: int, x: int) -> Tensor:
-        """What belongs to one pixel of a cell of r x r, for each region of cells."""
-        return torch.stack(
-            [tensor[3 * _band_of(rows, y, r) + _band_of(columns, x, r)] for rows, columns in _BAND_PAIRS]
-        )
-
-    def placed(y: int, x: int) -> Tensor:
-        """The kernels of one pixel of a cell, on that cell and the 8 around it."""
-        left, above = r + x - size // 2, r + y - size // 2
-        return F.pad(of_pixel(weights, y, x), (left, 3 * r - size - left, above, 3 * r - size - above))
-
-    cells = torch.stack([torch.stack([placed(y, x) for x in range(r)], 1) for y in range(r)], 1)
-    cells = cells.view(regions, r, r, COLOURS, scale, scale, channels, 3, r, 3, r)
-    cells = cells.permute(0, 3, 1, 4, 2, 5, 7, 9, 6, 8, 10)  # region, outputs; cell; channels before the shuffle
-    inside = weights.new_ones(
-        3, 3
-    )  # Filled on the device, where a copy from the host would wait, and break CUDA graphs.
-    for band, (before, _, after) in enumerate(band.inside for band in _BANDS):
-        inside[band, 0], inside[band, 2] = before, after
-    inside = inside[:, None, :, None] * inside[None, :, None, :]
-    cells = cells * inside.view(regions, *[1] * 5, 3, 3, 1, 1, 1)
-    cells = cells.reshape(regions * outputs * r**2, 9, -1)
-
+    cells = _on_both_axes(spread.view(seen * r, -1), weights.reshape(bands * size, bands * size, -1))
+    cells = cells.view(seen, r, seen, r, outputs, channels).permute(0, 2, 4, 5, 1, 3).flatten(3)
     weight, bias = _parameters(conv, weights.dtype)
-    columns = (cells.flatten(0, 1) @ weight.flatten(1)).view(*cells.shape[:2], -1).transpose(1, 2)
-    inner_biases = torch.stack([torch.stack([of_pixel(biases, y, x) for x in range(r)], 1) for y in range(r)], 1)
-    inner_biases = inner_biases.view(regions, r, r, COLOURS, scale, scale).permute(0, 3, 1, 4, 2, 5)
-    return (
-        F.fold(columns, 5, 3).view(regions, -1, weight.shape[1], 5, 5),
-        inner_biases.reshape(regions, -1) + (cells.sum(1) @ bias).view(regions, -1),
-    )
+    taps = (cells @ weight.flatten(1)).view(seen, seen, outputs, -1, 3, 3).permute(0, 4, 1, 5, 2, 3)
+    kernels = _on_both_axes(collect.view(-1, seen * 3), taps.reshape(seen * 3, seen * 3, -1))
+    kernels = kernels.view(bands, r, 5, bands, r, 5, COLOURS, scale, scale, -1).permute(0, 2, 3, 5, 6, 1, 7, 4, 8, 9)
+
+    # What is added once for each output belongs to the middle tap, which is in the pixel's own cell.
+    own = _on_both_axes(spread[..., size // 2].sum(1), biases)
+    sums = _on_both_axes(collect[..., 0].sum(2).view(-1, seen), cells @ bias + own)
+    sums = sums.view(bands, r, bands, r, COLOURS, scale, scale).permute(0, 2, 4, 1, 5, 3, 6)
+    return kernels.flatten(4, 8), sums.flatten(2)
 
 
-def _band_of(band: int, pixel: int, r: int) -> int:
-    """The band, among all pixels, of a pixel of a cell of r in a band of cells; both are indices of `_BANDS`."""
-    return band if (_BANDS[band], pixel) in ((_FIRST, 0), (_LAST, r - 1)) else 0
+def _on_both_axes(matrix: Tensor, x: Tensor) -> Tensor:
+    """A matrix `[M, N]` times the rows and the columns of `[N, N, ...]`: `[M, M, P]`."""
+    x = x.flatten(2)
+    return matrix @ (matrix @ x.flatten(1)).view(len(matrix), *x.shape[1:])
+
+
+class _Pixel(NamedTuple):
+    """A kind of pixel along one axis: the first of all, the last of all, or one of a cell of r anywhere else.
+
+    Attributes:
+        band: Of all pixels, index of `_BANDS`.
+        place: In its cell.
+        cells: Of the cell before (0), its own (1) and the one after (2), those that its kernel may see.
+        seen: Index of the first of them, among all that are seen by any kind.
+    """
+
+    band: int
+    place: int
+    cells: range
+    seen: int
+
+
+def _kinds(r: int) -> list[_Pixel]:
+    middle = (_Pixel(0, place, range(3), 4 + 3 * place) for place in range(r))
+    return [_Pixel(1, 0, range(1, 3), 0), _Pixel(2, r - 1, range(2), 2), *middle]
+
+
+def _spread(r: int, size: int, like: Tensor) -> Tensor:
+    """Which tap of which band's kernel meets which pixel of a cell that is seen: `[3 r + 4, r, 3, size]`, 0 and 1."""
+    # Filled on the device, where a copy from the host would wait, and break CUDA graphs; so too in _collect.
+    matrix = like.new_zeros(3 * r + 4, r, len(_BANDS), size)
+    for kind in _kinds(r):
+        pixels = matrix[kind.seen : kind.seen + len(kind.cells)].flatten(0, 1)[:, kind.band]
+        first = r + kind.place - size // 2 - kind.cells[0] * r
+        pixels.diagonal(-first).fill_(1)
+    return matrix
+
+
+def _collect(r: int, like: Tensor) -> Tensor:
+    """Where the three taps of a cell that is seen are in the kernel of a band's pixel: `[3, r, 5, 3 r + 4, 3]`."""
+    matrix = like.new_zeros(len(_BANDS), r, 5, 3 * r + 4, 3)
+    kinds = _kinds(r)
+    for band, place in product(range(len(_BANDS)), range(r)):
+        kind = next(kind for kind in kinds if kind.place == place and kind.band in (band, 0))
+        for cell in range(3):
+            if _BANDS[band].inside[cell]:
+                matrix[band, place, :, kind.seen + cell - kind.cells[0]].diagonal(-cell).fill_(1)
+    return matrix
 
 
 def _computes(conv: Any, x: Tensor) -> bool:

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-
 WEIGHT = "weight of all"
 """Name, in what is stored, of the sum of the weights with which the updates so far are in the averages."""
 
@@ -46,7 +45,8 @@ class MovingAverage:
         if not weight:
             return {name: tensor.clone() for name, tensor in self._followed.items()}
         return {
-            name: self.state[name].clone() if name in self._copied else self.state[name] / weight for name in self._followed
+            name: self.state[name].clone() if name in self._copied else self.state[name] / weight
+            for name in self._followed
         }
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The photograph degraded and restored: bicubic beside DASR."""
+"""A photograph degraded and restored: bicubic beside DASR."""
 
 from pathlib import Path
 
@@ -9,11 +9,12 @@ from dasr_fast.evaluation import Setting, psnr, quantize
 from dasr_fast.images import Picture, read_image, write_image
 from dasr_fast.models import BlindSR
 
-SETTING = Setting(sigma=2.4)
+SETTINGS = (Setting(sigma=2.4), Setting(sigma=3.5, sigma_y=1.5, theta=30, noise=10))
+"""Of the rows of the picture: one of Table 2 and one of Table 3."""
 
 
 def write_picture(photo: Path, weights: str, path: Path) -> str:
-    """Write HR, bicubic and SR side by side, and return what they show with their PSNR.
+    """Write HR, bicubic and SR side by side, a row for each of `SETTINGS`, and return their PSNR in words.
 
     Raises:
         FileNotFoundError: There are no such weights.
@@ -21,12 +22,14 @@ def write_picture(photo: Path, weights: str, path: Path) -> str:
     model = BlindSR.from_pretrained(weights)
     hr = read_image(photo).rgb()
     hr = hr[..., : hr.shape[-2] // model.scale * model.scale, : hr.shape[-1] // model.scale * model.scale]
-    lr, _ = SETTING.degradation(model.scale)(hr)
-    with torch.inference_mode():
-        images = {"HR": hr, "bicubic": bicubic_upsample(lr, model.scale), "DASR": model(lr)}
-    side_by_side = quantize(torch.cat(list(images.values()), dim=3))
-    write_image(path, Picture(side_by_side[0].permute(1, 2, 0).byte().numpy()))
-    figures = [
-        f"{name} {psnr(quantize(images[name]), hr, border=model.scale).item():.2f} dB" for name in ("bicubic", "DASR")
-    ]
-    return f"{path}, left to right: HR, {', '.join(figures)} (width {SETTING.sigma}, x{model.scale})"
+    rows, figures = [], []
+    for setting in SETTINGS:
+        lr, _ = setting.degradation(model.scale)(hr, generator=torch.Generator().manual_seed(0))
+        with torch.inference_mode():
+            restored = {"bicubic": bicubic_upsample(lr, model.scale), "DASR": model(lr)}
+        images = {name: quantize(image) for name, image in restored.items()}
+        rows.append(torch.cat([hr, *images.values()], dim=3))
+        dbs = [f"{name} {psnr(image, hr, border=model.scale).item():.2f} dB" for name, image in images.items()]
+        figures.append(f"kernel {setting.kernel} and noise {setting.noise:g}: {', '.join(dbs)}")
+    write_image(path, Picture(torch.cat(rows, dim=2)[0].permute(1, 2, 0).byte().numpy()))
+    return f"{path}, x{model.scale}, left to right HR, bicubic, DASR; {'; '.join(figures)}"

@@ -2,8 +2,8 @@
 
     python benchmarks/accuracy.py Set5/ Set14/ B100/ --weights x4 --output accuracy
 
-Each set is a folder of HR images. The protocol is that of `dasr-fast evaluate`: PSNR on Y without a border of SCALE
-pixels.
+Each set is a folder of HR images; for those of the paper its own figures are shown too. The protocol is that of
+`dasr-fast evaluate`: PSNR on Y without a border of SCALE pixels.
 """
 
 import json
@@ -18,6 +18,7 @@ import click
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
+from benchmarks.paper import quoted  # noqa: E402
 from dasr_fast.cli import run  # noqa: E402
 from dasr_fast.files import written_whole  # noqa: E402
 from dasr_fast.models import BlindSR  # noqa: E402
@@ -27,6 +28,7 @@ class Mean(NamedTuple):
     """Means over a set, in a row of a table of the paper."""
 
     table: str
+    scale: int
     images: str
     method: str
     kernel: str
@@ -51,8 +53,7 @@ def main(sets: tuple[Path, ...], weights: str, tables: tuple[str, ...], output: 
         for mean in evaluate(images, method, scale, table)
     ]
     with written_whole(output.with_suffix(".json")) as temporary:
-        content = {"scale": scale, "means": [mean._asdict() for mean in means]}
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps([mean._asdict() for mean in means], indent=1) + "\n", encoding="utf-8")
     with written_whole(output.with_suffix(".md")) as temporary:
         temporary.write_text(markdown(means), encoding="utf-8")
     click.echo(f"Wrote {output.with_suffix('.json')} and {output.with_suffix('.md')}")
@@ -68,7 +69,7 @@ def evaluate(images: Path, method: str, scale: int, table: str) -> list[Mean]:
             sys.exit(code)
         rows = json.loads(figures.read_text(encoding="utf-8"))["rows"]
     name = method if method == "bicubic" else Path(method).stem
-    return [Mean(f"Table {table}", images.resolve().name, name, *_figures(row)) for row in rows]
+    return [Mean(table, scale, images.resolve().name, name, *_figures(row)) for row in rows]
 
 
 def _figures(row: dict[str, Any]) -> tuple[str, float, float, float]:
@@ -79,21 +80,25 @@ def _figures(row: dict[str, Any]) -> tuple[str, float, float, float]:
 
 
 def markdown(means: list[Mean]) -> str:
-    """A table for each of the paper's, with a column for each kernel; PSNR in dB, then SSIM."""
+    """A table for each of the paper's, with a column for each kernel: PSNR in dB / SSIM, and the paper's PSNR."""
     lines = []
     for table, of_table in groupby(means, lambda mean: mean.table):
         rows = list(of_table)
         kernels = list(dict.fromkeys(mean.kernel for mean in rows))
-        noises = sorted({mean.noise for mean in rows})
-        lines += [f"{table}'s degradations; the columns are kernels:", ""]
+        lines += [f"Degradations of Table {table}; columns are kernels:", ""]
         lines += [f"| set | noise | method | {' | '.join(kernels)} |", f"|---|---|---|{'---|' * len(kernels)}"]
-        found = {(mean.images, mean.method, mean.noise, mean.kernel): mean for mean in rows}
-        for images in dict.fromkeys(mean.images for mean in rows):
-            for noise in noises:
-                for method in dict.fromkeys(mean.method for mean in rows):
-                    cells = [found[images, method, noise, kernel] for kernel in kernels]
-                    figures = " | ".join(f"{mean.psnr:.2f} / {mean.ssim:.3f}" for mean in cells)
-                    lines.append(f"| {images} | {noise:g} | {method} | {figures} |")
+        for images, of_images in groupby(rows, lambda mean: mean.images):
+            figures = list(of_images)
+            theirs = quoted(table, figures[0].scale, images)
+            for noise in sorted({mean.noise for mean in figures}):
+                begin = f"| {images} | {noise:g} |"
+                for method in dict.fromkeys(mean.method for mean in figures):
+                    cells = [f"{m.psnr:.2f} / {m.ssim:.3f}" for m in figures if (m.noise, m.method) == (noise, method)]
+                    lines.append(f"{begin} {method} | {' | '.join(cells)} |")
+                for row in theirs:
+                    if row.noise == noise:
+                        cells = [f"{psnr:.2f}" for psnr in row.psnr]
+                        lines.append(f"{begin} *{row.method}, paper* | {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(lines)
 

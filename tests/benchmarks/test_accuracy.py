@@ -12,14 +12,14 @@ from dasr_fast.models import BlindSR, save_weights
 
 
 def test_means_of_a_set_beside_bicubic(tmp_path: Path):
-    photos, weights = make_images(tmp_path / "photos"), tmp_path / "small.safetensors"
+    photos, weights = make_images(tmp_path / "Set14"), tmp_path / "small.safetensors"
     torch.manual_seed(0)
     save_weights(BlindSR(2, groups=1, blocks=1), weights)
     main([str(photos), f"--weights={weights}", "--table=2", f"--output={tmp_path / 'figures'}"], standalone_mode=False)
 
-    means = json.loads((tmp_path / "figures.json").read_text())["means"]
+    means = json.loads((tmp_path / "figures.json").read_text())
     assert [(m["images"], m["method"], m["kernel"]) for m in means] == [
-        ("photos", method, kernel) for method in ("bicubic", "small") for kernel in ("0", "0.6", "1.2", "1.8")
+        ("Set14", method, kernel) for method in ("bicubic", "small") for kernel in ("0", "0.6", "1.2", "1.8")
     ]
     setting = table2(2)[2]
     scores = [
@@ -27,8 +27,12 @@ def test_means_of_a_set_beside_bicubic(tmp_path: Path):
     ]
     psnr = sum(score.psnr for score in scores) / len(scores)
     assert means[2]["psnr"] == pytest.approx(psnr, rel=1e-9)
-    rows = [line.split(" | ") for line in (tmp_path / "figures.md").read_text().splitlines() if "bicubic" in line]
+    rows = [line.strip("| ").split(" | ") for line in (tmp_path / "figures.md").read_text().splitlines()[4:8]]
+    assert [row[:3] for row in rows] == [
+        ["Set14", "0", method] for method in ("bicubic", "small", "*bicubic, paper*", "*DASR, paper*")
+    ]
     assert [cell.partition(" /")[0] for cell in rows[0][3:]] == [f"{m['psnr']:.2f}" for m in means[:4]]
+    assert rows[3][3:] == ["33.34", "32.96", "32.78", "31.60"]
 
 
 def test_a_set_that_is_not_there(tmp_path: Path):

@@ -22,7 +22,8 @@ class Display:
 
     def __init__(self, step: int, total: int, images: int, *, shown: bool = True) -> None:
         self._total, self._images, self._shown = total, images, shown
-        self._since = self._from = (step, time.monotonic())
+        self._since = self._from = self._shown_at = (step, time.monotonic())
+        self._end = 0
         self._console = Console(stderr=True)
         self._bar = Progress(
             BarColumn(20),
@@ -60,15 +61,22 @@ class Display:
         yield
         self._since = (self._since[0], self._since[1] + time.monotonic() - then)
 
-    def figures(self, step: int, loss: float, rate: float, others: str) -> None:
-        """Show the latest figures: the loss, images a second, and, where there is room for them, others."""
+    def figures(self, step: int, end: int, loss: float, rate: float, others: str) -> None:
+        """Show the latest figures: the loss, images a second, and, where there is room for them, others.
+
+        The time that is left is of the stage that ends with step `end`, since those of another take another time.
+        """
         figures = f"loss {loss:.4g}, {rate:.3g} images/s"
         self._bar.update(self._task, figures=figures)
+        if end != self._end:
+            self._end, self._from = end, self._shown_at
+        self._shown_at = (step, time.monotonic())
         if self._shown and self._bar.disable:
             first, then = self._from
-            seconds = (time.monotonic() - then) / max(step - first, 1) * (self._total - step)
+            seconds = (self._shown_at[1] - then) / max(step - first, 1) * (end - step)
             left = f"{seconds / 3600:.1f} h" if seconds > 5400 else f"{seconds / 60:.1f} min"
-            self._say(f"step {step} of {self._total}, {left} left: {figures}, {others}")
+            stage = "" if end == self._total else " of this stage"
+            self._say(f"step {step} of {self._total}, {left} left{stage}: {figures}, {others}")
 
     def say(self, text: str) -> None:
         """A line of its own."""

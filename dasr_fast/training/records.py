@@ -27,7 +27,7 @@ class Records:
     def __init__(self, folder: Path, step: int, total: int, configuration: Configuration, *, shown: bool) -> None:
         self._display = Display(step, total, configuration.batch, shown=shown)
         self._log = Log(folder, step) if shown else None
-        self._under_way: deque[tuple[int, dict[str, Any], Means]] = deque()
+        self._under_way: deque[tuple[int, int, dict[str, Any], Means]] = deque()
 
     def __enter__(self) -> "Records":
         self._display.__enter__()
@@ -49,8 +49,10 @@ class Records:
 
     def begin(self, taken: int, schedule: Schedule, window: Window, world: int) -> None:
         """Let the means of a window be written when they are there."""
-        facts = {"stage": schedule.stage(taken - 1), "learning_rate": schedule.rate(taken - 1)}
-        self._under_way.append((taken, facts, Means(window, world)))
+        stage = schedule.stage(taken - 1)
+        end = schedule.encoder_steps if stage == "encoder" else schedule.total
+        facts = {"stage": stage, "learning_rate": schedule.rate(taken - 1)}
+        self._under_way.append((taken, end, facts, Means(window, world)))
 
     def advance(self, taken: int) -> None:
         """After each step: write what has arrived."""
@@ -72,7 +74,7 @@ class Records:
             self._log.picture(taken, name, picture)
         self._display.say(f"step {taken}: PSNR {psnr:.2f} dB, SSIM {ssim:.4f} on validation images")
 
-    def _write(self, taken: int, facts: dict[str, Any], means: Means) -> None:
+    def _write(self, taken: int, end: int, facts: dict[str, Any], means: Means) -> None:
         values = means.read()
         if not all(math.isfinite(value) for value in values.values()):
             raise TrainingError(
@@ -84,4 +86,4 @@ class Records:
         rate = self._display.rate(taken)
         self._log.write(taken, "training", {**facts, **values, "images_per_second": rate})
         parts = (f"{name} {value:.4g}" for name, value in values.items() if name != "loss")
-        self._display.figures(taken, values["loss"], rate, ", ".join((f"stage {facts['stage']}", *parts)))
+        self._display.figures(taken, end, values["loss"], rate, ", ".join((f"stage {facts['stage']}", *parts)))

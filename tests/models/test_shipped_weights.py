@@ -1,0 +1,49 @@
+"""The weights that come with the package."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from benchmarks.picture import SETTINGS
+from dasr_fast.evaluation import bicubic, evaluate_image, network
+from dasr_fast.images import read_image
+from dasr_fast.models import BlindSR
+from dasr_fast.models.checkpoint import SHIPPED
+
+FILES = sorted(SHIPPED.glob("*.safetensors"))
+PHOTO = Path(__file__).parents[2] / "benchmarks" / "photo.jpg"
+
+each = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+
+
+def test_there_are_weights():
+    assert "x4" in [path.stem for path in FILES]
+
+
+@each
+def test_files_are_small_and_described(path: Path):
+    assert path.stat().st_size < 15_000_000
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+        assert {file.get_slice(key).get_dtype() for key in file.keys() if key.endswith("weight")} == {"F16"}  # noqa: SIM118
+    assert path.stem == f"x{metadata['scale']}"
+    card = path.with_suffix(".md").read_text(encoding="utf-8")
+    assert hashlib.sha256(path.read_bytes()).hexdigest() in card
+    assert f"| steps | {metadata['step']} " in card
+    assert f"| licence | {metadata['licence']} |" in card
+
+
+@each
+def test_they_restore_better_than_bicubic_upsampling(path: Path):
+    model = BlindSR.from_pretrained(path.stem)
+    assert next(model.parameters()).dtype == torch.float32
+    hr = read_image(PHOTO).rgb()[0][:, :320, :320]
+    ours, theirs = (
+        evaluate_image(hr, PHOTO.name, restore, SETTINGS[0], model.scale)
+        for restore in (network(model), bicubic(model.scale))
+    )
+    assert ours.psnr > theirs.psnr + 1
+    assert ours.ssim > theirs.ssim

@@ -11,7 +11,7 @@ import sys
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import click
 
@@ -20,8 +20,10 @@ sys.path.insert(0, str(HERE.parent))
 
 from benchmarks.paper import quoted  # noqa: E402
 from dasr_fast.cli import run  # noqa: E402
+from dasr_fast.cli.common import check_target  # noqa: E402
+from dasr_fast.evaluation import Setting  # noqa: E402
 from dasr_fast.files import written_whole  # noqa: E402
-from dasr_fast.models import BlindSR  # noqa: E402
+from dasr_fast.models import BlindSR, CheckpointError  # noqa: E402
 
 
 class Mean(NamedTuple):
@@ -43,8 +45,14 @@ class Mean(NamedTuple):
 @click.option("--table", "tables", type=click.Choice(["2", "3"]), multiple=True, default=("2", "3"), show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), default=Path("accuracy"), show_default=True)
 def main(sets: tuple[Path, ...], weights: str, tables: tuple[str, ...], output: Path) -> None:
-    """Write the means over each of SETS to OUTPUT.json, and tables of them to OUTPUT.md."""
-    scale = BlindSR.from_pretrained(weights).scale
+    """Write the means over each of SETS to OUTPUT.json, and tables of them to OUTPUT.md; earlier ones are replaced."""
+    figures, text = output.with_suffix(".json"), output.with_suffix(".md")
+    for target in (figures, text):
+        check_target(target, overwrite=True)
+    try:
+        scale = BlindSR.from_pretrained(weights).scale
+    except (FileNotFoundError, CheckpointError) as error:
+        raise click.UsageError(str(error)) from None
     means = [
         mean
         for table in tables
@@ -52,11 +60,11 @@ def main(sets: tuple[Path, ...], weights: str, tables: tuple[str, ...], output: 
         for method in ("bicubic", weights)
         for mean in evaluate(images, method, scale, table)
     ]
-    with written_whole(output.with_suffix(".json")) as temporary:
+    with written_whole(figures) as temporary:
         temporary.write_text(json.dumps([mean._asdict() for mean in means], indent=1) + "\n", encoding="utf-8")
-    with written_whole(output.with_suffix(".md")) as temporary:
+    with written_whole(text) as temporary:
         temporary.write_text(markdown(means), encoding="utf-8")
-    click.echo(f"Wrote {output.with_suffix('.json')} and {output.with_suffix('.md')}")
+    click.echo(f"Wrote {figures} and {text}")
 
 
 def evaluate(images: Path, method: str, scale: int, table: str) -> list[Mean]:
@@ -69,14 +77,11 @@ def evaluate(images: Path, method: str, scale: int, table: str) -> list[Mean]:
             sys.exit(code)
         rows = json.loads(figures.read_text(encoding="utf-8"))["rows"]
     name = method if method == "bicubic" else Path(method).stem
-    return [Mean(table, scale, images.resolve().name, name, *_figures(row)) for row in rows]
-
-
-def _figures(row: dict[str, Any]) -> tuple[str, float, float, float]:
-    kernel = f"{row['sigma']:g}"
-    if row["sigma_y"] is not None:
-        kernel = f"{row['sigma']:g}, {row['sigma_y']:g}, {row['theta']:g}"
-    return kernel, row["noise"], row["psnr"], row["ssim"]
+    settings = [Setting(row["sigma"], row["sigma_y"], row["theta"], row["noise"]) for row in rows]
+    return [
+        Mean(table, scale, images.resolve().name, name, setting.kernel, setting.noise, row["psnr"], row["ssim"])
+        for setting, row in zip(settings, rows, strict=True)
+    ]
 
 
 def markdown(means: list[Mean]) -> str:

@@ -96,7 +96,7 @@ def main(
         torch.compiler.reset()
     tables.show(run)
     _write(run, output, save)
-    click.echo(_picture(image, output / "picture.png"))
+    click.echo(f"Written: {picture.write_picture(image, 'x4', output / 'picture.png')}")
 
 
 def _checked(settings: Settings) -> str:
@@ -125,13 +125,6 @@ def _write(run: Run, output: Path, save: bool) -> None:
         write(run, path)
         path.with_suffix(".md").write_text(tables.markdown(run))
         click.echo(f"Written: {path}, {path.with_suffix('.md')}")
-
-
-def _picture(image: Path, path: Path) -> str:
-    try:
-        return f"Written: {picture.write_picture(image, 'x4', path)}"
-    except FileNotFoundError:
-        return "No weights come with this version, so no upscaled picture is shown."
 
 
 if __name__ == "__main__":

@@ -39,8 +39,7 @@ def find_weights(name_or_path: str | Path) -> Path:
         return shipped
     names = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.safetensors")))
     raise FileNotFoundError(
-        f"No weights at {name_or_path}, and none of that name come with the package"
-        f" ({f'which has {names}' if names else 'which has none yet: give the path of a checkpoint'})."
+        f"No weights at {name_or_path}, and none of that name come with the package (which has {names})."
     )
 
 

@@ -7,13 +7,15 @@ import sys
 
 import pytest
 
+SIZE = 2**28
+
 FAULTS = """
 import mmap
 import resource
 import torch
 from dasr_fast.cli.common import use_large_pages
 
-SIZE = 2**28
+SIZE = {size}
 
 def of_tensor():
     torch.ones(SIZE // 4)
@@ -35,10 +37,10 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 def faults(function: str) -> float:
     """Page faults of filling 256 MB in a new process, as a share of its pages."""
-    program = [sys.executable, "-c", FAULTS.format(function=function)]
+    program = [sys.executable, "-c", FAULTS.format(function=function, size=SIZE)]
     environment = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
     output = subprocess.run(program, env=environment, capture_output=True, text=True, check=True).stdout
-    return int(output) * mmap.PAGESIZE / 2**28
+    return int(output) * mmap.PAGESIZE / SIZE
 
 
 @pytest.mark.skipif(not hasattr(mmap, "MADV_HUGEPAGE"), reason="for Linux")

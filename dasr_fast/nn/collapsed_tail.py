@@ -50,8 +50,8 @@ COLOURS = 3
 SMALLEST = 3
 """Rows and columns of the smallest image that has them for the first and the last band's inputs."""
 
-WORTHWHILE = 4096
-"""LR pixels for which the layers take as long as collapsing them does (measured on a CPU)."""
+WORTHWHILE = 2048
+"""LR pixels from which on collapsing the layers is faster than running them, at any scale (measured on a CPU)."""
 
 Kernels = list[tuple[Tensor, Tensor]]
 """Weights and bias of each region."""

@@ -1,10 +1,21 @@
-"""Images to train with."""
+"""Images to train with, and threads."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from training.small_run import NETWORK, STEPS, make_images
+
+
+@pytest.fixture(autouse=True, scope="package")
+def _one_thread() -> Iterator[None]:
+    """Sums are in another order in several, and runs in this process are compared bit for bit with others."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

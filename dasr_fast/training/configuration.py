@@ -54,7 +54,9 @@ class Configuration(BaseModel):
         "own, where moco's keys are of other images than its queries.",
     )
     initial_weights: str | None = Field(
-        None, description="Weights to begin with, by path or a shipped name such as x4; random ones if left out."
+        None,
+        description="Weights to begin with, by path or a shipped name such as x4; random ones if left out. If they are "
+        "of another scale, the tail begins anew.",
     )
     groups: Positive = Field(5, description="Residual groups of the SR network.")
     blocks: Positive = Field(5, description="DA blocks in each group.")

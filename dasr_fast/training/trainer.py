@@ -14,7 +14,7 @@ from dasr_fast.degradation import Degradation
 from dasr_fast.evaluation import Setting
 from dasr_fast.evaluation.protocol import Restore
 from dasr_fast.models import BlindSR, CheckpointError
-from dasr_fast.models.checkpoint import find_weights, load_weights, read_weights
+from dasr_fast.models.checkpoint import find_weights, load_weights, read_weights, settings_of
 from dasr_fast.models.moco import MoCo
 from dasr_fast.precision import choose_precision, tf32_convolutions
 from dasr_fast.training.average import MovingAverage
@@ -62,8 +62,7 @@ class Trainer:
         )
         self.network.E = MoCo(queue_size=c.queue, momentum=c.momentum)
         if c.initial_weights is not None and not self._checkpoints.steps():
-            path = find_weights(c.initial_weights)
-            load_weights(self.network, read_weights(path), path)
+            _begin_with(c.initial_weights, self.network)
             self.network.E.copy_query_to_key()
         self.network.to(device)
         if device.type == "cuda":
@@ -260,6 +259,16 @@ class Trainer:
     def _fingerprint(self) -> str:
         """What the sequence of patches depends on besides the settings."""
         return hashlib.sha256("\n".join(self.images.names).encode()).hexdigest()
+
+
+def _begin_with(weights: str, network: BlindSR) -> None:
+    """Load weights of a path or shipped name; of those of another scale, all but the tail."""
+    path = find_weights(weights)
+    state = read_weights(path)
+    if settings_of(state, path)["scale"] != network.G.scale:
+        own = {f"G.tail.{name}": x for name, x in network.G.tail.state_dict().items()}
+        state = {key: x for key, x in state.items() if not key.startswith("G.tail.")} | own
+    load_weights(network, state, path)
 
 
 def _resolved(configuration: Configuration, processes: Processes) -> Configuration:

@@ -130,8 +130,19 @@ def test_a_run_from_weights(settings: dict[str, Any], whole: Path, tmp_path: Pat
     assert f"| begun with | {weights.name} |" in (tmp_path / "resumed" / "README.md").read_text()
 
 
-def test_weights_of_another_network_are_refused(settings: dict[str, Any], whole: Path, tmp_path: Path):
+def test_a_run_from_weights_of_another_scale(settings: dict[str, Any], whole: Path, tmp_path: Path):
+    random = Trainer(configure(None, settings | {"scale": 4}), tmp_path, CPU).network.state_dict()
     settings |= {"initial_weights": str(whole / "weights.safetensors"), "scale": 4}
+    begun = Trainer(configure(None, settings), tmp_path, CPU).network.state_dict()
+    weights = read_weights(whole / "weights.safetensors")
+    tail = {key for key in begun if key.startswith("G.tail.")}
+    assert {key for key in weights if key.startswith("G.tail.")} < tail
+    assert all(torch.equal(begun[key], random[key]) for key in tail)
+    assert all(torch.equal(begun[key], value) for key, value in weights.items() if key not in tail)
+
+
+def test_weights_of_another_network_are_refused(settings: dict[str, Any], whole: Path, tmp_path: Path):
+    settings |= {"initial_weights": str(whole / "weights.safetensors"), "groups": 2}
     with pytest.raises(CheckpointError, match="holds another network"):
         Trainer(configure(None, settings), tmp_path, CPU)
 

@@ -11,6 +11,7 @@ from benchmarks import released
 from benchmarks.alternatives import ALTERNATIVES, OTHER
 from benchmarks.baseline import find_baseline
 from benchmarks.network import accelerated, smooth_images
+from benchmarks.picture import unreadable
 from benchmarks.variants import compiled
 from benchmarks.work import BASELINE, Contender, Inputs, Settings, Work
 from dasr_fast import ops
@@ -21,14 +22,17 @@ SCALE = 4
 
 
 def works(settings: Settings) -> Iterator[Work]:
-    """32 pairs of 192x192 patches as in training (4 pairs if quick), and the photograph."""
+    """32 pairs of 192x192 patches as in training (4 pairs if quick), and the photograph if it can be read here."""
     yield of_patches(4 if settings.quick else 32, settings)
-    yield of_photograph(settings)
+    if unreadable() is None:
+        yield of_photograph(settings)
 
 
 def left_out(settings: Settings) -> list[str]:
     """What isn't compared, and why."""
-    return ["degradation: torch.compile and a batch of 32, for --quick."] if settings.quick else []
+    reasons = ["degradation: torch.compile and a batch of 32, for --quick."] if settings.quick else []
+    obstacle = unreadable()
+    return reasons if obstacle is None else [*reasons, f"degradation: of a photograph: {obstacle}."]
 
 
 def of_patches(batch: int, settings: Settings) -> Work:

@@ -13,6 +13,15 @@ SETTINGS = (Setting(sigma=2.4), Setting(sigma=3.5, sigma_y=1.5, theta=30, noise=
 """Of the rows of the picture: one of Table 2 and one of Table 3."""
 
 
+def unreadable() -> str | None:
+    """Why this machine can't read photographs, in a sentence without a full stop, or None."""
+    try:
+        import pyvips as pyvips
+    except (ImportError, OSError) as error:  # The package is missing, or libvips.
+        return f"photographs need the Python package pyvips: {str(error).splitlines()[0].rstrip('.')}"
+    return None
+
+
 def write_picture(photo: Path, weights: str, path: Path) -> str:
     """Write HR, bicubic and SR side by side, a row for each of `SETTINGS`, and return their PSNR in words.
 

@@ -15,6 +15,9 @@ from pytest_benchmark.utils import get_commit_info
 from benchmarks.work import BASELINE, Work
 from dasr_fast.files import written_whole
 
+RESULTS = Path(__file__).resolve().parent / "results"
+"""Folder of what is kept, a file for each machine."""
+
 
 @dataclass
 class Result:

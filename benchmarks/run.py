@@ -12,12 +12,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import machine, picture, plots, suites, tables
 from benchmarks.baseline import NoCheckoutError, find_baseline
-from benchmarks.results import Run, write
+from benchmarks.results import RESULTS, Run, write
 from benchmarks.work import PHOTO, Settings
-from dasr_fast.cli.common import find_device
 from dasr_fast.images import ImageError, read_image
 
-RESULTS = Path(__file__).resolve().parent / "results"
 SIDE = 44
 """Pixels that a photograph must have at least."""
 
@@ -81,7 +79,7 @@ def main(
     start = time.monotonic()
     if threads is not None:
         torch.set_num_threads(threads)
-    kind = find_device(device).type
+    kind = _kind(device)
     settings = Settings(kind, quick, everything, reference, image, sizes, scales, batches)
     description = _checked(settings)
     chosen = names or tuple(suites.SUITES)
@@ -96,7 +94,24 @@ def main(
         torch.compiler.reset()
     tables.show(run)
     _write(run, output, save)
-    click.echo(f"Written: {picture.write_picture(image, 'x4', output / 'picture.png')}")
+    obstacle = picture.unreadable()
+    if obstacle is None:
+        click.echo(f"Written: {picture.write_picture(image, 'x4', output / 'picture.png')}")
+    else:
+        click.echo(f"No picture: {obstacle}.")
+
+
+def _kind(device: str) -> str:
+    """ "cpu" or "cuda"; "auto" is a GPU where there is one.
+
+    Raises:
+        click.UsageError: There is no GPU.
+    """
+    if device != "cpu" and torch.cuda.is_available():
+        return "cuda"
+    if device == "cuda":
+        raise click.UsageError("There is no NVIDIA GPU that PyTorch can use; --device cpu does without.")
+    return "cpu"
 
 
 def _checked(settings: Settings) -> str:
@@ -106,13 +121,17 @@ def _checked(settings: Settings) -> str:
         click.UsageError: There is no such checkout or photograph.
     """
     try:
-        photo = read_image(settings.image).rgb()
-        description = find_baseline(settings.reference, settings.device).description
+        if picture.unreadable() is None:
+            _check_photograph(settings.image)
+        return find_baseline(settings.reference, settings.device).description
     except (ImageError, FileNotFoundError, NoCheckoutError) as error:
         raise click.UsageError(str(error)) from None
+
+
+def _check_photograph(path: Path) -> None:
+    photo = read_image(path).rgb()
     if min(photo.shape[-2:]) < SIDE:
-        raise click.UsageError(f"{settings.image} is too small; at least {SIDE} pixels high and wide are needed.")
-    return description
+        raise ImageError(f"{path} is too small; at least {SIDE} pixels high and wide are needed.")
 
 
 def _write(run: Run, output: Path, save: bool) -> None:

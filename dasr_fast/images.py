@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyvips
 import torch
 from torch import Tensor
 
@@ -82,6 +81,8 @@ def read_image(path: str | Path) -> Picture:
         FileNotFoundError: There is no such file.
         ImageError: It isn't a whole image, or not one of integers.
     """
+    import pyvips  # Pictures in memory do without it.
+
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
@@ -113,6 +114,8 @@ def write_image(path: str | Path, picture: Picture) -> None:
         FileNotFoundError: There is no such folder.
         ImageError: The format isn't supported, or can't hold the picture.
     """
+    import pyvips
+
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:

@@ -1,5 +1,6 @@
 """Part `benchmarks`: the works of all suites, those of the targets first, as many as there is time for."""
 
+import importlib.util
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,8 +12,7 @@ from benchmarks import machine, memory, suites, tables
 from benchmarks.acceptance.part import Asked, Report
 from benchmarks.acceptance.targets import OURS, TARGETS, compared
 from benchmarks.baseline import find_baseline
-from benchmarks.results import Result, Run, write
-from benchmarks.run import RESULTS
+from benchmarks.results import RESULTS, Result, Run, write
 from benchmarks.timing import Effort, compare
 from benchmarks.work import Settings, Work
 
@@ -36,20 +36,20 @@ def run(asked: Asked, report: Report) -> None:
     )
     path, begin = asked.folder / "results.json", asked.left
     planned = list(plan(settings, report))
-    left_out = []
+    reasons, late = suites.left_out(tuple(suites.SUITES), settings), []
     for work, compiles in planned:
         if asked.left < (NEEDED_TO_COMPILE if compiles else NEEDED):
-            left_out.append(f"{work.suite}: {work.label}{', compiled' if compiles else ''}: no time was left.")
+            late.append(f"{work.suite}: {work.label}{', compiled' if compiles else ''}: no time was left.")
             continue
         print(f"{begin - asked.left:5.0f} s  {work.suite}: {work.label}", flush=True)
         merge(known, measured(work, settings))
         known.seconds = round(begin - asked.left, 1)
-        known.left_out = [*left_out]
+        known.left_out = [*reasons, *late]
         write(known, path)
-        note(known, f"{len(planned) - len(left_out)} of {len(planned)} works", report)
+        note(known, f"{len(planned) - len(late)} of {len(planned)} works", report)
         report.write(asked.folder)
         torch.compiler.reset()
-    known.left_out = left_out
+    known.left_out = [*reasons, *late]
     write(known, path)
     finish(known, path, asked, report)
 
@@ -114,7 +114,7 @@ def finish(known: Run, path: Path, asked: Asked, report: Report) -> None:
         shutil.copy(path, kept)
         shutil.copy(path.with_suffix(".md"), kept.with_suffix(".md"))
         report.figures["kept"] = kept.name
-    if known.results:
+    if known.results and importlib.util.find_spec("matplotlib"):  # Elsewhere benchmarks/report.py draws them.
         from benchmarks import plots
 
         plots.draw(known, asked.folder)

@@ -1,5 +1,6 @@
 """The works themselves: contenders of small ones are right, and what is wrong is found."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,6 +61,14 @@ class OnlyChannelModulation:
     @staticmethod
     def works(settings: Settings):
         return (work for work in ops.works(settings) if work.label.startswith("channel_modulation"))
+
+
+def test_without_a_reader_of_images_there_is_no_picture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setitem(sys.modules, "pyvips", None)
+    monkeypatch.setattr(suites, "works", lambda *_: [])
+    result = CliRunner().invoke(command.main, ["--quick", "--suite", "ops", "--output", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert "No picture: photographs need the Python package pyvips" in result.output
 
 
 def test_networks_are_right():

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dasr_fast.files import written_whole
@@ -154,6 +152,8 @@ def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, str]
     Raises:
         ValueError: The file name ends otherwise.
     """
+    from safetensors.torch import save_file  # Models in memory do without it.
+
     path = Path(path)
     if path.suffix not in (".safetensors", ".pt"):
         raise ValueError(f"Weights are written as .safetensors or .pt; got {path.name}.")
@@ -170,6 +170,9 @@ def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, str]
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     try:
         return load_file(path)
     except SafetensorError as error:

@@ -6,7 +6,7 @@ import sys
 from benchmarks.acceptance.part import ROOT
 from benchmarks.gpu_acceptance import PARTS, environment
 
-NOT_NEEDED = ("pyvips", "pydantic", "tomlkit", "tensorboard", "sklearn", "scipy", "onnx", "ninja")
+NOT_NEEDED = ("pyvips", "pydantic", "tomlkit", "tensorboard", "sklearn", "scipy", "onnx", "ninja", "safetensors")
 
 
 def run_without(packages: tuple[str, ...], code: str) -> str:

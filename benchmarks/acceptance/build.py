@@ -1,13 +1,16 @@
 """Part `build`: the compiled kernels, for this GPU alone."""
 
+import importlib.util
 import os
 import sys
 
-from benchmarks.acceptance.part import Asked, Report, said
+from benchmarks.acceptance.part import AbsentError, Asked, Report, said
 
 
 def run(asked: Asked, report: Report) -> None:
     """Run `python -m dasr_fast.build`."""
+    if importlib.util.find_spec("ninja") is None:
+        raise AbsentError("it needs the Python package ninja")
     environment = dict(os.environ)
     if asked.on_gpu:
         environment.setdefault("TORCH_CUDA_ARCH_LIST", architecture())

@@ -19,7 +19,7 @@ from dasr_fast.training.graph import CapturedStep
 from dasr_fast.training.processes import Processes
 from dasr_fast.training.representation import DegradationTarget, MoCoLearner
 from dasr_fast.training.schedule import Schedule, Stage
-from dasr_fast.training.step import TrainingStep
+from dasr_fast.training.step import TrainingStep, placed
 
 SCALE = 4
 STAGES: tuple[Stage, ...] = ("encoder", "everything")
@@ -220,9 +220,9 @@ Step = TypeVar("Step", bound=TrainingStep)
 
 
 def _our_step(kind: type[Step], stage: Stage, settings: Settings, **options: Any) -> tuple[Step, nn.Module]:
-    network = ours(released_network(SCALE, settings), SCALE)
-    schedule = Schedule(int(stage == "encoder"), 1, RATE, RATE)
-    processes = Processes(torch.device(settings.device))
+    device = torch.device(settings.device)
+    network = placed(ours(released_network(SCALE, settings), SCALE), device)
+    schedule, processes = Schedule(int(stage == "encoder"), 1, RATE, RATE), Processes(device)
     return kind(MoCoLearner(network.E), network.G, Degradation(SCALE), schedule, processes, **options), network
 
 

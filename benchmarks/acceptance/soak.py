@@ -16,7 +16,7 @@ from dasr_fast.training.graph import CapturedStep
 from dasr_fast.training.processes import Processes
 from dasr_fast.training.representation import MoCoLearner
 from dasr_fast.training.schedule import Schedule
-from dasr_fast.training.step import TrainingStep
+from dasr_fast.training.step import TrainingStep, placed
 
 WARM = 4
 """Rounds after which all memory that will be needed is there."""
@@ -81,8 +81,9 @@ def inference(device: str, precision: str) -> Callable[[], list[Tensor]]:
 def training(device: str, *, captured: bool) -> Callable[[], list[Tensor]]:
     """Steps of everything."""
     torch.manual_seed(0)
-    model = BlindSR(4).to(device).train()
-    schedule, processes = Schedule(0, 10**6, 1e-4, 1e-4), Processes(torch.device(device))
+    place = torch.device(device)
+    model = placed(BlindSR(4), place).train()
+    schedule, processes = Schedule(0, 10**6, 1e-4, 1e-4), Processes(place)
     capture = CapturedStep if captured else None
     step = TrainingStep(MoCoLearner(model.E), model.G, Degradation(4), schedule, processes, capture=capture)
     batch, side = (32, 192) if device == "cuda" else (2, 96)

@@ -4,7 +4,7 @@ import zlib
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,8 @@ from dasr_fast.training.graph import Repeated, Replay
 from dasr_fast.training.processes import Processes
 from dasr_fast.training.representation import DegradationTarget, Learner
 from dasr_fast.training.schedule import Schedule, Stage
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Objective(nn.Module):
@@ -160,6 +162,14 @@ class TrainingStep:
             # Queues are alike everywhere already, and only process 0 evaluates with its running statistics.
             objective = DistributedDataParallel(objective, broadcast_buffers=False)
         return objective
+
+
+def placed(network: Network, device: torch.device) -> Network:
+    """The network itself, moved to the device, on a GPU with channels-last weights, as convolutions there compute."""
+    network.to(device)
+    if device.type == "cuda":
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
 
 
 def save_memory(network: nn.Module) -> None:

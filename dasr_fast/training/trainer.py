@@ -30,7 +30,7 @@ from dasr_fast.training.representation import LEARNERS, DegradationTarget
 from dasr_fast.training.representation.batch_statistics import synchronize
 from dasr_fast.training.results import describe_machine, write_card, write_weights
 from dasr_fast.training.schedule import Schedule
-from dasr_fast.training.step import TrainingStep
+from dasr_fast.training.step import TrainingStep, placed
 from dasr_fast.training.validation import SMALLEST, Row, pictures, settings, validate
 
 
@@ -64,9 +64,7 @@ class Trainer:
         if c.initial_weights is not None and not self._checkpoints.steps():
             _begin_with(c.initial_weights, self.network)
             self.network.E.copy_query_to_key()
-        self.network.to(device)
-        if device.type == "cuda":
-            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        placed(self.network, device)
         self.learner = LEARNERS[c.representation](self.network.E, len(self.images)).to(device)
         if processes.world > 1 and c.batch_statistics == "synchronized":
             synchronize(self.learner)

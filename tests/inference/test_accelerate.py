@@ -2,6 +2,8 @@ import copy
 import functools
 import io
 import logging
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -13,7 +15,10 @@ from torch import Tensor, nn
 
 import dasr_fast
 from benchmarks.released_network import Adaptive, Blind, Block, Contrast, Group, Restorer
+from dasr_fast.inference import Engine
 from dasr_fast.inference.accelerate import report
+from dasr_fast.inference.replacements import blind_sr
+from dasr_fast.inference.replacements.replacement import is_replaced
 from dasr_fast.models import BlindSR
 from dasr_fast.nn import DAConv
 
@@ -433,6 +438,32 @@ class TestInference:
             twin.G.tail[1].bias.add_(3)
         torch.testing.assert_close(twin(lr), before + 3, rtol=0, atol=1e-3)
         assert torch.equal(model(lr), before)
+
+    def test_several_threads(self):
+        model = dasr_fast.accelerate(Blind(2, 1, 1).eval(), inference=True)
+        images = torch.rand(8, 1, 3, 8, 8) * 255
+        expected = [dasr_fast.revert(copy.deepcopy(model))(lr).detach() for lr in images]
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        try:
+            with ThreadPoolExecutor(4) as threads:
+                results = list(threads.map(model, images.repeat(40, 1, 1, 1, 1)))
+        finally:
+            sys.setswitchinterval(before)
+        for result, other in zip(results, expected * 40, strict=True):
+            torch.testing.assert_close(result, other, rtol=0, atol=0.02)
+
+    def test_it_stays_replaced_while_an_engine_is_made(self, monkeypatch: pytest.MonkeyPatch):
+        model = dasr_fast.accelerate(Blind(2, 1, 1).eval(), inference=True)
+        kinds = []
+
+        def make(given: nn.Module, precision: str) -> Engine:
+            kinds.append((type(given), is_replaced(model)))
+            return Engine(given, precision)
+
+        monkeypatch.setattr(blind_sr, "Engine", make)
+        model(torch.rand(1, 3, 8, 8))
+        assert kinds == [(Blind, True)]
 
     def test_our_own_model(self):
         model = BlindSR(2, groups=1, blocks=1).eval()

@@ -1,5 +1,7 @@
 """The released `BlindSR` in evaluation mode, by the engine."""
 
+import copy
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,36 +10,41 @@ import torch
 from torch import Tensor, nn
 
 from dasr_fast.inference.engine import Engine
-from dasr_fast.inference.replacements.replacement import Plan, replace, restore
+from dasr_fast.inference.replacements.replacement import Plan, restore
 
 _PRECISIONS = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
 
 
 class EngineCache:
-    """The engine for the weights that a model has now; copies of it are empty."""
+    """The engine for the weights that a model has now; copies of it are empty. Several threads may use it."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self.clear()
 
     def clear(self) -> None:
         """Forget the engine."""
-        self._engine: Engine | None = None
-        self._weights: list[tuple[dict[str, Any], str, Any, Any]] = []
+        with self._lock:
+            self._engine: Engine | None = None
+            self._weights: list[tuple[dict[str, Any], str, Any, Any]] = []
 
-    def engine(self, model: nn.Module, precision: str) -> Engine:
-        """The engine for `model`, made anew if a parameter, buffer or module of it has changed."""
-        changed = any(
-            owner.get(name) is not value or _stamp(value) != stamp for owner, name, value, stamp in self._weights
-        )
-        if self._engine is None or changed:
-            self._engine = Engine(model, precision)
-            self._weights = [
-                (owner, name, value, _stamp(value))
-                for module in model.modules()
-                for owner in (module._parameters, module._buffers, module._modules)
-                for name, value in owner.items()
-            ]
-        return self._engine
+    def engine(self, replaced: nn.Module, precision: str) -> Engine:
+        """The engine for a replaced model, made anew if a parameter, buffer or module of it has changed."""
+        with self._lock:
+            changed = any(
+                owner.get(name) is not value or _stamp(value) != stamp for owner, name, value, stamp in self._weights
+            )
+            if self._engine is None or changed:
+                model = copy.copy(replaced)
+                restore(model)  # The engine compares the model's own forward.
+                self._engine = Engine(model, precision)
+                self._weights = [
+                    (owner, name, value, _stamp(value))
+                    for module in model.modules()
+                    for owner in (module._parameters, module._buffers, module._modules)
+                    for name, value in owner.items()
+                ]
+            return self._engine
 
     def __reduce__(self) -> tuple[type["EngineCache"], tuple[()]]:
         return EngineCache, ()
@@ -72,11 +79,7 @@ class BlindSRPlan(Plan):
         x = arguments[0] if len(arguments) == 1 and not keywords else None
         if replaced.training or not isinstance(x, Tensor) or not _is_ordinary(replaced, x):
             return original(*arguments, **keywords)
-        restore(replaced)  # The engine compares the model's own forward.
-        try:
-            engine = self.cache.engine(replaced, _PRECISIONS[x.dtype])
-        finally:
-            replace(replaced, self)
+        engine = self.cache.engine(replaced, _PRECISIONS[x.dtype])
         with torch.inference_mode():
             sr = engine(x)
         return sr.to(x.dtype, copy=True)  # An ordinary tensor, outside of inference mode.

@@ -1,8 +1,7 @@
 """What the commands share: which files, progress, reports, exit codes."""
 
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,16 +130,6 @@ def refuse_angle_alone(sigma_y: float | None, theta: float | None) -> None:
         raise click.UsageError("--theta turns an anisotropic blur; give --sigma-y too.")
 
 
-def progress(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
-    """The items behind a progress bar, where someone can see it."""
-    if total < 2 or not sys.stderr.isatty():
-        return items
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(items, description=what, total=total, console=Console(stderr=True))
-
-
 def make_folder(folder: Path) -> None:
     """Create the folder of results and its parents.
 
@@ -164,7 +153,7 @@ def find_device(name: str) -> Any:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
-        raise click.UsageError("There is no NVIDIA GPU that PyTorch can use; leave out --device cuda.")
+        raise click.UsageError("There is no NVIDIA GPU that PyTorch can use; --device cpu does without.")
     return torch.device(name)
 
 
@@ -213,6 +202,12 @@ def seed_option(function: Function) -> Function:
         default=0,
         show_default=True,
         help="Of the randomness; with the file's name it decides on each image's, in whatever order.",
+    )(function)
+
+
+def mode_option(function: Function) -> Function:
+    return click.option(
+        "--mode", type=click.Choice(["bicubic", "s-fold"]), default="bicubic", show_default=True, help="Downsampling."
     )(function)
 
 

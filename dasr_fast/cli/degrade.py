@@ -11,13 +11,14 @@ from dasr_fast.cli.common import (
     check_target,
     input_images,
     make_folder,
+    mode_option,
     output_paths,
     overwrite_option,
-    progress,
     refuse_angle_alone,
     refuse_overwriting,
     seed_option,
 )
+from dasr_fast.progress import progress
 
 
 @click.command()
@@ -29,14 +30,13 @@ from dasr_fast.cli.common import (
     "--random",
     "random_kernel",
     type=click.Choice(["isotropic", "anisotropic"]),
-    help="Draw a kernel for each image as in training (widths 0.2 to 4, any angle), and a noise level up to --noise.",
+    help="Draw a kernel for each image as in training (any angle, widths from 0.2 to SCALE, or to 2 at scale 1), and a "
+    "noise level up to --noise.",
 )
 @click.option(
     "--kernel-file", type=click.Path(path_type=Path), help="Blur with the kernel in this .npy file (two dimensions)."
 )
-@click.option(
-    "--mode", type=click.Choice(["bicubic", "s-fold"]), default="bicubic", show_default=True, help="Downsampling."
-)
+@mode_option
 @click.option(
     "--save-kernels", type=click.Path(path_type=Path), help="Write the kernels used to this .npz file, by file name."
 )
@@ -82,9 +82,9 @@ def degrade(
     if kernel_file:
         degradation = Degradation(scale, _read_kernel(kernel_file), (noise, noise), mode=mode)
     elif random_kernel:
-        degradation = Degradation(scale, random_kernel, noise, mode=mode)
+        degradation = Degradation(scale, random_kernel, noise, sigma=(0.2, max(scale, 2)), mode=mode)
     else:
-        degradation = Setting(sigma, sigma_y, theta or 0.0, noise).degradation(scale, mode)
+        degradation = Setting(sigma, sigma_y, theta or 0.0, noise, mode).degradation(scale)
     images = input_images(source)
     targets = output_paths(source, images, output, f"_lr{scale}", None)
     if save_kernels is not None:

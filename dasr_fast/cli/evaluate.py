@@ -2,10 +2,10 @@
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -16,11 +16,12 @@ from dasr_fast.cli.common import (
     device_option,
     input_images,
     load_model,
+    mode_option,
     overwrite_option,
-    progress,
     refuse_angle_alone,
     seed_option,
 )
+from dasr_fast.progress import progress
 
 
 @click.command()
@@ -30,6 +31,7 @@ from dasr_fast.cli.common import (
 @blur_options
 @click.option("--table2", "rows", flag_value="table2", help="The paper's Table 2: isotropic widths of the scale.")
 @click.option("--table3", "rows", flag_value="table3", help="Table 3: nine anisotropic kernels, noise 0, 5, 10.")
+@mode_option
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write all figures to this file.")
 @seed_option
 @device_option
@@ -43,6 +45,7 @@ def evaluate(
     theta: float | None,
     noise: float,
     rows: str | None,
+    mode: Literal["bicubic", "s-fold"],
     json_path: Path | None,
     seed: int,
     device: str,
@@ -72,11 +75,11 @@ def evaluate(
         model = load_model(method, scale, device)
         restore, scale = Engine(model, "fp32"), model.scale
     if rows is None:
-        settings = [Setting(sigma, sigma_y, theta or 0.0, noise)]
+        settings = [Setting(sigma, sigma_y, theta or 0.0, noise, mode)]
     elif sigma or sigma_y is not None or noise:
         raise click.UsageError(f"--{rows} has its own kernels and noise; leave out --sigma and the like.")
     else:
-        settings = table2(scale) if rows == "table2" else table3(scale)
+        settings = [replace(row, mode=mode) for row in (table2 if rows == "table2" else table3)(scale)]
     report = Report()
     scores: dict[Setting, dict[str, Any]] = {setting: {} for setting in settings}
     for path in progress(images, "Evaluating", len(images)):

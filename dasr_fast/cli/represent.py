@@ -17,9 +17,9 @@ from dasr_fast.cli.common import (
     input_images,
     load_model,
     overwrite_option,
-    progress,
     seed_option,
 )
+from dasr_fast.progress import progress
 
 UNTRAINED = "untrained"
 
@@ -98,7 +98,6 @@ def represent(
     """
     from dasr_fast.evaluation.representation import (
         WIDTHS,
-        anisotropic_settings,
         degraded_patches,
         in_two_dimensions,
         isotropic_settings,
@@ -107,6 +106,7 @@ def represent(
     )
     from dasr_fast.evaluation.representation import represent as encoded
     from dasr_fast.evaluation.representation_plot import PICTURES, Panel, plot
+    from dasr_fast.evaluation.setting import anisotropic_settings
     from dasr_fast.images import read_image
 
     if output.suffix.lower() not in PICTURES:

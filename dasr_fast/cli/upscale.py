@@ -16,10 +16,10 @@ from dasr_fast.cli.common import (
     make_folder,
     output_paths,
     overwrite_option,
-    progress,
     refuse_overwriting,
     warn,
 )
+from dasr_fast.progress import progress
 
 
 def _tile(_: click.Context, __: click.Parameter, value: str) -> Any:

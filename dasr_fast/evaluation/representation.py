@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dasr_fast.degradation import image_generator
-from dasr_fast.evaluation.setting import ANISOTROPIC, Setting
+from dasr_fast.evaluation.setting import Setting
 
 Numbers = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -22,11 +22,6 @@ WIDTHS = tuple(round(0.2 + i * 3.8 / 7, 1) for i in range(8))
 def isotropic_settings(widths: Sequence[float] = WIDTHS, noise_levels: Sequence[float] = (0.0,)) -> list[Setting]:
     """Isotropic blurs of these widths, each with these noise levels."""
     return [Setting(width, noise=noise) for noise in noise_levels for width in widths]
-
-
-def anisotropic_settings(noise_levels: Sequence[float] = (0.0,)) -> list[Setting]:
-    """The nine anisotropic kernels of the paper's Table 3, each with these noise levels."""
-    return [Setting(sigma, sigma_y, theta, noise) for noise in noise_levels for sigma, sigma_y, theta in ANISOTROPIC]
 
 
 def degraded_patches(

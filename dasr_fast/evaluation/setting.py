@@ -1,6 +1,7 @@
 """Degradations under which methods are evaluated, and the paper's sets of them."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,12 +17,14 @@ class Setting:
         sigma_y: Along the other axis, or None for an isotropic kernel.
         theta: Angle of an anisotropic kernel in degrees, from x towards y.
         noise: Standard deviation of the noise in grey levels.
+        mode: Downsampling.
     """
 
     sigma: float = 0.0
     sigma_y: float | None = None
     theta: float = 0.0
     noise: float = 0.0
+    mode: Literal["bicubic", "s-fold"] = "bicubic"
 
     @property
     def kernel(self) -> str:
@@ -30,7 +33,7 @@ class Setting:
             return f"{self.sigma:g}"
         return f"({self.sigma:.1f}, {self.sigma_y:.1f}, {self.theta:g})"
 
-    def degradation(self, scale: int, mode: Literal["bicubic", "s-fold"] = "bicubic") -> Degradation:
+    def degradation(self, scale: int) -> Degradation:
         """The degradation at that scale. Without blur, images may be smaller than the usual kernel."""
         return Degradation(
             scale,
@@ -40,7 +43,7 @@ class Setting:
             sigma=self.sigma,
             sigma_y=self.sigma_y,
             theta=math.radians(self.theta),
-            mode=mode,
+            mode=self.mode,
         )
 
 
@@ -70,6 +73,11 @@ ANISOTROPIC = (
 """The kernels of the paper's Table 3: lambda_1, lambda_2 and theta in degrees."""
 
 
+def anisotropic_settings(noise_levels: Sequence[float] = (0.0,)) -> list[Setting]:
+    """The nine anisotropic kernels of the paper's Table 3, each with these noise levels."""
+    return [Setting(sigma, sigma_y, theta, noise) for noise in noise_levels for sigma, sigma_y, theta in ANISOTROPIC]
+
+
 def table3(scale: int) -> list[Setting]:
     """The nine anisotropic kernels of the paper's Table 3, each with noise 0, 5 and 10.
 
@@ -78,6 +86,4 @@ def table3(scale: int) -> list[Setting]:
     """
     if scale != 4:
         raise ValueError(f"Table 3 has scale 4 only; got {scale}.")
-    return [
-        Setting(sigma, sigma_y, theta, noise) for noise in (0.0, 5.0, 10.0) for sigma, sigma_y, theta in ANISOTROPIC
-    ]
+    return anisotropic_settings((0.0, 5.0, 10.0))

@@ -1,7 +1,7 @@
 """PSNR and SSIM of the present weights on a folder of HR images."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from statistics import fmean
 
@@ -36,17 +36,17 @@ class Row:
 
 
 def settings(configuration: Configuration) -> list[Setting]:
-    """The degradations of a validation, inside those that the run trains for.
+    """The degradations of a validation, none stronger than those that the run trains for.
 
-    The widths of the paper's Table 2 for isotropic kernels, three kernels of Table 3 (scaled) for anisotropic ones;
-    without noise, and with noise 10 too if the run has that much.
+    Of isotropic kernels the paper's Table 2 has the widths, up to the run's largest; of anisotropic ones three of Table
+    3, scaled so that its largest width is the run's. Without noise, and with noise 10 too if the run has that much.
     """
-    scale = configuration.scale
-    kernels = table2(scale)
+    largest = configuration.largest_sigma
+    kernels = [setting for setting in table2(configuration.scale) if setting.sigma <= largest]
     if configuration.kernel == "anisotropic":
-        kernels = [Setting(scale / 4 * x, scale / 4 * y, theta) for x, y, theta in ANISOTROPIC[::4]]
+        kernels = [Setting(largest / 4 * x, largest / 4 * y, theta) for x, y, theta in ANISOTROPIC[::4]]
     noises = (0.0, 10.0) if configuration.noise >= 10 else (0.0,)
-    return [Setting(kernel.sigma, kernel.sigma_y, kernel.theta, noise) for noise in noises for kernel in kernels]
+    return [replace(kernel, noise=noise, mode=configuration.mode) for noise in noises for kernel in kernels]
 
 
 def validate(images: ImageCache, make_restore: MakeRestore, chosen: list[Setting], scale: int) -> list[Row]:

@@ -10,7 +10,6 @@ from PIL import Image
 from dasr_fast.evaluation import Setting
 from dasr_fast.evaluation.representation import (
     Representations,
-    anisotropic_settings,
     degraded_patches,
     in_two_dimensions,
     isotropic_settings,
@@ -18,6 +17,7 @@ from dasr_fast.evaluation.representation import (
     separability,
 )
 from dasr_fast.evaluation.representation_plot import Panel, plot
+from dasr_fast.evaluation.setting import anisotropic_settings
 
 
 def made_up(spread: float, images: int = 6, degradations: int = 4, patches: int = 2) -> Representations:

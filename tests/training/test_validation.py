@@ -18,7 +18,7 @@ def images(photos: Path) -> ImageCache:
     return ImageCache.open(photos, photos.parent / "cache", smallest=SMALLEST)
 
 
-def test_settings_are_inside_what_is_trained_for():
+def test_settings_are_no_stronger_than_what_is_trained_for():
     x4 = settings(configure(None, {"data": "x"}))
     assert [(s.sigma, s.sigma_y, s.theta, s.noise) for s in x4[:3]] == [
         (2.0, 0.5, 0, 0.0),
@@ -28,11 +28,16 @@ def test_settings_are_inside_what_is_trained_for():
     assert [s.noise for s in x4] == [0.0] * 3 + [10.0] * 3
     x2 = settings(configure(None, {"data": "x", "scale": 2, "kernel": "isotropic", "noise": 5}))
     assert x2 == table2(2)
-    assert max(s.sigma for s in settings(configure(None, {"data": "x", "scale": 3}))) <= 3.0
+    assert max(s.sigma for s in settings(configure(None, {"data": "x", "scale": 3}))) == 3.0
+    narrow = {"data": "x", "sigma_max": 1.5, "mode": "s-fold"}
+    for kernel, widths in (("isotropic", [0.0, 1.2]), ("anisotropic", [0.75, 1.3125, 1.5])):
+        chosen = settings(configure(None, narrow | {"kernel": kernel, "noise": 0}))
+        assert [s.sigma for s in chosen] == widths
+        assert {s.mode for s in chosen} == {"s-fold"}
 
 
 def test_figures_are_the_protocols(images: ImageCache, photos: Path):
-    chosen = [Setting(1.2), Setting(2.0, 1.0, 30.0, 10.0)]
+    chosen = [Setting(1.2), Setting(2.0, 1.0, 30.0, 10.0, "s-fold")]
     asked = []
 
     def make_restore(setting: Setting):

@@ -32,5 +32,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
 
 
 def find_images(folder: str | Path) -> list[Path]:
-    """Image files in a folder by their endings, sorted by name; those in its subfolders are left out."""
-    return sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+    """Image files in a folder by their endings, sorted by name, but for hidden ones and those in its subfolders."""
+    return sorted(
+        p for p in Path(folder).iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()
+    )

@@ -3,6 +3,7 @@
 libvips reads and writes; nothing here interprets pixels beyond that.
 """
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,9 @@ def read_image(path: str | Path) -> Picture:
             image = image.colourspace("srgb")
         image = image.autorot()
         array = image.numpy().reshape(image.height, image.width, -1)
+    except UnicodeEncodeError:
+        name = os.fsencode(path).decode(errors="replace")
+        raise ImageError(f"{name} can't be read: its name isn't UTF-8.") from None
     except pyvips.Error as error:
         raise ImageError(f"{path} is not a whole image: {_reason(error)}.") from None
     alpha = np.ascontiguousarray(array[:, :, -1]) if image.hasalpha() else None

@@ -172,7 +172,7 @@ def test_what_cannot_be_written_leaves_nothing(
 
 
 def test_find_images(tmp_path: Path):
-    for name in ("b.PNG", "a.jpeg", "c.txt", ".hidden"):
+    for name in ("b.PNG", "a.jpeg", "c.txt", "._a.jpeg"):
         (tmp_path / name).touch()
     (tmp_path / "d.png").mkdir()
     assert [p.name for p in find_images(tmp_path)] == ["a.jpeg", "b.PNG"]

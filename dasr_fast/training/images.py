@@ -4,8 +4,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from dasr_fast.files import SUFFIXES
 from dasr_fast.images import ImageError, read_image
+from dasr_fast.progress import progress
 from dasr_fast.training.background import computed_ahead
 from dasr_fast.training.pixel_file import Entry, PixelFile, Pixels, write_pixel_file
 
@@ -168,7 +168,7 @@ def _decode_changed(path: Path, file: PixelFile, folder: Path, found: list[Entry
 
     workers = min(os.cpu_count() or 1, 8)
     images = (result for _, result in computed_ahead(image, entries, ahead=2 * workers, workers=workers))
-    write_pixel_file(path, _progress(images, len(entries)), limit if store else 0)
+    write_pixel_file(path, progress(images, "Decoding images", len(entries)), limit if store else 0)
 
 
 def _up_to_date(file: PixelFile, found: list[Entry], cache: Path, limit_bytes: int | None) -> bool:
@@ -207,13 +207,3 @@ def _decode(path: Path) -> Pixels:
         pixels = (pixels.astype(np.uint32) + 128) // 257  # Rounds x / 257.
     rgb = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
     return np.ascontiguousarray(rgb.transpose(2, 0, 1), dtype=np.uint8)
-
-
-def _progress(images: Iterable[tuple[Entry, Pixels | None]], total: int) -> Iterable[tuple[Entry, Pixels | None]]:
-    """The images behind a progress bar, where someone can see it."""
-    if total < 2 or not sys.stderr.isatty():
-        return images
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(images, description="Decoding images", total=total, console=Console(stderr=True))

@@ -168,6 +168,15 @@ def test_files_that_cannot_be_used_are_left_out_and_said(folder: Path, tmp_path:
     check(smaller, folder)
 
 
+def test_a_name_that_is_not_utf8_is_left_out_and_said(folder: Path, tmp_path: Path):
+    odd = Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.png"))
+    odd.write_bytes((folder / "a.png").read_bytes())
+    for _ in range(2):  # Decoded, then from the cache.
+        cache = ImageCache.open(folder, tmp_path / "cache", smallest=32)
+        assert cache.names == ["a.png", "b.png", "more/c.PNG"]
+        assert cache.skipped == {odd: f"{folder}/caf\ufffd.png can't be read: its name isn't UTF-8."}
+
+
 def test_decoded_once(folder: Path, tmp_path: Path, decoded: list[str]):
     first = ImageCache.open(folder, tmp_path / "cache", smallest=8)
     assert sorted(decoded) == ["a.png", "b.png", "c.PNG"]

@@ -63,7 +63,7 @@ class MoCo(nn.Module):
 
         Raises:
             ValueError: The batch is larger than the queue.
-        RuntimeError: In training mode under DataParallel over several devices.
+            RuntimeError: In training mode under DataParallel over several devices.
         """
         if not self.training:
             return self.encoder_q.embed(im_q)

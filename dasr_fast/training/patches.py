@@ -37,7 +37,6 @@ class Patches:
         seed: Of all draws, 0 to 2**64 - 1.
         rank: Number of this process.
         world: Number of processes.
-        repeat: How often an epoch shows each image.
         pin_memory: Whether batches are in pinned memory, from which copies to a GPU don't hold up the host.
 
     Raises:
@@ -54,12 +53,11 @@ class Patches:
         seed: int,
         rank: int = 0,
         world: int = 1,
-        repeat: int = 1,
         pin_memory: bool = False,
     ) -> None:
         if len(images) == 0:
             raise ValueError("Patches: images must hold at least one image; got none.")
-        positive = {"size": size, "patches": patches, "batch": batch, "world": world, "repeat": repeat}
+        positive = {"size": size, "patches": patches, "batch": batch, "world": world}
         for name, value in positive.items():
             if value < 1:
                 raise ValueError(f"Patches: {name} must be a whole number of at least 1; got {value!r}.")
@@ -68,13 +66,8 @@ class Patches:
         if not 0 <= seed < 2**64:
             raise ValueError(f"Patches: seed must be from 0 to 2**64 - 1; got {seed!r}.")
         self.images, self.size, self.patches, self.batch = images, size, patches, batch
-        self.seed, self.rank, self.world, self.repeat, self.pin_memory = seed, rank, world, repeat, pin_memory
+        self.seed, self.rank, self.world, self.pin_memory = seed, rank, world, pin_memory
         self._order = lru_cache(2)(self._draw_order)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Steps in which `repeat` times all images are shown, rounded down, but at least 1."""
-        return max(1, self.repeat * len(self.images) // (self.batch * self.world))
 
     def __call__(self, step: int) -> Tensor:
         """The batch of a step, from 0: uint8 `[batch, patches, 3, size, size]`.

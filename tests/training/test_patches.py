@@ -88,7 +88,6 @@ def test_ranks_together_are_one_process(division: tuple[int, int], step: int):
     ranks = [Patches(IMAGES, size=4, batch=batch, seed=5, rank=rank, world=world) for rank in range(world)]
     assert torch.equal(torch.cat([patches(step) for patches in ranks]), alone(step))
     assert torch.equal(torch.cat([patches.indices(step) for patches in ranks]), alone.indices(step))
-    assert {patches.steps_per_epoch for patches in ranks} == {alone.steps_per_epoch}
 
 
 def test_goes_on_after_any_step():
@@ -124,19 +123,11 @@ def test_batches_are_dense_bytes_of_their_own():
 
 
 @pytest.mark.parametrize(
-    ("batch", "world", "repeat", "steps"), [(2, 1, 1, 2), (2, 2, 1, 1), (4, 2, 1, 1), (4, 2, 8, 5), (32, 1, 970, 151)]
-)
-def test_steps_per_epoch(batch: int, world: int, repeat: int, steps: int):
-    assert Patches(IMAGES, size=4, batch=batch, seed=0, world=world, repeat=repeat).steps_per_epoch == steps
-
-
-@pytest.mark.parametrize(
     ("wrong", "message"),
     [
         ({"size": 0}, r"size must be a whole number of at least 1; got 0\."),
         ({"batch": 0}, r"batch must be a whole number of at least 1; got 0\."),
         ({"patches": -1}, r"patches must be .* got -1\."),
-        ({"repeat": 0}, r"repeat must be .* got 0\."),
         ({"world": 0}, r"world must be .* got 0\."),
         ({"rank": 2, "world": 2}, r"rank must be from 0 to world - 1 = 1; got 2\."),
         ({"seed": -1}, r"seed must be from 0 to 2\*\*64 - 1; got -1\."),

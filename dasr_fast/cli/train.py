@@ -12,6 +12,9 @@ from pydantic.fields import FieldInfo
 from dasr_fast.cli.common import Function, find_device, make_folder, warn
 from dasr_fast.training.configuration import Configuration, configure, resumed
 
+FAILED = 1
+"""Exit code when training ended before its time."""
+
 
 def configuration_options(function: Function) -> Function:
     """An option for each setting of a run; those that aren't given are left out of the call."""
@@ -55,21 +58,25 @@ def train(config: Path | None, output: Path | None, resume: Path | None, **optio
     (log.jsonl, and tensorboard/ if TensorBoard is installed), checkpoints, the weights (weights.safetensors) and a
     model card. Ctrl-C and SIGTERM save before they stop the run.
 
-    Exit code: 0 if all steps were taken, 2 if nothing was tried, 128 and the signal's number if the run was stopped.
+    Exit code: 0 if all steps were taken, 1 if training failed, 2 if nothing was tried, 128 and the signal's number if
+    the run was stopped.
 
     \b
     dasr-fast train --data photos/ --scale 4 --validation set14/ --output runs/first
     dasr-fast train --resume runs/first
     torchrun --nproc-per-node 2 -m dasr_fast train --data photos/ --precision bf16
     """
-    options = {name.replace("-", "_"): value for name, value in options.items() if value is not None}
+    options = {name: value for name, value in options.items() if value is not None}
     folder, configuration = _begun(resume, config, output, options) if resume else _new(config, output, options)
+
+    import torch
 
     from dasr_fast.training.interruption import interruptible
     from dasr_fast.training.processes import joined
+    from dasr_fast.training.records import TrainingError
     from dasr_fast.training.trainer import Trainer
 
-    with joined(find_device(configuration.device)) as processes, interruptible() as stop:
+    with joined(find_device(configuration.device)) as processes:
         trainer = Trainer(configuration, folder, processes)
         if processes.rank == 0:
             for images in (trainer.images, trainer.validation):
@@ -79,10 +86,15 @@ def train(config: Path | None, output: Path | None, resume: Path | None, **optio
             trainer.resume()
         elif processes.rank == 0:
             make_folder(folder)
-        finished = trainer.train(stop)
+        with interruptible(lambda: warn("Stopping after this step; once more stops at once.")) as stop:
+            try:
+                finished = trainer.train(stop)
+            except (TrainingError, OSError, torch.OutOfMemoryError) as error:
+                warn(f"Training ended after step {trainer.taken}: {error}")
+                return FAILED
         if processes.rank == 0:
             click.echo(
-                f"Trained to {folder / 'weights.safetensors'}"
+                f"Trained to {folder}"
                 if finished
                 else f"Stopped after step {trainer.taken}; go on with dasr-fast train --resume {folder}"
             )

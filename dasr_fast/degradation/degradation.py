@@ -38,6 +38,11 @@ class Drawn:
         level, noise = (None if x is None else x[part] for x in (self.level, self.noise))
         return Drawn(self.kernels[part], level, noise)
 
+    def to(self, device: torch.device) -> "Drawn":
+        """The same on another device."""
+        level, noise = (None if x is None else x.to(device) for x in (self.level, self.noise))
+        return Drawn(self.kernels.to(device), level, noise)
+
 
 class Degradation(nn.Module):
     """`lr = clamp(round(downsample(blur(hr)) + noise))`: paper Equation 1, `SRMDPreprocessing` of the released code.

@@ -151,8 +151,10 @@ def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, str]
 
     Raises:
         ValueError: The file name ends otherwise.
+        OSError: The file can't be written.
     """
-    from safetensors.torch import save_file  # Models in memory do without it.
+    from safetensors import SafetensorError  # Models in memory do without it.
+    from safetensors.torch import save_file
 
     path = Path(path)
     if path.suffix not in (".safetensors", ".pt"):
@@ -163,10 +165,13 @@ def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, str]
         if not key.startswith(NOT_SAVED)
     }
     with written_whole(path) as temporary:
-        if path.suffix == ".pt":
-            torch.save(state, temporary)
-        else:
-            save_file(state, temporary, metadata=dict(metadata or {}, format="pt"))
+        try:
+            if path.suffix == ".pt":
+                torch.save(state, temporary)
+            else:
+                save_file(state, temporary, metadata=dict(metadata or {}, format="pt"))
+        except (RuntimeError, SafetensorError) as error:  # Theirs for a full disk.
+            raise OSError(f"{path} can't be written: {error}") from None
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

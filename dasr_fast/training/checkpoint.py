@@ -38,10 +38,16 @@ class Checkpoints:
         Args:
             step: Number of steps that were taken.
             state: Tensors, numbers, texts, lists and dictionaries.
+
+        Raises:
+            OSError: It can't be written.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with written_whole(self.path(step)) as temporary:
-            torch.save(state, temporary)
+            try:
+                torch.save(state, temporary)
+            except RuntimeError as error:  # PyTorch's for a full disk.
+                raise OSError(f"The checkpoint {self.path(step)} can't be written: {error}") from None
         for unfinished in self.folder.glob(".*.pt"):  # Of a process that was killed while it wrote.
             unfinished.unlink(missing_ok=True)
         for old in self.steps()[:-KEPT]:

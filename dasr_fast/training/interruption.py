@@ -1,7 +1,7 @@
 """Ctrl-C and SIGTERM as requests, which are looked at between two steps."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -21,14 +21,15 @@ class Interruption:
 
 
 @contextmanager
-def interruptible() -> Iterator[Interruption]:
-    """Inside, the first Ctrl-C or SIGTERM is a request; the second does what signals do."""
+def interruptible(requested: Callable[[], None] = lambda: None) -> Iterator[Interruption]:
+    """Inside, the first Ctrl-C or SIGTERM is a request, which calls `requested`; the second does what signals do."""
     interruption = Interruption()
     signals = (signal.SIGINT, signal.SIGTERM)
 
     def request(number: int, _: FrameType | None) -> None:
         interruption.signal = number
         restore()
+        requested()
 
     def restore() -> None:
         for number, handler in before.items():

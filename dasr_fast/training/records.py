@@ -21,6 +21,15 @@ class TrainingError(ValueError):
     """Training can't go on; the message says why."""
 
 
+def not_finite(step: int) -> TrainingError:
+    """What ends a run when a loss or a weight became infinite or NaN."""
+    return TrainingError(
+        f"The loss or a weight isn't finite any more at step {step}; the latest checkpoint and weights are of before. "
+        "A run that begins with those (--initial-weights), with a lower learning rate, --clip or --precision fp32, may "
+        "help."
+    )
+
+
 class Records:
     """Figures on their way to the log and the display; in one process of several, the others only take part."""
 
@@ -77,10 +86,7 @@ class Records:
     def _write(self, taken: int, end: int, facts: dict[str, Any], means: Means) -> None:
         values = means.read()
         if not all(math.isfinite(value) for value in values.values()):
-            raise TrainingError(
-                f"The loss isn't finite any more at step {taken}; resume from the latest checkpoint is no use without "
-                "a lower learning rate, --clip, or --precision fp32."
-            )
+            raise not_finite(taken)
         if self._log is None:
             return
         rate = self._display.rate(taken)

@@ -134,6 +134,7 @@ class TrainingStep:
         self.optimizer.load_state_dict(state)
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate
+            group["capturable"] = self.processes.device.type == "cuda"  # It may have been stored on another device.
 
     def _updates(self, stage: Stage) -> Callable[..., dict[str, Tensor]]:
         """From LR patches, HR patches and their degradations to losses, with all changes of the networks."""

@@ -1,6 +1,7 @@
 """A training run: from a folder of HR images to weights."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict
@@ -25,7 +26,7 @@ from dasr_fast.training.images import ImageCache
 from dasr_fast.training.logs import Window
 from dasr_fast.training.patches import Patches, prefetched
 from dasr_fast.training.processes import Processes
-from dasr_fast.training.records import Records
+from dasr_fast.training.records import Records, not_finite
 from dasr_fast.training.representation import LEARNERS, DegradationTarget
 from dasr_fast.training.representation.batch_statistics import synchronize
 from dasr_fast.training.results import describe_machine, write_card, write_weights
@@ -77,8 +78,8 @@ class Trainer:
         degradation = Degradation(c.scale, c.kernel, c.noise, sigma=(c.sigma_min, c.largest_sigma), mode=c.mode)
         of_images = None
         if self.learner.fixed_degradations:
-            generator = torch.Generator(device).manual_seed(c.seed)
-            of_images = degradation.draw((len(self.images), 3, 0, 0), device, generator)
+            generator = torch.Generator().manual_seed(c.seed)  # The same images' on every device.
+            of_images = degradation.draw((len(self.images), 3, 0, 0), torch.device("cpu"), generator).to(device)
         self.step = TrainingStep(
             self.learner,
             self.network.G,
@@ -139,7 +140,7 @@ class Trainer:
             Whether all steps were taken.
 
         Raises:
-            TrainingError: The loss isn't finite.
+            TrainingError: The loss or a weight isn't finite; nothing of that is saved.
         """
         c, processes, total = self.configuration, self.processes, self.schedule.total
         patches = Patches(
@@ -161,6 +162,8 @@ class Trainer:
             closing(prefetched(patches, self.taken, total)) as batches,
             tf32_convolutions(c.precision == "tf32") if processes.device.type == "cuda" else nullcontext(),
         ):
+            if self.taken == total:
+                self._save(records)  # What it writes may be asked for otherwise than before.
             for step, hr in batches:
                 indices = patches.indices(step)
                 on_device = (x.to(processes.device, non_blocking=True) for x in (hr, indices))
@@ -182,17 +185,19 @@ class Trainer:
         return self.taken == total
 
     def _validate(self, records: Records) -> None:
-        if self.validation is None or self.processes.rank > 0:
-            return
-        chosen, scale = settings(self.configuration), self.configuration.scale
-        self.network.eval()
-        self.learner.eval()
-        with self._result():
-            self._rows = validate(self.validation, self._restore, chosen, scale)
-            shown = list(pictures(self.validation, self._restore, chosen[-1], scale)) if records.shows_pictures else []
-        self.network.train()
-        self.learner.train()
-        records.validated(self.taken, self._rows, shown)
+        if self.validation is not None and self.processes.rank == 0:
+            chosen, scale = settings(self.configuration), self.configuration.scale
+            self.network.eval()
+            self.learner.eval()
+            with self._result():
+                self._rows = validate(self.validation, self._restore, chosen, scale)
+                shown = (
+                    list(pictures(self.validation, self._restore, chosen[-1], scale)) if records.shows_pictures else []
+                )
+            self.network.train()
+            self.learner.train()
+            records.validated(self.taken, self._rows, shown)
+        self.processes.any(False)  # The others wait here, where they have patience.
 
     def _restore(self, setting: Setting) -> Restore:
         """The present networks, told of the setting, at which only the oracle looks."""
@@ -210,6 +215,8 @@ class Trainer:
 
     def _save(self, records: Records) -> None:
         records.finish()
+        if self.processes.any(not self._is_finite()):
+            raise not_finite(self.taken)
         if self.processes.rank == 0:
             self._checkpoints.write(self.taken, self._state())
             with self._result():
@@ -225,6 +232,11 @@ class Trainer:
                 machine=describe_machine(self.processes.device, self.processes.world),
             )
         self.processes.any(False)  # The others wait.
+
+    def _is_finite(self) -> bool:
+        """Whether all losses since the log's last entry are, and all weights."""
+        values = (*self._window.sums.values(), *self._weights().values())
+        return all(bool(x.isfinite().all()) for x in values)
 
     def _result(self) -> AbstractContextManager[None]:
         """The weights that are a run's result are in the networks inside this context."""
@@ -256,7 +268,7 @@ class Trainer:
 
     def _fingerprint(self) -> str:
         """What the sequence of patches depends on besides the settings."""
-        return hashlib.sha256("\n".join(self.images.names).encode()).hexdigest()
+        return hashlib.sha256(os.fsencode("\n".join(self.images.names))).hexdigest()
 
 
 def _begin_with(weights: str, network: BlindSR) -> None:

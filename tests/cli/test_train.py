@@ -3,11 +3,13 @@ from typing import Any
 
 import pytest
 from cli_helpers import Call, one_line
+from full_disk import files_of_at_most
 from PIL import Image
 from training.small_run import NETWORK, STEPS, as_options, make_images
 
 from dasr_fast.models import BlindSR
 from dasr_fast.training.configuration import configure
+from dasr_fast.training.images import ImageCache
 from dasr_fast.training.logs import read_log
 
 
@@ -33,7 +35,7 @@ def test_from_photos_to_a_larger_picture(call: Call, options: list[str], photo: 
         "train", *options, "--validation", photo.parent, "--validate-every", 2, "--licence", "CC0", "--output", run
     )
     assert code == 0
-    assert f"Trained to {run / 'weights.safetensors'}" in out
+    assert f"Trained to {run}" in out
     lines = err.splitlines()
     for name, reason in (("tiny", "at least 32x32 are needed"), ("half", "not a whole image"), ("text", "not a whole")):
         assert any(line.startswith("dasr-fast: Left out: ") and name in line and reason in line for line in lines)
@@ -128,6 +130,15 @@ def test_mistakes_are_one_line_and_exit_2(
     assert one_line(err)
     assert message in err
     assert not (tmp_path / "run").exists()
+
+
+def test_training_that_fails_exits_1(call: Call, options: list[str], photos: Path, tmp_path: Path):
+    ImageCache.open(photos, tmp_path / "cache", smallest=32)
+    with files_of_at_most(50_000):
+        code, _, err = call("train", *options, "--output", tmp_path / "run")
+    assert code == 1
+    assert "dasr-fast: Training ended after step 2: The checkpoint" in err
+    assert "can't be written" in err
 
 
 def test_help_tells_defaults(call: Call):

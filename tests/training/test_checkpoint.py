@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from full_disk import files_of_at_most
 
 from dasr_fast.models import CheckpointError
 from dasr_fast.training.checkpoint import Checkpoints
@@ -45,6 +46,9 @@ def test_what_a_killed_process_left_is_removed_and_never_read(tmp_path: Path):
 def test_a_write_that_fails_keeps_what_was_there(tmp_path: Path):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.write(1, {"step": 1})
+    with files_of_at_most(1000), pytest.raises(OSError, match=r"checkpoint .*step-00000001.pt can't be written"):
+        checkpoints.write(1, {"step": torch.zeros(1000)})
+    assert checkpoints.latest() == {"step": 1}
     with pytest.raises(AttributeError):
         checkpoints.write(1, {"step": lambda: 0})
     assert checkpoints.latest() == {"step": 1}

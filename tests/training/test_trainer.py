@@ -193,6 +193,7 @@ def test_signals_save_first(settings: dict[str, Any], tmp_path: Path, number: si
     output, error = process.communicate(timeout=120)
     assert process.returncode == 128 + number, error
     last = losses(folder)[-1][0]
+    assert "Stopping after this step" in error
     assert f"Stopped after step {last}; go on with dasr-fast train --resume {folder}" in output
     assert [path.name for path in (folder / "checkpoints").iterdir()] == [f"step-{last:08}.pt"]
 
@@ -263,9 +264,35 @@ def test_a_loss_that_is_not_finite_ends_the_run(settings: dict[str, Any], tmp_pa
     trainer = Trainer(configure(None, settings), tmp_path, CPU)
     with torch.no_grad():
         next(trainer.learner.parameters()).fill_(float("nan"))
-    with pytest.raises(TrainingError, match="The loss isn't finite any more at step 1"):
+    with pytest.raises(TrainingError, match="isn't finite any more at step 1"):
         trainer.train()
     assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("stop_at", [2, None])
+def test_what_is_not_finite_is_never_saved(settings: dict[str, Any], tmp_path: Path, stop_at: int | None):
+    trainer = Trainer(configure(None, settings | {"log_every": 100, "save_every": 1}), tmp_path, CPU)
+
+    def spoil() -> bool:
+        if trainer.taken == 2:
+            with torch.no_grad():
+                next(trainer.network.G.parameters()).fill_(float("nan"))  # Of no effect on the encoder's loss.
+        return trainer.taken == stop_at
+
+    with pytest.raises(TrainingError, match="isn't finite any more at step"):
+        trainer.train(spoil)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000001.pt"]
+    read_weights(tmp_path / "weights.safetensors")
+
+
+def test_a_finished_run_writes_what_is_asked_for_later(settings: dict[str, Any], whole: Path, tmp_path: Path):
+    shutil.copytree(whole, tmp_path / "run")
+    trainer = Trainer(resumed(tmp_path / "run" / "configuration.toml", {"pt": True}), tmp_path / "run", CPU)
+    trainer.resume()
+    assert trainer.train()
+    state, pt = (read_weights(tmp_path / "run" / f"weights.{kind}") for kind in ("safetensors", "pt"))
+    assert all(torch.equal(value, pt[key]) for key, value in state.items())
+    assert losses(tmp_path / "run") == losses(whole)
 
 
 @pytest.mark.parametrize(

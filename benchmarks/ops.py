@@ -14,7 +14,6 @@ from benchmarks.work import BASELINE, Call, Contender, Inputs, Settings, Work, c
 from dasr_fast import ops
 from dasr_fast.ops.backends import BACKENDS, state
 from dasr_fast.specification import SPECIFICATIONS, Case, Specification
-from dasr_fast.specification.specification import elements
 
 GRADIENT_TOLERANCE = 10
 """How much larger the error of gradients may be: features that are rounded to another sign have another slope."""
@@ -67,8 +66,7 @@ def _forward(specification: Specification, case: Case, dtype: torch.dtype, setti
 def _backward(specification: Specification, case: Case, dtype: torch.dtype, settings: Settings) -> Work:
     forward = _forward(specification, case, dtype, settings)
     reference = partial(getattr(ops, specification.op), **case.options, backend="reference")
-    given = dtype.itemsize * elements(case, *case.tensors)
-    returned = specification.bytes_moved(case, dtype.itemsize) - given
+    moved = (specification.bytes_moved, specification.bytes_backward)
 
     def inputs() -> Inputs:
         arguments = forward.inputs()
@@ -84,7 +82,7 @@ def _backward(specification: Specification, case: Case, dtype: torch.dtype, sett
         lambda *inputs: _with_gradients(reference)(*_wide(inputs)),
         lambda dtype: GRADIENT_TOLERANCE * settings.tolerance(dtype),
         operations=lambda: 3 * specification.operations(case),
-        bytes_moved=3 * given + 2 * returned,
+        bytes_moved=sum(of_pass(case, dtype.itemsize) for of_pass in moved),
     )
 
 

@@ -20,11 +20,15 @@ def _draw(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tens
     return values / values.sum((-2, -1), keepdim=True) if name == "kernel" else (values * 255).round()
 
 
+def _outputs(case: Case) -> int:
+    return elements(case, "hr") // case.options["scale"] ** 2
+
+
 def _operations(case: Case) -> int:
     scale, mode = case.options["scale"], case.options.get("mode", "bicubic")
     _, kh, kw = case.tensors["kernel"] or (0, 0, 0)
     grown = STENCIL.get((mode, scale), 0)
-    return 2 * elements(case, "hr") // scale**2 * (kh + grown) * (kw + grown)
+    return 2 * _outputs(case) * (kh + grown) * (kw + grown)
 
 
 SPECIFICATION = Specification(
@@ -43,8 +47,7 @@ SPECIFICATION = Specification(
         _case("training", (32, 2, 3, 192, 192), (21, 21), 4, timed=True),
     ),
     draw=_draw,
-    bytes_moved=lambda case, size: (
-        size * (elements(case, "hr") + elements(case, "hr") // case.options["scale"] ** 2 + elements(case, "kernel"))
-    ),
+    bytes_moved=lambda case, size: size * (elements(case, "hr", "kernel") + _outputs(case)),
+    bytes_backward=lambda case, size: size * (2 * elements(case, "hr", "kernel") + _outputs(case)),
     operations=_operations,
 )

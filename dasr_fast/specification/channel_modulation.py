@@ -30,5 +30,6 @@ SPECIFICATION = Specification(
     ),
     draw=_draw,
     bytes_moved=lambda case, size: size * (2 * elements(case, "x") + elements(case, "gate", "residual")),
+    bytes_backward=lambda case, size: size * (3 * elements(case, "x") + 2 * elements(case, "gate")),
     operations=lambda case: elements(case, "x") + elements(case, "residual"),
 )

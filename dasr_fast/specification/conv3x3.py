@@ -49,6 +49,11 @@ def _bytes_moved(case: Case, size: int) -> int:
     return size * (elements(case, *case.tensors) + _outputs(case))
 
 
+def _bytes_backward(case: Case, size: int) -> int:
+    results = (1 + (case.options.get("negative_slope") is not None)) * _outputs(case)
+    return size * (results + 2 * elements(case, "x", "weight") + elements(case, "bias"))
+
+
 SPECIFICATION = Specification(
     op="conv3x3",
     cases=(
@@ -73,6 +78,7 @@ SPECIFICATION = Specification(
     ),
     draw=_draw,
     bytes_moved=_bytes_moved,
+    bytes_backward=_bytes_backward,
     operations=_operations,
     general=False,
 )

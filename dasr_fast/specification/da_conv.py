@@ -45,10 +45,18 @@ def _operations(case: Case) -> int:
     return x * (2 * kernel**2 + 2 * weight[0] + (0 if case.tensors["gate"] is None else 2))
 
 
-def _bytes_moved(case: Case, size: int) -> int:
+def _outputs(case: Case) -> int:
     weight = case.tensors["weight"] or (1, 1)
-    x = elements(case, "x")
-    return size * (x + x * weight[0] // weight[1] + elements(case, "kernel", "weight", "bias", "gate"))
+    return elements(case, "x") // weight[1] * weight[0]
+
+
+def _bytes_moved(case: Case, size: int) -> int:
+    return size * (elements(case, *case.tensors) + _outputs(case))
+
+
+def _bytes_backward(case: Case, size: int) -> int:
+    results = (1 + case.options.get("activate", False)) * _outputs(case)
+    return size * (results + 2 * elements(case, "x", "kernel", "weight", "gate") + elements(case, "bias"))
 
 
 SPECIFICATION = Specification(
@@ -70,5 +78,6 @@ SPECIFICATION = Specification(
     ),
     draw=_draw,
     bytes_moved=_bytes_moved,
+    bytes_backward=_bytes_backward,
     operations=_operations,
 )

@@ -54,9 +54,20 @@ def _operations(case: Case) -> int:
     return depthwise + gate + 2 * pixels * elements(case, "weight", "conv_weight") + elements(case, "residual")
 
 
-def _bytes_moved(case: Case, size: int) -> int:
+def _outputs(case: Case) -> int:
     x, conv_weight = case.tensors["x"] or (0, 1), case.tensors["conv_weight"] or (1, 1)
-    return size * (elements(case, *case.tensors) + elements(case, "x") // x[1] * conv_weight[0])
+    return elements(case, "x") // x[1] * conv_weight[0]
+
+
+def _bytes_moved(case: Case, size: int) -> int:
+    return size * (elements(case, *case.tensors) + _outputs(case))
+
+
+def _bytes_backward(case: Case, size: int) -> int:
+    """Features between the convolutions are computed again, with the bias."""
+    results = (1 + case.options.get("activate", False)) * _outputs(case)
+    both_ways = elements(case, "x", "kernel", "weight", "bias", "gate", "conv_weight")
+    return size * (results + 2 * both_ways + elements(case, "conv_bias"))
 
 
 SPECIFICATION = Specification(
@@ -79,6 +90,7 @@ SPECIFICATION = Specification(
     ),
     draw=_draw,
     bytes_moved=_bytes_moved,
+    bytes_backward=_bytes_backward,
     operations=_operations,
     # In 16 bits a feature between the convolutions that rounds to zero loses its sign: two of five million give 2e-3.
     gradients=3.0,

@@ -16,6 +16,11 @@ def _draw(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tens
     return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
+def _bytes_backward(case: Case, size: int) -> int:
+    features = 3 + (case.options.get("negative_slope") is not None)
+    return size * (features * elements(case, "x") + 2 * elements(case, "kernel"))
+
+
 SPECIFICATION = Specification(
     op="dynamic_depthwise_conv",
     cases=(
@@ -34,5 +39,6 @@ SPECIFICATION = Specification(
     ),
     draw=_draw,
     bytes_moved=lambda case, size: size * (2 * elements(case, "x") + elements(case, "kernel")),
+    bytes_backward=_bytes_backward,
     operations=lambda case: 2 * elements(case, "x") * (case.tensors["kernel"] or (1,))[-1] ** 2,
 )

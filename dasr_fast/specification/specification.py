@@ -38,6 +38,9 @@ class Specification:
         cases: Calls that every backend must get right; the timed ones are those that matter.
         draw: Values of a tensor argument, from its name, shape and a generator, in float64.
         bytes_moved: Fewest bytes that the forward pass of a case can move, from the case and the element size.
+        bytes_backward: The same of the backward pass, which makes all gradients. It reads the result's gradient, the
+            result for its sign if a LeakyReLU comes last, and the inputs that gradients depend on; a residual's
+            gradient is the result's.
         operations: Multiplications and additions of the forward pass of a case.
         tolerance: Largest relative error (Euclidean) against float64, by type.
         gradients: Largest relative error of gradients, in tolerances.
@@ -48,6 +51,7 @@ class Specification:
     cases: tuple[Case, ...]
     draw: Callable[[str, tuple[int, ...], torch.Generator], Tensor]
     bytes_moved: Callable[[Case, int], int]
+    bytes_backward: Callable[[Case, int], int]
     operations: Callable[[Case], int]
     tolerance: Mapping[torch.dtype, float] = field(default_factory=lambda: dict(TOLERANCE))
     gradients: float = 2.0

@@ -33,6 +33,14 @@ def test_every_contender_of_the_ops_is_right():
             assert result.seconds or "kornia" in result.failure, f"{work.label}, {name}: {result}"
 
 
+def test_forward_and_backward_are_counted_apart():
+    moved = {work.label: work.bytes_moved for work in ops.works(QUICK)}
+    features, gates = 4 * 64 * 48 * 48, 4 * 64
+    forward, backward = 3 * features + gates, 3 * features + 2 * gates
+    assert moved["channel_modulation 4x64x48x48"] == 4 * forward
+    assert moved["channel_modulation 4x64x48x48, forward + backward"] == 4 * (forward + backward)
+
+
 def test_a_wrong_backend_is_shown_as_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     reference = IMPLEMENTATIONS["channel_modulation", "reference"]
     right = reference.channel_modulation

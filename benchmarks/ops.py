@@ -10,7 +10,7 @@ from torch import Tensor
 from benchmarks import released
 from benchmarks.alternatives import ALTERNATIVES, OTHER
 from benchmarks.variants import compiled
-from benchmarks.work import BASELINE, Call, Contender, Inputs, Settings, Work, channels_last
+from benchmarks.work import BASELINE, Call, Contender, Inputs, Settings, Work, channels_last, contiguous
 from dasr_fast import ops
 from dasr_fast.ops.backends import BACKENDS, state
 from dasr_fast.specification import SPECIFICATIONS, Case, Specification
@@ -22,7 +22,8 @@ GRADIENT_TOLERANCE = 10
 def works(settings: Settings) -> Iterator[Work]:
     """Each timed case forward, and those of a batch backward too; the batch an eighth if quick.
 
-    Ops for inference alone are channels-last, and on a GPU in float16; the others there in float32 and float16.
+    Ops for inference alone are on a GPU in float16, the others there in float32 and float16. The former's features are
+    channels-last but for the baseline, which has them contiguous everywhere, as the released code has.
     """
     for specification in SPECIFICATIONS.values():
         for case in (case for case in specification.cases if case.timed):
@@ -70,9 +71,9 @@ def _backward(specification: Specification, case: Case, dtype: torch.dtype, sett
 
     def inputs() -> Inputs:
         arguments = forward.inputs()
-        shape = partial(getattr(ops, specification.op), **case.options)(*arguments).shape
-        generator = torch.Generator().manual_seed(1)
-        return (*arguments, torch.randn(shape, generator=generator).to(settings.device, dtype))
+        result = partial(getattr(ops, specification.op), **case.options)(*arguments)
+        gradient = torch.randn(result.shape, generator=torch.Generator().manual_seed(1))
+        return (*arguments, torch.empty_like(result).copy_(gradient))  # In the result's memory format.
 
     return Work(
         "ops",
@@ -101,15 +102,18 @@ def _contenders(
     def contender(call: Call, arrange: Callable[[Inputs], Inputs] | None = None, other: str = "") -> Contender:
         return Contender(lambda: finish(call), arrange or (lambda inputs: inputs), kind, other)
 
-    found = {BASELINE: contender(baseline)}
-    if specification.general and op != "blur_downsample":
+    found = {BASELINE: contender(baseline, contiguous)}
+    given = "" if specification.general else "channels-last "
+    if not specification.general:
+        found["released, channels-last"] = contender(baseline)
+    elif op != "blur_downsample":
         found["released, channels-last"] = contender(baseline, channels_last)
         found["dasr-fast, channels-last"] = contender(public, channels_last)
     if not settings.quick:
-        found["released, compiled"] = Contender(lambda: finish(compiled(baseline)), dtype=kind)
+        found[f"released, {given}compiled"] = Contender(lambda: finish(compiled(baseline)), dtype=kind)
     if _autotunes(settings):
         autotuned = "max-autotune-no-cudagraphs"
-        found["released, max-autotune"] = Contender(lambda: finish(compiled(baseline, autotuned)), dtype=kind)
+        found[f"released, {given}max-autotune"] = Contender(lambda: finish(compiled(baseline, autotuned)), dtype=kind)
     for name, function in ALTERNATIVES.get(op, {}).items():
         found[name] = contender(partial(function, **case.options), other=OTHER.get(name, ""))
     found["dasr-fast"] = contender(public)
@@ -149,7 +153,7 @@ def _unavailable() -> dict[str, str]:
 def _label(specification: Specification, case: Case, dtype: torch.dtype) -> str:
     size = "x".join(str(n) for n in next(iter(case.tensors.values())) or ())
     kind = "" if dtype == torch.float32 else f" {str(dtype)[6:]}"
-    return f"{specification.op} {size}{kind}{'' if specification.general else ' channels-last'}"
+    return f"{specification.op} {size}{kind}"
 
 
 def _arguments(specification: Specification, case: Case, dtype: torch.dtype, device: str) -> dict[str, Any]:

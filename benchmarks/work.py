@@ -99,6 +99,11 @@ class Work:
     pixels: int | None = None
 
 
+def contiguous(inputs: Inputs) -> Inputs:
+    """All tensors in that memory format."""
+    return tuple(x.contiguous() if isinstance(x, Tensor) else x for x in inputs)
+
+
 def channels_last(inputs: Inputs) -> Inputs:
     """Features and images `[B, C, H, W]` in that memory format; filters of k x k (k < 8) and all else as they are."""
     return tuple(

@@ -33,6 +33,18 @@ def test_every_contender_of_the_ops_is_right():
             assert result.seconds or "kornia" in result.failure, f"{work.label}, {name}: {result}"
 
 
+@pytest.mark.parametrize("op", ["conv3x3", "da_half_block"])
+def test_the_baseline_is_contiguous_as_the_released_code_is(op: str):
+    for work in (work for work in ops.works(QUICK) if work.label.startswith(op)):
+        inputs = work.inputs()
+        features = [x for x in inputs if isinstance(x, torch.Tensor) and x.dim() == 4 and x.shape[-1] > 7]
+        assert len(features) >= 1 + ("backward" in work.label)
+        assert all(x.is_contiguous(memory_format=torch.channels_last) for x in features)
+        assert all(x.is_contiguous() for x in work.contenders[BASELINE].arrange(inputs) if x is not None)
+        for name in ("released, channels-last", "dasr-fast"):
+            assert work.contenders[name].arrange(inputs) is inputs
+
+
 def test_forward_and_backward_are_counted_apart():
     moved = {work.label: work.bytes_moved for work in ops.works(QUICK)}
     features, gates = 4 * 64 * 48 * 48, 4 * 64

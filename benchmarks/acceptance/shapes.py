@@ -1,6 +1,7 @@
 """Part `shapes`: thousands of calls of random shapes, results and gradients against the reference in float64."""
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -44,7 +45,7 @@ class Found:
     """What some calls have shown.
 
     Attributes:
-        checked: Calls that were compared.
+        checked: Calls of which something was compared.
         counts: Of comparisons, by op, backend, type and whether of result or gradient.
         errors: The largest of each of those, over what is allowed.
         refused: Calls that a backend doesn't take, by op and backend.
@@ -100,14 +101,21 @@ def run(asked: Asked, report: Report) -> None:
     }
 
 
-def candidates(drawn: Drawn, device: str) -> Iterator[tuple[str, Function, bool]]:
+def share(first: int, step: int, calls: int, device: str) -> Iterator[Drawn]:
+    """A process's part of the calls, of every `step`th number, without ops that nothing computes on the device."""
+    computed = {op for op in SPECIFICATIONS if any(candidates(op, device))}
+    drawn = (one for one in map(draw, itertools.count(first, step)) if one.op in computed)
+    return itertools.islice(drawn, len(range(first, calls, step)) if computed else 0)
+
+
+def candidates(op: str, device: str) -> Iterator[tuple[str, Function, bool]]:
     """What computes an op on the device: name, function, and whether it has gradients."""
     # On a CPU the reference is one, in its other types, so that there is always something to compare.
     for name, backend in BACKENDS.items():
         here = backend.device == device or (backend.device is None and device == "cpu")
-        if here and state(drawn.op, name) is None:
-            yield name, partial(getattr(ops, drawn.op), backend=name), True
-    if drawn.op == "da_half_block" and device == "cuda" and has_wgmma():
+        if here and state(op, name) is None:
+            yield name, partial(getattr(ops, op), backend=name), True
+    if op == "da_half_block" and device == "cuda" and has_wgmma():
         yield WGMMA, wgmma, False
 
 
@@ -126,7 +134,8 @@ def wgmma(residual: Tensor | None = None, **arguments: Any) -> Tensor:
 
 def compare(drawn: Drawn, device: str, found: Found) -> None:
     """Compare everything that computes the call with float64."""
-    for name, function, differentiable in candidates(drawn, device):
+    compared = False
+    for name, function, differentiable in candidates(drawn.op, device):
         try:
             errors = _errors(drawn, function, differentiable, device, 0)
             for number in range(1, 1 + ONCE_MORE):
@@ -140,13 +149,14 @@ def compare(drawn: Drawn, device: str, found: Found) -> None:
             key = f"{drawn.op}, {name}"
             found.refused[key] = found.refused.get(key, 0) + 1
             continue
+        compared = True
         for what, error in errors.items():
             key = f"{drawn.op}, {name}, {str(drawn.dtype)[6:]}, {'result' if what == 'result' else 'gradients'}"
             found.counts[key] = found.counts.get(key, 0) + 1
             found.errors[key] = max(found.errors.get(key, 0.0), error)
             if not error <= 1:
                 found.failures.append(f"{name}, {what} is off by {error:.3g} times what is allowed: {drawn}")
-    found.checked += 1
+    found.checked += compared
 
 
 def _errors(drawn: Drawn, function: Function, differentiable: bool, device: str, values: int) -> dict[str, float]:
@@ -250,10 +260,9 @@ def main() -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)  # Memory that nobody has written to is NaN.
     torch.set_num_threads(1)
     found = Found()
-    for number in range(given.first, given.calls, given.step):
+    for drawn in share(given.first, given.step, given.calls, given.device):
         if time.monotonic() > end:
             break
-        drawn = draw(number)
         try:
             compare(drawn, given.device, found)
             if given.device == "cuda":

@@ -8,6 +8,7 @@ from benchmarks.acceptance import shapes
 from benchmarks.acceptance.drawn import draw
 from benchmarks.acceptance.shapes import Found, compare
 from dasr_fast import ops
+from dasr_fast.ops.backends import BackendError
 from dasr_fast.specification import SPECIFICATIONS
 
 
@@ -25,6 +26,27 @@ def test_the_reference_is_right():
         compare(draw(number), "cpu", found)
     assert found.checked == 40
     assert found.failures == []
+
+
+def test_only_calls_that_something_computes_are_made_and_counted(monkeypatch: pytest.MonkeyPatch):
+    def refuse(**_: object) -> Tensor:
+        raise BackendError("it doesn't take this")
+
+    everything = shapes.candidates
+    monkeypatch.setattr(shapes, "candidates", lambda op, device: () if op == "conv3x3" else everything(op, device))
+    shares = [list(shapes.share(first, 2, 61, "cpu")) for first in (0, 1)]
+    assert list(map(len, shares)) == [31, 30]
+    for first, drawn in enumerate(shares):
+        assert {one.op for one in drawn} == set(SPECIFICATIONS) - {"conv3x3"}
+        assert all(one == draw(one.number) and one.number % 2 == first for one in drawn)
+    monkeypatch.setattr(shapes, "candidates", lambda *_: [])
+    assert list(shapes.share(0, 1, 61, "cpu")) == []
+    found = Found()
+    compare(shares[0][0], "cpu", found)
+    monkeypatch.setattr(shapes, "candidates", lambda *_: [("refuses", refuse, False)])
+    compare(shares[0][0], "cpu", found)
+    assert found.checked == 0
+    assert sum(found.refused.values()) == 1
 
 
 @pytest.mark.parametrize("op", [op for op in SPECIFICATIONS if op != "da_half_block"])

@@ -10,6 +10,11 @@ from torch import Tensor
 
 from benchmarks.results import Result
 from benchmarks.work import Contender, Inputs, Work
+from dasr_fast.training.graph import WARM_UP
+
+SETTLING = WARM_UP
+"""Calls on a GPU between the first and those that are timed: `Engine` captures its CUDA graph at the second call, a
+training step after `WARM_UP` calls, and what a capture takes says nothing of the calls that follow."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,11 @@ class Prepared:
     def __call__(self) -> Any:
         self.turn = (self.turn + 1) % len(self.copies)
         return self.call(*self.copies[self.turn])
+
+    def settle(self) -> None:
+        """On a GPU make the calls that are no measure of the later ones."""
+        for _ in range(SETTLING if self.device == "cuda" else 0):
+            self()
 
     def measure(self, repeats: int) -> tuple[float, float | None]:
         """Seconds of one of so many calls in succession, and on a GPU those until the first call returned.
@@ -99,6 +109,8 @@ def checked(
         outputs = work.read(prepared())  # The first call, which also compiles, packs weights and so on.
         if expected is not None:
             result.error = max(difference(y, target) for y, target in zip(outputs, expected, strict=True))
+        if not result.wrong:
+            prepared.settle()
     except Exception as failure:  # Whatever an alternative can't do here is a result, too.
         lines = str(failure).strip().splitlines()
         result.failure = lines[0] if lines else type(failure).__name__

@@ -1,10 +1,13 @@
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 
+from benchmarks import timing
 from benchmarks.timing import Effort, Prepared, compare, difference
 from benchmarks.work import BASELINE, Contender, Work
+from dasr_fast.training.graph import Repeated
 
 SHORT = Effort(seconds=0, least=4, most=4, round_seconds=0)
 
@@ -34,6 +37,26 @@ def test_contenders_take_turns():
     results = compare(work, "cpu", SHORT)
     assert "".join(calls)[-8:] == "baab" * 2
     assert [result.error for result in results] == [None, None]
+
+
+@pytest.mark.parametrize(("device", "before"), [("cuda", ["captured", "replayed"]), ("cpu", [])])
+def test_graphs_are_captured_before_anything_is_timed(device: str, before: list[str], monkeypatch: pytest.MonkeyPatch):
+    happened: list[str] = []
+
+    def capture(*_: object) -> Callable[[], dict[str, torch.Tensor]]:
+        happened.append("captured")
+        return lambda: happened.append("replayed") or {}
+
+    def measure(self: Prepared, repeats: int) -> tuple[float, float]:
+        happened.append("timed")
+        return 1.0, 0.1
+
+    monkeypatch.setattr(timing, "_copies", lambda *_: 1)
+    monkeypatch.setattr(Prepared, "measure", measure)
+    step = Contender(lambda: Repeated(dict, capture))
+    work = Work("suite", "label", tuple, {BASELINE: step}, None, lambda _: 0.0, read=lambda _: [])
+    compare(work, device, SHORT)
+    assert happened == [*before, *5 * ["timed"]]
 
 
 def test_inputs_are_copied_and_arranged():

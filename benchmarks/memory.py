@@ -15,6 +15,7 @@ import torch
 from benchmarks import network, training
 from benchmarks.network import Case
 from benchmarks.results import Result
+from benchmarks.timing import reason
 from benchmarks.work import Settings, Work
 
 CONTENDERS = ("released", "released, channels-last", "accelerate(released)", "dasr-fast", "Engine fp32", "Engine fp16")
@@ -49,7 +50,7 @@ def measure(work: Work, settings: Settings) -> list[Result]:
                 peak = process.submit(_peak, settings, work.label, name, torch.get_num_threads())
                 result.peak, result.process = peak.result()
             except Exception as failure:  # As in `timing.checked`.
-                result.failure = str(failure).strip().split("\n")[0] or type(failure).__name__
+                result.failure = reason(failure)
         results.append(result)
     return results
 

@@ -112,10 +112,15 @@ def checked(
         if not result.wrong:
             prepared.settle()
     except Exception as failure:  # Whatever an alternative can't do here is a result, too.
-        lines = str(failure).strip().splitlines()
-        result.failure = lines[0] if lines else type(failure).__name__
+        result.failure = reason(failure)
         return result, None
     return result, None if result.wrong else prepared
+
+
+def reason(failure: Exception) -> str:
+    """The first line of what it says, and the next one after a colon; its type if it says nothing."""
+    first, *others = [line.strip() for line in str(failure).splitlines() if line.strip()] or [type(failure).__name__]
+    return f"{first} {others[0]}" if first.endswith(":") and others else first
 
 
 def difference(result: Tensor, expected: Tensor) -> float:

@@ -67,6 +67,22 @@ def test_inputs_are_copied_and_arranged():
     assert x.tolist() == [0, 0]
 
 
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("it needs a GPU.\nThe rest isn't told.", "it needs a GPU."),
+        (
+            "backend='inductor' raised:\n\n  NoCompiler: none was found\nTraceback",
+            "backend='inductor' raised: NoCompiler: none was found",
+        ),
+        ("\nraised:\n", "raised:"),
+        ("", "ValueError"),
+    ],
+)
+def test_reasons_are_whole_sentences(said: str, reason: str):
+    assert timing.reason(ValueError(said)) == reason
+
+
 def test_difference_ignores_the_mean():
     expected = torch.tensor([99.0, 101.0], dtype=torch.float64)
     assert difference(torch.tensor([99.0, 102.0]), expected) == pytest.approx(1 / 2**0.5)

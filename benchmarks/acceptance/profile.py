@@ -7,11 +7,12 @@ import pkgutil
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import ProfilerActivity
 from torch.profiler import profile as profiler
 
@@ -65,8 +66,20 @@ def table(call: Callable[[], Any], asked: Asked, name: str) -> str:
     key = "self_device_time_total" if asked.on_gpu else "self_cpu_time_total"
     text = averages.table(sort_by=key, row_limit=40, max_name_column_width=70)
     (asked.folder / f"profile-{name}.txt").write_text(text)
-    total = sum(getattr(one, key) for one in averages) or 1
-    first = max(averages, key=lambda one: getattr(one, key))
+    return share(device_events(averages) if asked.on_gpu else averages, key)
+
+
+def device_events(events: Iterable[Any]) -> list[Any]:
+    """Events of the GPU: what operations and annotations started is their time, too, and would be counted twice."""
+    return [one for one in events if one.device_type == DeviceType.CUDA and not one.is_user_annotation]
+
+
+def share(events: Sequence[Any], key: str) -> str:
+    """Which event takes longest by that attribute, and its part of all."""
+    total = sum(getattr(one, key) for one in events)
+    if not total:
+        return "nothing was recorded"
+    first = max(events, key=lambda one: getattr(one, key))
     return f"{first.key[:60]} takes {getattr(first, key) / total:.0%}"
 
 

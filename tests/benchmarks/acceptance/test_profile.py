@@ -1,6 +1,9 @@
 from pathlib import Path
 
-from benchmarks.acceptance.profile import read_counters, resources
+from torch.autograd import DeviceType
+from torch.autograd.profiler_util import FunctionEventAvg
+
+from benchmarks.acceptance.profile import device_events, read_counters, resources, share
 
 USAGE = """
 Fatbin elf code:
@@ -25,6 +28,24 @@ COUNTERS = """==PROF== Connected to process 1
 "0","dasr_fast::forward(int, float)","(8, 1, 1)","4,032","40"
 ==PROF== Disconnected
 """
+
+
+def test_kernels_are_counted_once():
+    def event(name: str, device: DeviceType, time: float, annotation: bool = False) -> FunctionEventAvg:
+        one = FunctionEventAvg()
+        one.key, one.device_type, one.is_user_annotation = name, device, annotation
+        one.self_device_time_total = time
+        return one
+
+    events = [
+        event("aten::convolution", DeviceType.CPU, 30),
+        event("aten::mul", DeviceType.CPU, 10),
+        event("convolve<float>", DeviceType.CUDA, 30),
+        event("multiply<float>", DeviceType.CUDA, 10),
+        event("Optimizer.step#Adam.step", DeviceType.CUDA, 40, annotation=True),
+    ]
+    assert share(device_events(events), "self_device_time_total") == "convolve<float> takes 75%"
+    assert share(device_events(events[:2]), "self_device_time_total") == "nothing was recorded"
 
 
 def test_resources_of_machine_code():

@@ -51,6 +51,7 @@ def run(asked: Asked, report: Report) -> None:
         torch.compiler.reset()
     known.left_out = [*reasons, *late]
     write(known, path)
+    note(known, f"{len(planned) - len(late)} of {len(planned)} works", report)
     finish(known, path, asked, report)
 
 

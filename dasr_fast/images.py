@@ -109,6 +109,14 @@ def read_image(path: str | Path) -> Picture:
     return Picture(pixels, alpha, _metadata(image), (image.xres, image.yres))
 
 
+def check_format(path: Path, picture: Picture) -> None:
+    """Raise an ImageError if the format that `path` names isn't written, or can't hold a picture of that kind."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise ImageError(f"{path.name}: images are written as {', '.join(SUFFIXES)}.")
+    if picture.alpha is not None and path.suffix.lower() in (".jpg", ".jpeg"):
+        raise ImageError(f"{path.name}: JPEG can't hold transparency; choose .png, .webp or .tif.")
+
+
 def write_image(path: str | Path, picture: Picture) -> None:
     """Write a picture whole or not at all; the ending of `path` names the format.
 
@@ -121,11 +129,8 @@ def write_image(path: str | Path, picture: Picture) -> None:
     import pyvips
 
     path = Path(path)
+    check_format(path, picture)
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise ImageError(f"{path.name}: images are written as {', '.join(SUFFIXES)}.")
-    if picture.alpha is not None and suffix in (".jpg", ".jpeg"):
-        raise ImageError(f"{path.name}: JPEG can't hold transparency; choose .png, .webp or .tif.")
     planes = [picture.pixels] if picture.alpha is None else [picture.pixels, picture.alpha[:, :, None]]
     image = pyvips.Image.new_from_array(np.concatenate(planes, axis=2))
     kinds = {(1, 1): "b-w", (3, 1): "srgb", (1, 2): "grey16", (3, 2): "rgb16"}

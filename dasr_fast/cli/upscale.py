@@ -89,7 +89,7 @@ def upscale(
     dasr-fast upscale photo.png -o large.png --scale 4
     dasr-fast upscale photos/ -o large/ --weights model_600.pt --compare
     """
-    from dasr_fast.images import read_image, write_image
+    from dasr_fast.images import check_format, read_image, write_image
     from dasr_fast.inference.engine import Engine
     from dasr_fast.inference.upscale import comparison
     from dasr_fast.inference.upscale import upscale as upscale_picture
@@ -107,6 +107,7 @@ def upscale(
                 if compare:
                     refuse_overwriting(comparisons[target], overwrite)
                 lr = read_image(image)
+                check_format(target, lr)
                 sr = upscale_picture(engine, lr, tile=tile)
                 write_image(target, sr)
                 if compare:

@@ -27,7 +27,7 @@ from dasr_fast.models import BlindSR, CheckpointError  # noqa: E402
 
 
 class Mean(NamedTuple):
-    """Means over a set, in a row of a table of the paper."""
+    """Means over a set, in a row of a table of the paper; PSNR is None where it is infinite, of equal images."""
 
     table: str
     scale: int
@@ -35,7 +35,7 @@ class Mean(NamedTuple):
     method: str
     kernel: str
     noise: float
-    psnr: float
+    psnr: float | None
     ssim: float
 
 
@@ -98,7 +98,11 @@ def markdown(means: list[Mean]) -> str:
             for noise in sorted({mean.noise for mean in figures}):
                 begin = f"| {images} | {noise:g} |"
                 for method in dict.fromkeys(mean.method for mean in figures):
-                    cells = [f"{m.psnr:.2f} / {m.ssim:.3f}" for m in figures if (m.noise, m.method) == (noise, method)]
+                    cells = [
+                        f"{'inf' if m.psnr is None else f'{m.psnr:.2f}'} / {m.ssim:.3f}"
+                        for m in figures
+                        if (m.noise, m.method) == (noise, method)
+                    ]
                     lines.append(f"{begin} {method} | {' | '.join(cells)} |")
                 for row in theirs:
                     if row.noise == noise:

@@ -91,6 +91,8 @@ def run(asked: Asked, report: Report) -> None:
         if status:
             report.fail(f"the process of {path.name} ended with status {status}")
     report.failures += total.failures
+    if not total.checked:
+        report.fail("nothing was compared")
     report.line = f"{total.checked} of {calls} calls, {sum(total.counts.values())} comparisons"
     report.figures |= {
         "largest error over what is allowed": {

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from training.small_run import make_images
 
 from benchmarks.accuracy import main
@@ -33,6 +34,16 @@ def test_means_of_a_set_beside_bicubic(tmp_path: Path):
     ]
     assert [cell.partition(" /")[0] for cell in rows[0][3:]] == [f"{m['psnr']:.2f}" for m in means[:4]]
     assert rows[3][3:] == ["33.34", "32.96", "32.78", "31.60"]
+
+
+def test_infinite_psnr_is_shown(tmp_path: Path):
+    (tmp_path / "flat").mkdir()
+    Image.new("RGB", (64, 64), (128, 128, 128)).save(tmp_path / "flat" / "grey.png")
+    save_weights(BlindSR(2, groups=1, blocks=1), tmp_path / "small.safetensors")
+    arguments = [str(tmp_path / "flat"), f"--weights={tmp_path / 'small.safetensors'}", "--table=2"]
+    main([*arguments, f"--output={tmp_path / 'figures'}"], standalone_mode=False)
+    assert json.loads((tmp_path / "figures.json").read_text())[0]["psnr"] is None
+    assert "| flat | 0 | bicubic | inf / 1.000 |" in (tmp_path / "figures.md").read_text()
 
 
 def test_a_set_that_is_not_there(tmp_path: Path):

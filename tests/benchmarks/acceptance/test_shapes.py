@@ -1,4 +1,6 @@
+import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,6 +8,7 @@ from torch import Tensor
 
 from benchmarks.acceptance import shapes
 from benchmarks.acceptance.drawn import draw
+from benchmarks.acceptance.part import Asked, Report
 from benchmarks.acceptance.shapes import Found, compare
 from dasr_fast import ops
 from dasr_fast.ops.backends import BackendError
@@ -47,6 +50,15 @@ def test_only_calls_that_something_computes_are_made_and_counted(monkeypatch: py
     compare(shares[0][0], "cpu", found)
     assert found.checked == 0
     assert sum(found.refused.values()) == 1
+
+
+@pytest.mark.parametrize("calls", [0, 1])
+def test_it_fails_if_nothing_was_compared(calls: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(shapes, "FEW", calls)
+    report = Report("shapes")
+    shapes.run(Asked(tmp_path, "cpu", time.monotonic() + 60), report)
+    assert report.failures == ([] if calls else ["nothing was compared"])
+    assert report.line.startswith(f"{calls} of {calls} calls")
 
 
 @pytest.mark.parametrize("op", [op for op in SPECIFICATIONS if op != "da_half_block"])

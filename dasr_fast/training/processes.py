@@ -13,6 +13,10 @@ import torch.distributed as dist
 PATIENCE = timedelta(days=1)
 """How long processes wait for one that validates or writes."""
 
+_FLAG = torch.zeros(())
+"""What processes tell each other. It outlives every message: gloo's threads let go of one when they come to it, and a
+thread that must then free a tensor of Python's, while Python ends, aborts the process."""
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -34,9 +38,9 @@ class Processes:
         """Whether it is so in any process; all must ask, and each waits for the others."""
         if self.world == 1:
             return here
-        flag = torch.tensor(float(here))
-        dist.all_reduce(flag, group=self.control)
-        return flag.item() > 0
+        _FLAG.fill_(here)
+        dist.all_reduce(_FLAG, group=self.control)
+        return _FLAG.item() > 0
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from benchmarks import machine, picture, plots, suites, tables
 from benchmarks.baseline import NoCheckoutError, find_baseline
 from benchmarks.results import RESULTS, Run, write
 from benchmarks.work import PHOTO, Settings
+from dasr_fast.device import find_device
 from dasr_fast.images import ImageError, read_image
 
 SIDE = 44
@@ -79,7 +80,10 @@ def main(
     start = time.monotonic()
     if threads is not None:
         torch.set_num_threads(threads)
-    kind = _kind(device)
+    try:
+        kind = find_device(device).type
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
     settings = Settings(kind, quick, everything, reference, image, sizes, scales, batches)
     description = _checked(settings)
     chosen = names or tuple(suites.SUITES)
@@ -99,19 +103,6 @@ def main(
         click.echo(f"Written: {picture.write_picture(image, 'x4', output / 'picture.png')}")
     else:
         click.echo(f"No picture: {obstacle}.")
-
-
-def _kind(device: str) -> str:
-    """ "cpu" or "cuda"; "auto" is a GPU where there is one.
-
-    Raises:
-        click.UsageError: There is no GPU.
-    """
-    if device != "cpu" and torch.cuda.is_available():
-        return "cuda"
-    if device == "cuda":
-        raise click.UsageError("There is no NVIDIA GPU that PyTorch can use; --device cpu does without.")
-    return "cpu"
 
 
 def _checked(settings: Settings) -> str:

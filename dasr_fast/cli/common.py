@@ -142,28 +142,15 @@ def make_folder(folder: Path) -> None:
         raise click.UsageError(f"{folder} is not a folder.") from None
 
 
-def find_device(name: str) -> Any:
-    """The device of that name; "auto" is a GPU where there is one.
-
-    Raises:
-        click.UsageError: There is no such device here.
-    """
-    import torch
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise click.UsageError("There is no NVIDIA GPU that PyTorch can use; --device cpu does without.")
-    return torch.device(name)
-
-
 def load_model(weights: str | None, scale: int | None, device: str) -> Any:
     """The `BlindSR` of these weights (those of the scale, else x4, if None), on the device.
 
     Raises:
-        click.UsageError: The weights are for another scale, or there is no such device.
+        click.UsageError: The weights are for another scale.
+        ValueError: There is no such device here.
     """
     use_large_pages()
+    from dasr_fast.device import find_device
     from dasr_fast.models import BlindSR
 
     model = BlindSR.from_pretrained(weights or f"x{scale or 4}").to(find_device(device))

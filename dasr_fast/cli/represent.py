@@ -13,7 +13,6 @@ from dasr_fast.cli.common import (
     Report,
     check_target,
     device_option,
-    find_device,
     input_images,
     load_model,
     overwrite_option,
@@ -159,6 +158,7 @@ def _encoders(
     """The scale, and encoders by name."""
     import torch
 
+    from dasr_fast.device import find_device
     from dasr_fast.models import DegradationEncoder
 
     place = find_device(device)

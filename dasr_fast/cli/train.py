@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 import click
 from pydantic.fields import FieldInfo
 
-from dasr_fast.cli.common import Function, find_device, make_folder, warn
+from dasr_fast.cli.common import Function, make_folder, warn
 from dasr_fast.training.configuration import Configuration, configure, resumed
 
 FAILED = 1
@@ -71,6 +71,7 @@ def train(config: Path | None, output: Path | None, resume: Path | None, **optio
 
     import torch
 
+    from dasr_fast.device import find_device
     from dasr_fast.training.interruption import interruptible
     from dasr_fast.training.processes import joined
     from dasr_fast.training.records import TrainingError

@@ -236,7 +236,7 @@ class Trainer:
     def _is_finite(self) -> bool:
         """Whether all losses since the log's last entry are, and all weights."""
         values = (*self._window.sums.values(), *self._weights().values())
-        return all(bool(x.isfinite().all()) for x in values)
+        return bool(torch.stack([x.isfinite().all() for x in values]).all())
 
     def _result(self) -> AbstractContextManager[None]:
         """The weights that are a run's result are in the networks inside this context."""

@@ -42,6 +42,9 @@ def test_random_and_saved_kernels(call: Call, folder: Path, tmp_path: Path):
     )
     assert call("degrade", folder / "a.png", "-o", tmp_path / "again.png", *arguments[:4])[0] == 0
     np.testing.assert_array_equal(pixels(tmp_path / "again.png"), pixels(tmp_path / "lr" / "a.png"))
+    assert call("degrade", folder / "a.png", "-o", tmp_path / "two.png", *arguments[:4], "--scale", 2)[0] == 0
+    narrow = Degradation(2, noise=5.0, sigma=(0.2, 2.0))
+    np.testing.assert_array_equal(pixels(tmp_path / "two.png"), degraded(folder / "a.png", narrow))
 
 
 def test_kernel_of_ones_own(call: Call, photo: Path, tmp_path: Path):

@@ -7,7 +7,7 @@ from cli_helpers import Call, one_line
 from golden import arrays, table
 from PIL import Image
 
-from dasr_fast.evaluation import Setting, evaluate_image, network, table3
+from dasr_fast.evaluation import Setting, bicubic, evaluate_image, network, table3
 from dasr_fast.models import BlindSR
 
 
@@ -52,6 +52,17 @@ def test_table3(call: Call, photo: Path, tmp_path: Path):
         (s.sigma, s.sigma_y, s.theta, s.noise) for s in table3(4)
     ]
     assert rows[2]["psnr"] == pytest.approx(table("evaluation")["bicubic x4 aniso 3.5,1.5,30"]["psnr"], abs=1e-3)
+
+
+def test_downsampling_can_be_chosen(call: Call, photo: Path, tmp_path: Path):
+    for row in (["--sigma", 1.2], ["--table2"]):
+        arguments = [*row, "--scale", 2, "--mode", "s-fold", "--json", tmp_path / "r.json", "--overwrite"]
+        assert call("evaluate", photo, "--method", "bicubic", *arguments)[0] == 0
+        found = json.loads((tmp_path / "r.json").read_text())["rows"][-1 if row[0] == "--sigma" else 2]
+        hr = arrays("evaluation")["hr"].permute(2, 0, 1)
+        score = evaluate_image(hr, photo.name, bicubic(2), Setting(1.2, mode="s-fold"), 2)
+        assert (found["sigma"], found["mode"]) == (1.2, "s-fold")
+        assert found["psnr"] == pytest.approx(score.psnr, abs=1e-4)
 
 
 def test_names_with_brackets_and_the_current_folder(

@@ -2,8 +2,6 @@ import copy
 import functools
 import io
 import logging
-import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -15,11 +13,7 @@ from torch import Tensor, nn
 
 import dasr_fast
 from benchmarks.released_network import Adaptive, Blind, Block, Contrast, Group, Restorer
-from dasr_fast.inference import Engine
 from dasr_fast.inference.accelerate import report
-from dasr_fast.inference.replacements import blind_sr
-from dasr_fast.inference.replacements.replacement import is_replaced
-from dasr_fast.models import BlindSR
 from dasr_fast.nn import DAConv
 
 
@@ -382,104 +376,3 @@ def test_log(caplog: pytest.LogCaptureFixture):
     assert done.getMessage() == "accelerate: Replaced 2 CA_layer, 2 DA_conv, 1 DAB."
     assert left.levelno == logging.WARNING
     assert "Left the model: its forward differs from that of DA_conv." in left.getMessage()
-
-
-class TestInference:
-    def test_evaluation_goes_through_the_engine(self):
-        model = Blind(2, 1, 1)
-        original = copy.deepcopy(model)
-        dasr_fast.accelerate(model, inference=True)
-        assert report(model).replaced[""] == "BlindSR"
-        images = torch.rand(2, 2, 3, 8, 8) * 255
-        torch.testing.assert_close(model(images)[0], original(images)[0], rtol=1e-4, atol=1e-2)
-        model.eval()
-        original.load_state_dict(model.state_dict())
-        original.eval()
-        sr = model(images[:, 0])
-        torch.testing.assert_close(sr, original(images[:, 0]).detach(), rtol=0, atol=0.02)
-        sr.clamp_(0, 255)
-        assert not sr.requires_grad
-
-    def test_changed_weights_are_noticed(self):
-        model = dasr_fast.accelerate(Blind(2, 1, 1).eval(), inference=True)
-        lr = torch.rand(1, 3, 8, 8) * 255
-        before = model(lr)
-        assert torch.equal(model(lr), before)
-        with torch.no_grad():
-            model.G.tail[1].bias.add_(3)
-        torch.testing.assert_close(model(lr), before + 3, rtol=0, atol=1e-3)
-        model.load_state_dict(Blind(2, 1, 1).state_dict())
-        plain = dasr_fast.revert(copy.deepcopy(model))
-        torch.testing.assert_close(model(lr), plain(lr).detach(), rtol=0, atol=0.02)
-
-    def test_exchanged_modules_and_moved_weights_are_noticed(self):
-        model = dasr_fast.accelerate(Blind(2, 1, 1).eval(), inference=True)
-        lr = torch.rand(1, 3, 8, 8) * 255
-        model(lr)
-        model.G.head[0] = nn.Conv2d(3, 64, 3, padding=1)
-        plain = dasr_fast.revert(copy.deepcopy(model))
-        torch.testing.assert_close(model(lr), plain(lr).detach(), rtol=0, atol=0.02)
-        model.bfloat16()
-        assert model(lr.bfloat16()).dtype == torch.bfloat16
-
-    def test_a_second_call_changes_nothing(self):
-        model = dasr_fast.accelerate(Blind(2, 1, 1).eval(), inference=True)
-        done = report(model)
-        dasr_fast.accelerate(model, inference=True)
-        dasr_fast.accelerate(model)
-        assert report(model) == done
-
-    def test_a_copy_has_its_own_engine(self):
-        model = dasr_fast.accelerate(Blind(2, 1, 1).eval(), inference=True)
-        lr = torch.rand(1, 3, 8, 8) * 255
-        before = model(lr)
-        twin = copy.deepcopy(model)
-        with torch.no_grad():
-            twin.G.tail[1].bias.add_(3)
-        torch.testing.assert_close(twin(lr), before + 3, rtol=0, atol=1e-3)
-        assert torch.equal(model(lr), before)
-
-    def test_several_threads(self):
-        model = dasr_fast.accelerate(Blind(2, 1, 1).eval(), inference=True)
-        images = torch.rand(8, 1, 3, 8, 8) * 255
-        expected = [dasr_fast.revert(copy.deepcopy(model))(lr).detach() for lr in images]
-        before = sys.getswitchinterval()
-        sys.setswitchinterval(1e-6)
-        try:
-            with ThreadPoolExecutor(4) as threads:
-                results = list(threads.map(model, images.repeat(40, 1, 1, 1, 1)))
-        finally:
-            sys.setswitchinterval(before)
-        for result, other in zip(results, expected * 40, strict=True):
-            torch.testing.assert_close(result, other, rtol=0, atol=0.02)
-
-    def test_it_stays_replaced_while_an_engine_is_made(self, monkeypatch: pytest.MonkeyPatch):
-        model = dasr_fast.accelerate(Blind(2, 1, 1).eval(), inference=True)
-        kinds = []
-
-        def make(given: nn.Module, precision: str) -> Engine:
-            kinds.append((type(given), is_replaced(model)))
-            return Engine(given, precision)
-
-        monkeypatch.setattr(blind_sr, "Engine", make)
-        model(torch.rand(1, 3, 8, 8))
-        assert kinds == [(Blind, True)]
-
-    def test_our_own_model(self):
-        model = BlindSR(2, groups=1, blocks=1).eval()
-        lr = torch.rand(1, 3, 8, 8) * 255
-        expected = model(lr).detach()
-        dasr_fast.accelerate(model, inference=True)
-        assert isinstance(model, BlindSR)
-        torch.testing.assert_close(model(lr), expected, rtol=0, atol=0.02)
-
-    def test_gradients_of_the_image(self):
-        model = dasr_fast.accelerate(Blind(2, 1, 1).eval(), inference=True)
-        lr = (torch.rand(1, 3, 8, 8) * 255).requires_grad_()
-        model(lr).sum().backward()
-        assert lr.grad.abs().max() > 0
-
-    def test_another_network_is_told(self):
-        model = UNet()
-        dasr_fast.accelerate(model, inference=True)
-        assert report(model).left[""] == "there is no whole BlindSR in it that the engine could compute"

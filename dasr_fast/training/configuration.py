@@ -48,10 +48,11 @@ class Configuration(BaseModel):
     )
     queue: Positive = Field(8192, description="Number of keys that moco keeps.")
     momentum: Momentum = Field(0.999, description="Of moco's key encoder; less for runs of a few hundred steps.")
-    batch_statistics: Literal["synchronized", "shuffled"] = Field(
+    batch_statistics: Literal["synchronized", "shuffled", "kept"] = Field(
         "synchronized",
-        description="Batch normalisation in several processes: of all images, as in one process, or of each process's "
-        "own, where moco's keys are of other images than its queries.",
+        description="What batch normalisation uses: statistics of all processes' images, of each process's own, where "
+        "moco's keys are of other images than its queries, or, once everything is trained, those from before, "
+        "which a small batch can't disturb.",
     )
     initial_weights: str | None = Field(
         None,

@@ -17,6 +17,7 @@ from dasr_fast.training.average import MovingAverage
 from dasr_fast.training.graph import Repeated, Replay
 from dasr_fast.training.processes import Processes
 from dasr_fast.training.representation import DegradationTarget, Learner
+from dasr_fast.training.representation.batch_statistics import keep
 from dasr_fast.training.schedule import Schedule, Stage
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -70,6 +71,7 @@ class TrainingStep:
         bf16: Whether convolutions and products compute in bfloat16 (autocast); weights stay in float32.
         clip: Largest norm of the gradient, or None.
         average: To be updated after each step, or None.
+        keep_statistics: Whether batch normalisation keeps its running statistics in the stage of everything.
         of_images: Kernels and noise levels of all training images, if those stay the same whenever an image comes.
         seed: Of what is drawn.
         capture: Lets the part after the degradation be replayed, see `dasr_fast.training.graph.Repeated`; None: it is
@@ -87,12 +89,14 @@ class TrainingStep:
         bf16: bool = False,
         clip: float | None = None,
         average: MovingAverage | None = None,
+        keep_statistics: bool = False,
         of_images: Drawn | None = None,
         seed: int = 0,
         capture: Callable[..., Replay] | None = None,
     ) -> None:
         self.degradation, self.schedule, self.processes = degradation, schedule, processes
         self.bf16, self.clip, self.average, self.of_images, self.seed = bf16, clip, average, of_images, seed
+        self.keep_statistics = keep_statistics
         self.parameters = [p for p in (*learner.parameters(), *sr.parameters()) if p.requires_grad]
         self.optimizer, self._rate = _adam(self.parameters, processes.device)
         self._networks = {"encoder": (learner, None), "everything": (learner, sr)}
@@ -159,6 +163,8 @@ class TrainingStep:
 
     def _objective(self, stage: Stage) -> nn.Module:
         objective: nn.Module = Objective(*self._networks[stage])
+        if stage == "everything" and self.keep_statistics:
+            keep(objective)
         if self.processes.world > 1:
             # Queues are alike everywhere already, and only process 0 evaluates with its running statistics.
             objective = DistributedDataParallel(objective, broadcast_buffers=False)

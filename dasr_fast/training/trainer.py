@@ -67,13 +67,17 @@ class Trainer:
             self.network.E.copy_query_to_key()
         placed(self.network, device)
         self.learner = LEARNERS[c.representation](self.network.E, len(self.images)).to(device)
-        if processes.world > 1 and c.batch_statistics == "synchronized":
+        if processes.world > 1 and c.batch_statistics != "shuffled":
             synchronize(self.learner)
         self.schedule = Schedule(
             c.encoder_steps if self.learner.learns_alone else 0, c.steps, c.encoder_learning_rate, c.learning_rate
         )
         if self.schedule.total == 0:
             raise ConfigurationError(f"The representation {c.representation} is learned in steps, which are 0.")
+        if c.batch_statistics == "kept" and c.initial_weights is None and not self.schedule.encoder_steps:
+            raise ConfigurationError(
+                "Batch normalisation has no statistics to be kept: begin with weights, or with the encoder alone."
+            )
         self.average = MovingAverage(self._weights(), c.ema) if c.ema else None
         degradation = Degradation(c.scale, c.kernel, c.noise, sigma=(c.sigma_min, c.largest_sigma), mode=c.mode)
         of_images = None
@@ -89,6 +93,7 @@ class Trainer:
             bf16=c.precision == "bf16",
             clip=c.clip,
             average=self.average,
+            keep_statistics=c.batch_statistics == "kept",
             of_images=of_images,
             seed=c.seed,
             # Collectives between processes are left out of graphs.

@@ -75,6 +75,39 @@ def test_losses_and_gradients_are_the_plain_models():
     assert error(network.E.queue, plain.E.queue) < 1e-3
 
 
+def test_batch_statistics_are_kept_once_everything_is_trained():
+    network, plain = small(), small()
+    step = make_step(network, encoder_steps=2, keep_statistics=True)
+    norms = [module for module in network.E.modules() if isinstance(module, nn.BatchNorm2d)]
+    for number in range(2):
+        before = [norm.running_mean.clone() for norm in norms]
+        step(number, patches(number), INDICES)
+        assert not any(torch.equal(norm.running_mean, old) for norm, old in zip(norms, before, strict=True))
+
+    plain.load_state_dict(network.state_dict())
+    for module in plain.E.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    buffers = {name: buffer.clone() for name, buffer in network.named_buffers() if "running" in name}
+    hr = patches(2)
+    lr, _ = step.degraded(2, hr, INDICES)
+    network.eval()
+    network.train()  # As before and after a validation.
+    losses = step(2, hr, INDICES)
+    contrast, l1 = plain_step(plain, lr, hr[:, 0].float(), None)
+    assert losses["representation"].item() == pytest.approx(contrast.item(), rel=1e-4)
+    assert losses["l1"].item() == pytest.approx(l1.item(), rel=1e-4)
+    for (name, own), other in zip(network.named_parameters(), plain.parameters(), strict=True):
+        if other.grad is not None:
+            assert own.grad is not None
+            assert error(own.grad, other.grad) < 1e-4, name
+    network.train()
+    step(3, patches(3), INDICES)
+    for name, buffer in network.named_buffers():
+        if name in buffers:
+            assert torch.equal(buffer, buffers[name]), name
+
+
 def test_the_golden_step():
     golden = arrays("contrastive")
     moco = filled_moco()

@@ -214,7 +214,8 @@ class InHalves(MoCoLearner):
 
 
 @pytest.mark.parametrize(
-    ("representation", "batch_statistics"), [("moco", "synchronized"), ("moco", "shuffled"), ("oracle", "synchronized")]
+    ("representation", "batch_statistics"),
+    [("moco", "synchronized"), ("moco", "shuffled"), ("moco", "kept"), ("oracle", "synchronized")],
 )
 def test_two_processes_are_one_with_the_joint_batch(
     settings: dict[str, Any],
@@ -301,6 +302,10 @@ def test_a_finished_run_writes_what_is_asked_for_later(settings: dict[str, Any],
         ({"precision": "tf32"}, "precision tf32 needs an NVIDIA GPU"),
         ({"queue": 2}, "queue must be at least as large as batch, 4; got 2."),
         ({"representation": "oracle", "steps": 0}, "The representation oracle is learned in steps, which are 0."),
+        (
+            {"batch_statistics": "kept", "encoder_steps": 0},
+            "no statistics to be kept: begin with weights, or with the encoder alone.",
+        ),
     ],
 )
 def test_settings_that_do_not_suit(settings: dict[str, Any], tmp_path: Path, changed: dict[str, Any], message: str):

@@ -1,4 +1,4 @@
-"""Batch normalisation over the joint batch of several processes."""
+"""Where batch normalisation takes its mean and variance from."""
 
 import torch
 from torch import Tensor, nn
@@ -37,8 +37,24 @@ class SynchronizedBatchNorm(nn.BatchNorm2d):
         return torch.addcmul(shift[:, None, None], wide, scale[:, None, None]).to(x.dtype)
 
 
+class KeptBatchNorm(nn.BatchNorm2d):
+    """Batch normalisation with its running mean and variance in training mode too, where they stay as they are."""
+
+    def train(self, mode: bool = True) -> "KeptBatchNorm":
+        """Nothing that batch normalisation does in training mode."""
+        return super().train(False)
+
+
 def synchronize(network: nn.Module) -> None:
     """Let every batch normalisation of a network take its statistics from all processes; nothing else changes."""
     for module in network.modules():
         if type(module) is nn.BatchNorm2d:
             module.__class__ = SynchronizedBatchNorm
+
+
+def keep(network: nn.Module) -> None:
+    """Let every batch normalisation of a network keep its running statistics, and use them."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.__class__ = KeptBatchNorm
+            module.eval()

@@ -1,0 +1,1 @@
+"""The search for the fastest launch options of the Triton kernels."""

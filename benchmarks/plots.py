@@ -72,12 +72,14 @@ def draw(run: Run, folder: Path) -> list[Path]:
     written = []
     for name, plot in plots.items():
         for theme in THEMES:
-            figure = _styled(plot, run, theme)
-            if figure is not None:
-                path = folder / f"{name}-{theme.name}.svg"
-                with written_whole(path) as temporary:
-                    figure.savefig(temporary, transparent=True, metadata={"Date": None})
-                written.append(path)
+            with plt.rc_context(_style(theme)):
+                figure = plot(run, theme)
+                if figure is not None:
+                    path = folder / f"{name}-{theme.name}.svg"
+                    with written_whole(path) as temporary:
+                        figure.savefig(temporary, transparent=True, metadata={"Date": None})
+                    plt.close(figure)
+                    written.append(path)
     return written
 
 
@@ -170,7 +172,7 @@ def roofline(run: Run, theme: Theme) -> Any:
     for op, place in lowest.items():
         axes.annotate(op, place, (0, -8), ha="center", va="top", zorder=4, **text)
     peak, bandwidth = run.ceilings["float32"] / 1e9, run.ceilings["bytes"] / 1e9
-    left, right = min(x for x, *_ in points) / 4, max(x for x, *_ in points) * 4
+    left, right = min(x for x, *_ in points) / 6, max(x for x, *_ in points) * 4
     knee = peak / bandwidth
     axes.plot([left, knee, right], [bandwidth * left, peak, peak], color=theme.text, linewidth=1.2, zorder=1)
     axes.annotate(f"{peak:.0f} GFLOP/s", (right, peak), (0, 4), ha="right", **text)
@@ -259,9 +261,9 @@ def _legend(figure: Any, entries: list[Entry], *, patches: bool) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 4), frameon=False)
 
 
-def _styled(plot: Callable[[Run, Theme], Any], run: Run, theme: Theme) -> Any:
-    """The plot with a theme's colours; None if it has no results."""
-    style: dict[Any, Any] = {
+def _style(theme: Theme) -> dict[Any, Any]:
+    """Settings of matplotlib for a theme; the same results give the same file."""
+    return {
         "svg.hashsalt": "dasr-fast",
         "font.size": 8.5,
         "axes.titlesize": 9,
@@ -273,8 +275,3 @@ def _styled(plot: Callable[[Run, Theme], Any], run: Run, theme: Theme) -> Any:
         **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), theme.text),
         **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), theme.muted),
     }
-    with plt.rc_context(style):
-        figure = plot(run, theme)
-    if figure is not None:
-        plt.close(figure)
-    return figure

@@ -4,6 +4,7 @@ from xml.etree import ElementTree
 
 from click.testing import CliRunner
 
+from benchmarks.plots import draw
 from benchmarks.report import main
 from benchmarks.results import Run, read, write
 from benchmarks.tables import WIDTH
@@ -28,6 +29,13 @@ def test_tables_and_plots_from_the_file_alone(run: Run, tmp_path: Path):
     for plot in plots:
         root = ElementTree.parse(tmp_path / "plots" / plot).getroot()
         assert root.get("width") == "576pt"
+
+
+def test_the_same_results_give_the_same_plots(run: Run, tmp_path: Path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+    for one, two in zip(draw(run, tmp_path / "one"), draw(run, tmp_path / "two"), strict=True):
+        assert one.read_bytes() == two.read_bytes()
 
 
 def test_a_file_that_holds_something_else(tmp_path: Path):

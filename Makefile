@@ -15,7 +15,7 @@ demo: $(VENV)/benchmark
 test: $(VENV)/test
 	$(COMPILE)
 	$(BIN)/python -m pytest --numprocesses auto
-	TRITON_INTERPRET=1 $(BIN)/python -m pytest --numprocesses auto tests/ops/test_every_op.py tests/kernels
+	TRITON_INTERPRET=1 $(BIN)/python -m pytest --numprocesses auto tests/ops/test_every_op.py tests/kernels tests/benchmarks/tuning
 
 lint: $(VENV)/lint $(VENV)/benchmark
 	$(BIN)/ruff check .

@@ -28,7 +28,7 @@ def test_files_are_small_and_described(path: Path):
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
         assert {file.get_slice(key).get_dtype() for key in file.keys() if key.endswith("weight")} == {"F16"}  # noqa: SIM118
-    assert path.stem == f"x{metadata['scale']}"
+    assert path.stem.split("-")[0] == f"x{metadata['scale']}"
     card = path.with_suffix(".md").read_text(encoding="utf-8")
     assert hashlib.sha256(path.read_bytes()).hexdigest() in card
     assert f"| steps | {metadata['step']} " in card

@@ -12,14 +12,14 @@ from dasr_fast.images import read_image
 from dasr_fast.models import BlindSR
 from dasr_fast.models.checkpoint import SHIPPED
 
-FILES = sorted(SHIPPED.glob("*.safetensors"))
+FILES = sorted(SHIPPED.glob("*.safetensors"), key=lambda path: path.stem)
 PHOTO = Path(__file__).parents[2] / "benchmarks" / "photo.jpg"
 
 each = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
 
 def test_there_are_weights():
-    assert [path.stem for path in FILES] == ["x2", "x3", "x4"]
+    assert [path.stem for path in FILES] == ["x2", "x3", "x4", "x4-isotropic"]
 
 
 @each

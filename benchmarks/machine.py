@@ -5,7 +5,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +36,26 @@ def facts(device: str) -> dict[str, Any]:
 
 def file_name(machine: dict[str, Any]) -> str:
     """Name of the machine's file of results, without its ending."""
-    threads = f" {machine['threads']} threads" if machine["kind"] == "cpu" else ""
+    threads = f" {machine['instructions']} {machine['threads']} threads" if machine["kind"] == "cpu" else ""
     return re.sub(r"[^a-z0-9]+", "-", f"{machine['device']}{threads}".lower()).strip("-")
 
 
 def title(machine: dict[str, Any]) -> str:
     """The machine in a few words."""
-    threads = f", {machine['threads']} thread{'s' * (machine['threads'] > 1)}" if machine["kind"] == "cpu" else ""
-    return f"{machine['device']}{threads}, torch {machine['torch']}"
+    threads = f"{machine['threads']} thread{'s' * (machine['threads'] > 1)}"
+    processor = f" with {machine['instructions']}, {threads}" if machine["kind"] == "cpu" else ""
+    return f"{machine['device']}{processor}, torch {machine['torch']}"
+
+
+@cache
+def emulates_bfloat16(device: str) -> bool:
+    """Whether PyTorch computes in bfloat16 without instructions for it, and so many times slower than in float32."""
+    side, rounds = 256, 3
+    products = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+        products[dtype] = _fastest(partial(torch.mm, a, b), rounds)
+    return products[torch.bfloat16] > 4 * products[torch.float32]
 
 
 def ceilings(device: str, quick: bool) -> dict[str, float]:
@@ -51,12 +63,14 @@ def ceilings(device: str, quick: bool) -> dict[str, float]:
 
     That is the faster of a large matrix product and a large 3x3 convolution, which on some CPUs come from two
     libraries, and a large copy. Winograd's convolutions do fewer operations than are counted and may exceed it.
+    There is none in a type that PyTorch emulates.
     """
     side, length, rounds = (8192, 2**28, 20) if device == "cuda" else (1024 if quick else 2048, 2**25, 10)
     found = {}
     precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")  # TF32, as convolutions on a GPU have it.
-    for dtype in (torch.float32, torch.bfloat16, *((torch.float16,) if device == "cuda" else ())):
+    narrow = (() if emulates_bfloat16(device) else (torch.bfloat16,)) + ((torch.float16,) if device == "cuda" else ())
+    for dtype in (torch.float32, *narrow):
         a, b, product = (torch.randn(side, side, device=device).to(dtype) for _ in range(3))
         x = torch.randn(side // 64, 256, 32, 32, device=device).to(dtype).contiguous(memory_format=torch.channels_last)
         weight = torch.randn(256, 256, 3, 3, device=device).to(dtype).contiguous(memory_format=torch.channels_last)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import dasr_fast
+from benchmarks import machine
 from benchmarks.baseline import find_baseline
 from benchmarks.released_network import Blind
 from benchmarks.variants import compiled, in_bfloat16, in_graph
@@ -52,6 +53,8 @@ QUICK = (Case(64, 36, 4, 1),)
 LARGE = 640 * 360
 """LR pixels up to which a CPU takes minutes for all contenders."""
 
+EMULATED = "which it emulates on this processor, many times slower than float32."
+
 FEW = (BASELINE, "released, channels-last bf16", "dasr-fast", "Engine fp32", "Engine bf16")
 """Who restores larger images on a CPU: the best of each kind."""
 
@@ -62,7 +65,8 @@ def works(settings: Settings) -> Iterator[Work]:
         compiles = settings.everything or settings.device == "cuda" or case == Case(320, 180, 4, 1)
         everybody = contenders(case.scale, settings, compiles=compiles)
         few = settings.device == "cpu" and not settings.everything and case.width * case.height > LARGE
-        yield network_work("network", case, settings, {name: everybody[name] for name in (FEW if few else everybody)})
+        some = {name: everybody[name] for name in (FEW if few else everybody) if name in everybody}
+        yield network_work("network", case, settings, some)
 
 
 def chosen(settings: Settings) -> tuple[Case, ...]:
@@ -81,12 +85,15 @@ def left_out(settings: Settings) -> list[str]:
     """What isn't compared, and why."""
     if settings.quick:
         return ["network: large images, torch.compile and 16 bits, for --quick."]
+    reasons = []
     if settings.device == "cpu" and not settings.everything:
-        return [
+        reasons += [
             "network: other sizes, scales and batches, torch.compile at others than x4 of 320x180, and max-autotune, "
             "which take hours on a CPU, and all but a few at 960x540; --everything has them."
         ]
-    return []
+    if machine.emulates_bfloat16(settings.device):
+        reasons += [f"network: PyTorch in bfloat16, {EMULATED}"]
+    return reasons
 
 
 def network_work(suite: str, case: Case, settings: Settings, contenders: Mapping[str, Contender]) -> Work:
@@ -155,6 +162,8 @@ def contenders(scale: int, settings: Settings, *, compiles: bool) -> dict[str, C
     precisions |= {"tf32": "float32", "fp16": "float16"} if device == "cuda" else {}
     for precision, dtype in precisions.items():
         found[f"Engine {precision}"] = variant(partial(_engine, scale=scale, precision=precision), dtype)
+    if machine.emulates_bfloat16(device):
+        found = {name: one for name, one in found.items() if one.dtype != "bfloat16" or name.startswith("Engine")}
     return found
 
 

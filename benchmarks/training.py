@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import machine
 from benchmarks.baseline import Baseline, find_baseline
-from benchmarks.network import accelerated, ours, plain_network, released_network, smooth_images
+from benchmarks.network import EMULATED, accelerated, ours, plain_network, released_network, smooth_images
 from benchmarks.released_network import Blind
 from benchmarks.work import BASELINE, Contender, Inputs, Settings, Work
 from dasr_fast.degradation import Degradation
@@ -53,7 +54,9 @@ def left_out(settings: Settings) -> list[str]:
     if settings.device == "cpu":
         reasons = [] if settings.everything else ["training: batch 32, which takes long on a CPU; --everything has it."]
     if settings.quick:
-        reasons = ["training: batches larger than 2, patches larger than 24, 16 bits and torch.compile, for --quick."]
+        return ["training: batches larger than 2, patches larger than 24, 16 bits and torch.compile, for --quick."]
+    if machine.emulates_bfloat16(settings.device):
+        reasons += [f"training: bfloat16 by autocast, {EMULATED}"]
     return reasons
 
 
@@ -154,6 +157,8 @@ def contenders(stage: Stage, settings: Settings) -> dict[str, Contender]:
         found[name] = Contender(step, dtype=dtype)
         if device == "cuda":
             found[f"{name}, CUDA graph"] = Contender(partial(step, capture=CapturedStep), dtype=dtype)
+    if machine.emulates_bfloat16(device):
+        found = {name: one for name, one in found.items() if one.dtype != "bfloat16"}
     return found
 
 

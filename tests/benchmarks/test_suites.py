@@ -8,7 +8,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from benchmarks import memory, network, ops, suites, training
+from benchmarks import machine, memory, network, ops, suites, training
 from benchmarks import run as command
 from benchmarks.network import Case
 from benchmarks.released_network import Blind
@@ -96,6 +96,41 @@ def test_networks_are_right():
     for name, result in compared(work).items():
         assert result.seconds, f"{name}: {result}"
         assert result.error < 3e-6
+
+
+@pytest.mark.parametrize("emulated", [True, False])
+def test_an_emulated_bfloat16_is_left_out(monkeypatch: pytest.MonkeyPatch, emulated: bool):
+    monkeypatch.setattr(machine, "emulates_bfloat16", lambda device: emulated)
+    restorers = [name for name in network.contenders(4, Settings(), compiles=False) if "bf16" in name]
+    everybody = ["released, bf16", "released, channels-last bf16", "Engine bf16"]
+    assert restorers == (everybody[2:] if emulated else everybody)
+    trainers = [name for name in training.contenders("everything", Settings()) if "bf16" in name]
+    assert trainers == ([] if emulated else ["released, bf16", "dasr-fast, bf16"])
+    said = [reason for suite in (network, training) for reason in suite.left_out(Settings()) if "emulates" in reason]
+    assert len(said) == 2 * emulated
+
+
+def test_there_is_no_ceiling_in_an_emulated_type(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(machine, "emulates_bfloat16", lambda device: True)
+    assert list(machine.ceilings("cpu", quick=True)) == ["float32", "bytes"]
+
+
+def test_a_slow_product_in_bfloat16_is_an_emulated_one(monkeypatch: pytest.MonkeyPatch):
+    machine.emulates_bfloat16.cache_clear()
+    seconds = {torch.float32: 1.0, torch.bfloat16: 3.9}
+    monkeypatch.setattr(machine, "_fastest", lambda call, rounds: seconds[call().dtype])
+    assert not machine.emulates_bfloat16("cpu")
+    machine.emulates_bfloat16.cache_clear()
+    seconds[torch.bfloat16] = 4.1
+    assert machine.emulates_bfloat16("cpu")
+    machine.emulates_bfloat16.cache_clear()
+
+
+def test_results_of_a_cpu_are_kept_by_its_instructions():
+    facts = {**machine.facts("cpu"), "device": "AMD EPYC", "instructions": "AVX2", "threads": 2}
+    assert machine.file_name(facts) == "amd-epyc-avx2-2-threads"
+    assert machine.title(facts).startswith("AMD EPYC with AVX2, 2 threads, torch ")
+    assert machine.file_name({**facts, "device": "NVIDIA H200", "kind": "cuda"}) == "nvidia-h200"
 
 
 def test_training_steps_are_right_and_a_wrong_gradient_is_not():

@@ -2,11 +2,14 @@
 
 import json
 import math
+import os
 import re
+import shutil
+import sysconfig
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,9 @@ CONFIGURATIONS = Path(__file__).parent / "configs"
 
 OLDEST = (8, 0)
 """First compute capability, (major, minor), whose tensor cores know bfloat16 and TF32."""
+
+COMPILED = {"enable_fp_fusion": True}
+"""How all kernels are compiled."""
 
 Options = Mapping[str, int]
 """Compile-time arguments of a kernel (block sizes), and `num_warps` and `num_stages`."""
@@ -73,23 +79,27 @@ def choose(asked: Problem, default: Options, device: torch.device) -> Options:
         return _forced[asked.kernel]
     if device.type != "cuda":
         return default
-    return _tuned_for(asked, torch.cuda.get_device_name(device)) or default
+    found = _tuned_for(asked, device)
+    return found if found is not None and found.keys() == default.keys() else default
 
 
 @lru_cache(maxsize=4096)
-def _tuned_for(asked: Problem, device_name: str) -> Options | None:
-    return nearest(asked, tuned(device_name))
+def _tuned_for(asked: Problem, device: torch.device) -> Options | None:
+    return nearest(asked, tuned(torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device)))
 
 
 @lru_cache
-def tuned(device_name: str) -> tuple[tuple[Problem, Options], ...]:
-    """Problems and their best options as `benchmarks/tune.py` stored them for a GPU; empty if it never ran there."""
-    path = CONFIGURATIONS / f"{file_stem(device_name)}.json"
-    if not path.exists():
-        return ()
+def tuned(device_name: str, capability: tuple[int, int]) -> tuple[tuple[Problem, Options], ...]:
+    """Problems and their best options as `benchmarks/tune.py` stored them for a GPU.
+
+    If it never ran there, those of another GPU of the same compute capability; empty if there is none.
+    """
+    stored = {path.stem: json.loads(path.read_text()) for path in sorted(CONFIGURATIONS.glob("*.json"))}
+    alike = [content for content in stored.values() if content.get("capability") == list(capability)]
+    content = stored.get(file_stem(device_name)) or next(iter(alike), {"tuned": []})
     return tuple(
         (Problem(entry["kernel"], entry["dtype"], entry["layout"], tuple(entry["sizes"])), entry["options"])
-        for entry in json.loads(path.read_text())["tuned"]
+        for entry in content["tuned"]
     )
 
 
@@ -119,10 +129,25 @@ def nearest(asked: Problem, stored: tuple[tuple[Problem, Options], ...]) -> Opti
 @torch.compiler.assume_constant_result
 def obstacle(device: torch.device) -> str | None:
     """Why no kernel runs on a device, or None."""
-    if device.type == "cuda" and torch.cuda.get_device_capability(device) < OLDEST:
-        name, (major, minor) = torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device)
+    return _obstacle(device) if device.type == "cuda" else None
+
+
+@cache
+def _obstacle(device: torch.device) -> str | None:
+    name, (major, minor) = torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device)
+    if (major, minor) < OLDEST:
         return f"it needs compute capability {OLDEST[0]}.{OLDEST[1]}, and the {name} has {major}.{minor}"
-    return None
+    return _missing()
+
+
+def _missing() -> str | None:
+    """What is missing of that with which Triton compiles the launcher of each kernel, or None."""
+    if triton.knobs.build.impl is not None or os.name != "posix":
+        return None
+    if not any(map(shutil.which, [os.environ["CC"]] if "CC" in os.environ else ["gcc", "clang"])):
+        return "Triton needs a C compiler: gcc, clang, or the one that CC names"
+    headers = Path(sysconfig.get_path("include", "posix_prefix"))
+    return None if (headers / "Python.h").exists() else f"Triton needs Python's headers, and {headers} has no Python.h"
 
 
 def launch(kernel: Any, programs: int, *arguments: Any, **options: Any) -> None:
@@ -132,7 +157,7 @@ def launch(kernel: Any, programs: int, *arguments: Any, **options: Any) -> None:
     device = arguments[0].device
     elsewhere = device.type == "cuda" and device.index != torch.cuda.current_device()
     with torch.cuda.device(device) if elsewhere else nullcontext():
-        kernel[(programs,)](*arguments, enable_fp_fusion=True, **options)
+        kernel[(programs,)](*arguments, **COMPILED, **options)
 
 
 def product_type(dtype: torch.dtype) -> tl.dtype:

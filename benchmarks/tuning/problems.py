@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby
 from types import ModuleType
 from typing import Any
 from unittest import mock
@@ -27,6 +26,10 @@ LAYOUTS = ("contiguous", "channels_last")
 MORE_FEATURES = ((1, 540, 960), (16, 48, 48))
 """Batch, height and width of features to tune for besides the timed cases."""
 SCALES = (2, 3, 4)
+
+FIRST_OPS = ("da_conv", "dynamic_depthwise_conv", "blur_downsample", "channel_modulation")
+FIRST_KINDS = (("float16", "channels_last"), ("float32", "channels_last"), ("float32", "contiguous"))
+"""Ops, and types and layouts of features, that most time is spent in: first, as time may not suffice for all."""
 
 Run = Callable[[], Any]
 Say = Callable[[str], None]
@@ -65,8 +68,22 @@ class Planned:
     default: Options
 
 
-def settings(names: Iterable[str], dtypes: Sequence[str]) -> Iterator[Setting]:
-    """What to tune for: the timed cases of these ops and more sizes, in each type and layout."""
+def settings(names: Iterable[str], dtypes: Sequence[str]) -> list[Setting]:
+    """What to tune for: the timed cases of these ops and more sizes, in each type and layout; the important ones first."""
+
+    def rank(setting: Setting) -> tuple[int, bool, int]:
+        kind = place((setting.dtype, setting.layout), FIRST_KINDS) if "x" in setting.case.tensors else 0
+        return kind, not setting.case.timed, place(setting.op, FIRST_OPS)
+
+    return sorted(_settings(names, dtypes), key=rank)
+
+
+def place(one: Any, some: Sequence[Any]) -> int:
+    """Its index, or that after the last."""
+    return some.index(one) if one in some else len(some)
+
+
+def _settings(names: Iterable[str], dtypes: Sequence[str]) -> Iterator[Setting]:
     for op in names:
         for case in sizes(op):
             features = "x" in case.tensors
@@ -101,25 +118,27 @@ def resized(case: Case, batch: int, height: int, width: int) -> Case:
         return (batch, *shape[1:]) if shape and shape[0] == features[0] else shape
 
     tensors = {name: other(shape) for name, shape in case.tensors.items()}
-    return replace(case, label=f"{batch}x{features[1]}x{height}x{width}", tensors=tensors)
+    return replace(case, label=f"{batch}x{features[1]}x{height}x{width}", tensors=tensors, timed=False)
 
 
 def plan(wanted: Iterable[Setting], say: Say) -> Iterator[Planned]:
     """Every problem of the settings, once, found without computing anything; says which ops have no kernel."""
     known: set[Problem] = set()
-    for op, of_op in groupby(wanted, key=lambda setting: setting.op):
-        module = implementation(op)
+    without: set[str] = set()
+    for setting in wanted:
+        module = implementation(setting.op)
         if isinstance(module, str):
-            say(f"{op}: {module}")
+            if setting.op not in without:
+                say(f"{setting.op}: {module}")
+            without.add(setting.op)
             continue
-        for setting in of_op:
-            shapes = {name: shape and torch.empty(shape, device="meta") for name, shape in setting.case.tensors.items()}
-            runs = calls(setting, module, {**shapes, **setting.case.options}, say)
-            for function, run in runs.items():
-                for asked, default in record(run, computing=False).items():
-                    if asked not in known:
-                        known.add(asked)
-                        yield Planned(setting, function, asked, default)
+        shapes = {name: shape and torch.empty(shape, device="meta") for name, shape in setting.case.tensors.items()}
+        runs = calls(setting, module, {**shapes, **setting.case.options}, say)
+        for function, run in runs.items():
+            for asked, default in record(run, computing=False).items():
+                if asked not in known:
+                    known.add(asked)
+                    yield Planned(setting, function, asked, default)
 
 
 def describe(asked: Problem) -> str:

@@ -22,11 +22,13 @@ from triton.testing import do_bench, do_bench_cudagraph
 from benchmarks.tuning.entries import Entry, as_entry, merge, read, seeds, write
 from benchmarks.tuning.problems import Planned, Run, Say, calls, describe, implementation, record, substituted
 from benchmarks.tuning.search import Search
-from dasr_fast.kernels.launch import Options, forced
+from dasr_fast.kernels.launch import COMPILED, Options, forced
 from dasr_fast.specification import SPECIFICATIONS
 
 CLOSE = {torch.float32: 1e-4, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 """Largest difference from the default's result over its largest value; TF32 rounds to 5e-4 of one term of a sum."""
+LEAST = 4.0
+"""Seconds for a problem at least: what it takes to compile the alternatives of one option after the other."""
 ROUNDS = 3
 """How often the default and the fastest options are timed once more, in turn."""
 
@@ -47,7 +49,7 @@ def tune(
         device: "cuda", or "cpu" where Triton kernels are interpreted.
         path: File that receives the options; entries of other problems stay.
         facts: What the file tells besides the options; "device" must be that of the file, if there is one.
-        budget: Seconds in all; each problem may take an equal part of what is left.
+        budget: Seconds in all; each problem may take an equal part of what is left, or `LEAST`.
         say: Receives lines of text.
         shown: Wraps the problems in a progress bar.
 
@@ -62,7 +64,7 @@ def tune(
         if now >= end:
             say(f"No time left for {left} of {len(planned)} problems, from {describe(one.asked)} on.")
             break
-        entry = tune_one(one, run, device, (end - now) / left, entries, say)
+        entry = tune_one(one, run, device, max(LEAST, (end - now) / left), entries, say)
         if entry is not None:
             entries = merge(entries, [entry])
             write(path, facts, entries)
@@ -128,7 +130,7 @@ def compile_ahead(run: Run, kernel: str, batch: Sequence[Options]) -> None:
     """Compile a kernel with each of these options at once; errors are left for the launch to raise."""
 
     def launch(function: Any, programs: int, *arguments: Any, **options: Any) -> None:
-        function.warmup(*arguments, grid=(programs,), **options)
+        function.warmup(*arguments, grid=(programs,), **COMPILED, **options)
 
     with (
         substituted(launch=launch),

@@ -29,10 +29,21 @@ def _tuned_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     ]
     (tmp_path / "test_1.json").write_text(json.dumps({"capability": [9, 0], "tuned": entries}))
     monkeypatch.setattr(module, "CONFIGURATIONS", tmp_path)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA GeForce Test 1")
-    tuned.cache_clear()
+    pretend(monkeypatch, "NVIDIA GeForce Test 1", (9, 0))
     yield
-    tuned.cache_clear()
+    forget()
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, name: str, capability: tuple[int, int]) -> None:
+    """That there is such a GPU."""
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: name)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    forget()
+
+
+def forget() -> None:
+    for cached in (module.tuned, module._tuned_for, module._obstacle):
+        cached.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -85,8 +96,17 @@ def test_nearest_is_alike(other: dict[str, str]):
 @pytest.mark.usefixtures("_tuned_gpu")
 def test_tuned():
     expected = [(Problem(kernel, "float16", "channels_last", sizes), options) for kernel, sizes, options in TUNED]
-    assert [(known, dict(options)) for known, options in tuned("NVIDIA GeForce Test 1")] == expected
-    assert tuned("NVIDIA GeForce Test 2") == ()
+    for name in ("NVIDIA GeForce Test 1", "NVIDIA Test 2"):
+        assert [(known, dict(options)) for known, options in tuned(name, (9, 0))] == expected
+    assert tuned("NVIDIA Test 2", (8, 0)) == ()
+
+
+@pytest.mark.usefixtures("_tuned_gpu")
+def test_what_was_tuned_on_the_gpu_itself_comes_first(tmp_path: Path):
+    own = [{"kernel": "k", "dtype": "float32", "layout": "contiguous", "sizes": [1], "options": SMALL}]
+    (tmp_path / "test_2.json").write_text(json.dumps({"capability": [9, 0], "tuned": own}))
+    assert [known.kernel for known, _ in tuned("NVIDIA Test 2", (9, 0))] == ["k"]
+    assert [known.kernel for known, _ in tuned("NVIDIA Test 3", (9, 0))] == ["modulation", "modulation"]
 
 
 @pytest.mark.usefixtures("_tuned_gpu")
@@ -101,9 +121,17 @@ def test_choose_on_a_tuned_gpu():
 
 
 @pytest.mark.usefixtures("_tuned_gpu")
+def test_options_that_a_kernel_no_longer_has_are_not_taken():
+    renamed = {"BLOCK_D": 16, "num_warps": 4}
+    assert choose(FRAME, renamed, torch.device("cuda")) == renamed
+    more = {**DEFAULT, "num_stages": 3}
+    assert choose(FRAME, more, torch.device("cuda")) == more
+
+
+@pytest.mark.usefixtures("_tuned_gpu")
 def test_choose_elsewhere(monkeypatch: pytest.MonkeyPatch):
     assert choose(FRAME, DEFAULT, torch.device("cpu")) == DEFAULT
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA GeForce Test 2")
+    pretend(monkeypatch, "NVIDIA GeForce Test 2", (8, 0))
     assert choose(FRAME, DEFAULT, torch.device("cuda")) == DEFAULT
 
 
@@ -150,10 +178,37 @@ class Kernel:
     ("capability", "reason"), [((7, 5), "needs compute capability 8.0, and the T4 has 7.5"), ((8, 0), None)]
 )
 def test_an_old_gpu_is_refused(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], reason: str | None):
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "T4")
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(module, "_missing", lambda: None)
+    pretend(monkeypatch, "T4", capability)
     told = obstacle(torch.device("cuda"))
+    forget()
     assert told == reason if reason is None else reason in str(told)
+
+
+def test_what_triton_compiles_launchers_with_is_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "H200")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    include = tmp_path / "include"
+    include.mkdir()
+    monkeypatch.setattr(module.sysconfig, "get_path", lambda *_: str(include))
+    compiler = tmp_path / "gcc"
+    compiler.touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+
+    def told() -> str | None:
+        forget()
+        return obstacle(torch.device("cuda"))
+
+    assert told() == f"Triton needs Python's headers, and {include} has no Python.h"
+    (include / "Python.h").touch()
+    assert told() is None
+    monkeypatch.setenv("CC", "no-such-compiler")
+    assert "Triton needs a C compiler" in str(told())
+    monkeypatch.delenv("CC")
+    compiler.unlink()
+    assert "Triton needs a C compiler" in str(told())
+    forget()
 
 
 def test_launch():

@@ -95,8 +95,9 @@ def rarer_variants(op: str) -> list[Variant]:
     if op == "blur_downsample":
         case = cases["training"]
         other = {"x2": {"scale": 2}, "x3": {"scale": 3}, "s-fold": {"scale": 4, "mode": "s-fold"}}
-        scales = [replace(case, label=label, options=options, timed=False) for label, options in other.items()]
-        return [(case, torch.uint8, "contiguous"), *((case, torch.float32, "contiguous") for case in scales)]
+        rarer = [replace(case, label=label, options=options, timed=False) for label, options in other.items()]
+        rarer.append(replace(resized(case, "127x127", (21, 21), (127, 127)), timed=False))
+        return [(case, torch.uint8, "contiguous"), *((case, torch.float32, "contiguous") for case in rarer)]
     if "kernel" not in cases["frame"].tensors:
         return []
     frame = replace(cases["frame"], timed=False)

@@ -55,7 +55,7 @@ def test_the_file_is_what_kernels_look_up(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(launch, "CONFIGURATIONS", tmp_path)
     launch.tuned.cache_clear()
     try:
-        (problem, options), _ = launch.tuned("NVIDIA Test")
+        (problem, options), _ = launch.tuned("NVIDIA Test", (9, 0))
     finally:
         launch.tuned.cache_clear()
     assert problem == ASKED

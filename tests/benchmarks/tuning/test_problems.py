@@ -20,6 +20,7 @@ def test_a_resized_case_is_consistent():
         "gate": (2, 64),
     }
     assert other.options == case.options
+    assert not other.timed
 
 
 def test_features_are_tuned_in_every_layout_and_images_at_every_scale():
@@ -30,6 +31,19 @@ def test_features_are_tuned_in_every_layout_and_images_at_every_scale():
         (n, dtype) for n in (2, 3, 4) for dtype in ("float32", "uint8")
     }
     assert [s.dtype for s in problems.settings(["blur_downsample"], ["float16", "uint8"])] == ["uint8"] * 3
+
+
+def test_what_matters_most_is_tuned_first():
+    found = problems.settings(["channel_modulation", "blur_downsample", "da_conv"], problems.DTYPES)
+    assert [(s.op, s.dtype, s.layout, s.case.label) for s in found[:2]] == [
+        ("da_conv", "float16", "channels_last", "training"),
+        ("da_conv", "float16", "channels_last", "frame"),
+    ]
+    last = [s.op for s in found if s.dtype in ("float16", "uint8") and s.layout != "contiguous" and not s.case.timed]
+    assert last == ["da_conv"] * 2 + ["channel_modulation"] * 2
+    places = {(s.op, s.case.timed): index for index, s in enumerate(found) if s.dtype in ("float16", "uint8")}
+    assert places["blur_downsample", True] < places["da_conv", False]
+    assert (found[-1].op, found[-1].dtype) == ("channel_modulation", "bfloat16")
 
 
 @pytest.mark.parametrize("layout", problems.LAYOUTS)

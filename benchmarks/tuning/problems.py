@@ -69,7 +69,7 @@ class Planned:
 
 
 def settings(names: Iterable[str], dtypes: Sequence[str]) -> list[Setting]:
-    """What to tune for: the timed cases of these ops and more sizes, in each type and layout; the important ones first."""
+    """What to tune for: the timed cases of these ops and more sizes, in each type and layout; what matters first."""
 
     def rank(setting: Setting) -> tuple[int, bool, int]:
         kind = place((setting.dtype, setting.layout), FIRST_KINDS) if "x" in setting.case.tensors else 0

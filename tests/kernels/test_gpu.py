@@ -115,7 +115,12 @@ def test_features_of_more_than_2_31_elements(layout: str, backend: str):
     grad_x, grad_kernel = torch.ops.dasr_fast.dynamic_depthwise_conv_backward(grad, x, rest["kernel"], x, None, backend)
     assert torch.isfinite(grad_kernel).all()
     part, _ = torch.ops.dasr_fast.dynamic_depthwise_conv_backward(
-        grad[:, :, -strip:].float(), x[:, :, -strip:].float(), rest["kernel"].float(), x[:, :, -strip:], None, "reference"
+        grad[:, :, -strip:].float(),
+        x[:, :, -strip:].float(),
+        rest["kernel"].float(),
+        x[:, :, -strip:],
+        None,
+        "reference",
     )
     assert (grad_x[:, :, 1 - strip :].float() - part[:, :, 1:]).norm() <= 1e-3 * part.norm()
 

@@ -1,4 +1,5 @@
 // channel_modulation: x * gate + residual, and its gradients.
+#include <algorithm>
 #include <cstdint>
 
 #include "instruction_set.h"
@@ -69,22 +70,35 @@ void plane_backward(const ChannelModulation& p, int64_t plane) {
     p.grad_gate[plane] = sum(total[0] + total[1]);
 }
 
+// How many neighbours are still in the first-level cache when the next vector of their channels is computed.
+int64_t pixels_at_once(int64_t channels) {
+    return std::max<int64_t>(2, 512 / std::max<int64_t>(channels, 1));
+}
+
 template <class T>
 void part_backward(const ChannelModulation& p, int64_t item) {
-    const int64_t sample = item / p.parts, part = item % p.parts;
-    const int64_t first = p.height * part / p.parts * p.width, last = p.height * (part + 1) / p.parts * p.width;
-    const int64_t start = sample * p.height * p.width;
+    const int64_t sample = item / p.parts, part = item % p.parts, start = sample * p.height * p.width;
+    const int64_t first = start + p.height * part / p.parts * p.width;
+    const int64_t last = start + p.height * (part + 1) / p.parts * p.width;
     const T* gate = (const T*)p.gate + sample * p.channels;
-    for (int64_t c = 0; c < p.channels; c += LANES) {
-        const int64_t count = p.channels - c;
-        const Vector factor = load(gate + c, count);
-        Vector total = {};
-        for (int64_t pixel = start + first; pixel < start + last; ++pixel) {
-            const Vector g = load((const T*)p.grad + pixel * p.channels + c, count);
-            total += g * load((const T*)p.x + pixel * p.channels + c, count);
-            store((T*)p.grad_x + pixel * p.channels + c, g * factor, count);
+    float* grad_gate = p.grad_gate + item * p.channels;
+    std::fill_n(grad_gate, p.channels, 0.0f);
+    const int64_t pixels = pixels_at_once(p.channels), ahead = pixels * p.channels;
+    for (int64_t begin = first; begin < last; begin += pixels) {
+        const int64_t end = std::min(last, begin + pixels);
+        for (int64_t c = 0; c < p.channels; c += LANES) {
+            const int64_t count = p.channels - c;
+            const Vector factor = load(gate + c, count);
+            Vector total = load(grad_gate + c, count);
+            for (int64_t at = begin * p.channels + c; at < end * p.channels; at += p.channels) {
+                prefetch((const T*)p.x, at + ahead);
+                prefetch((const T*)p.grad, at + ahead);
+                const Vector g = load((const T*)p.grad + at, count);
+                total += g * load((const T*)p.x + at, count);
+                store((T*)p.grad_x + at, g * factor, count);
+            }
+            store(grad_gate + c, total, count);
         }
-        store(p.grad_gate + item * p.channels + c, total, count);
     }
 }
 

@@ -35,7 +35,7 @@ class Part:
 
     Attributes:
         name: As users choose it.
-        limit: Seconds that it may take; more, if the budget is larger than those of all parts.
+        limit: Seconds that it may take; more, if more are left than those of all parts that are left.
         alone: Whether nothing else may run meanwhile.
         module: What has its function `run(asked, report)`; by its name if left out.
     """
@@ -87,7 +87,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.end = time.monotonic() + self.budget
-        self.stretch = max(1.0, self.budget / sum(max(part.limit for part in group) for group in self._groups()))
+        self.stretch = 1.0
         self.facts = facts(self.device)
         self.reports: dict[str, Report] = {}
         self.details = self.output / "details"
@@ -95,8 +95,11 @@ class Run:
         self._lock = threading.Lock()
 
     def __call__(self) -> list[Report]:
-        """Run all parts; the summary is there after each."""
-        for group in self._groups():
+        """Run all parts; the summary is there after each, and the time that one left is shared by those after it."""
+        groups = self._groups()
+        limits = [max(part.limit for part in group) for group in groups]
+        for number, group in enumerate(groups):
+            self.stretch = max(1.0, (self.end - time.monotonic()) / sum(limits[number:]))
             with ThreadPoolExecutor(self.jobs) as pool:
                 list(pool.map(self._report, group))
         return self._known()

@@ -25,7 +25,10 @@ from dasr_fast.ops.backends import BACKENDS, BackendError, state
 from dasr_fast.specification import SPECIFICATIONS
 
 CALLS, FEW = 20_000, 60
-PROCESSES = 6
+"""Calls by each backend of a GPU, and on a CPU, as many as there is time for."""
+
+PROCESSES = {"cuda": 4, "triton": 2}
+"""By backend: Triton compiles kernels for nearly every call, and would hold up the other."""
 ONCE_MORE = 2
 """Draws of other values that must fail, too: features that are rounded to another sign have another slope, seldom."""
 
@@ -73,27 +76,33 @@ class Found:
 
 def run(asked: Asked, report: Report) -> None:
     """Share the calls among processes, and put together what they found."""
-    processes, calls = (PROCESSES, CALLS) if asked.on_gpu else (1, FEW)
+    calls = CALLS if asked.on_gpu else FEW
     seconds = max(1.0, asked.left - 8)
     started = []
-    for index in range(processes):
-        path = asked.folder / f"shapes-{index}.json"
-        path.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "benchmarks.acceptance.shapes", str(path), "--device", asked.device]
-        command += ["--first", str(index), "--step", str(processes), "--calls", str(calls), "--seconds", str(seconds)]
-        log = (asked.folder / f"shapes-{index}.txt").open("w")
-        started.append((path, subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)))
-    total = Found()
-    for path, process in started:
+    for backend, processes in PROCESSES.items() if asked.on_gpu else [("", 1)]:
+        for index in range(processes):
+            path = asked.folder / f"shapes-{backend}{index}.json"
+            path.unlink(missing_ok=True)
+            command = [sys.executable, "-m", "benchmarks.acceptance.shapes", str(path), "--device", asked.device]
+            command += ["--first", str(index), "--step", str(processes), "--calls", str(calls)]
+            command += ["--seconds", str(seconds), "--backend", backend]
+            log = path.with_suffix(".txt").open("w")
+            process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+            started.append((backend, path, process))
+    total, checked = Found(), Counter[str]()
+    for backend, path, process in started:
         status = process.wait()
         if path.exists():
-            total.add(Found(**json.loads(path.read_text())))
+            found = Found(**json.loads(path.read_text()))
+            checked[f" by {backend}" if backend else ""] += found.checked
+            total.add(found)
         if status:
             report.fail(f"the process of {path.name} ended with status {status}")
     report.failures += total.failures
     if not total.checked:
         report.fail("nothing was compared")
-    report.line = f"{total.checked} of {calls} calls, {sum(total.counts.values())} comparisons"
+    made = [f"{count} of {calls} calls{by}" for by, count in checked.items()]
+    report.line = ", ".join([*made, f"{sum(total.counts.values())} comparisons"])
     report.figures |= {
         "largest error over what is allowed": {
             key: f"{error:.3f} in {total.counts[key]}" for key, error in sorted(total.errors.items())
@@ -103,21 +112,21 @@ def run(asked: Asked, report: Report) -> None:
     }
 
 
-def share(first: int, step: int, calls: int, device: str) -> Iterator[Drawn]:
+def share(first: int, step: int, calls: int, device: str, backend: str) -> Iterator[Drawn]:
     """A process's part of the calls, of every `step`th number, without ops that nothing computes on the device."""
-    computed = {op for op in SPECIFICATIONS if any(candidates(op, device))}
+    computed = {op for op in SPECIFICATIONS if any(candidates(op, device, backend))}
     drawn = (one for one in map(draw, itertools.count(first, step)) if one.op in computed)
     return itertools.islice(drawn, len(range(first, calls, step)) if computed else 0)
 
 
-def candidates(op: str, device: str) -> Iterator[tuple[str, Function, bool]]:
-    """What computes an op on the device: name, function, and whether it has gradients."""
+def candidates(op: str, device: str, backend: str) -> Iterator[tuple[str, Function, bool]]:
+    """What computes an op on the device, by one backend or, if it is "", by any: name, function, has it gradients."""
     # On a CPU the reference is one, in its other types, so that there is always something to compare.
-    for name, backend in BACKENDS.items():
-        here = backend.device == device or (backend.device is None and device == "cpu")
-        if here and state(op, name) is None:
+    for name, one in BACKENDS.items():
+        here = one.device == device or (one.device is None and device == "cpu")
+        if here and backend in ("", name) and state(op, name) is None:
             yield name, partial(getattr(ops, op), backend=name), True
-    if op == "da_half_block" and device == "cuda" and has_wgmma():
+    if op == "da_half_block" and device == "cuda" and backend in ("", "cuda") and has_wgmma():
         yield WGMMA, wgmma, False
 
 
@@ -134,10 +143,10 @@ def wgmma(residual: Tensor | None = None, **arguments: Any) -> Tensor:
     return da_half_block(residual=residual, **arguments, wgmma=True)
 
 
-def compare(drawn: Drawn, device: str, found: Found) -> None:
-    """Compare everything that computes the call with float64."""
+def compare(drawn: Drawn, device: str, found: Found, backend: str = "") -> None:
+    """Compare everything that computes the call, or one backend, with float64."""
     compared = False
-    for name, function, differentiable in candidates(drawn.op, device):
+    for name, function, differentiable in candidates(drawn.op, device, backend):
         try:
             errors = _errors(drawn, function, differentiable, device, 0)
             for number in range(1, 1 + ONCE_MORE):
@@ -256,17 +265,18 @@ def main() -> None:
     for name in ("--first", "--step", "--calls"):
         parser.add_argument(name, type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--backend", required=True, help="the only one to compare, or nothing")
     given = parser.parse_args()
     end = time.monotonic() + given.seconds
     torch.backends.cudnn.allow_tf32 = False
     torch.use_deterministic_algorithms(True, warn_only=True)  # Memory that nobody has written to is NaN.
     torch.set_num_threads(1)
     found = Found()
-    for drawn in share(given.first, given.step, given.calls, given.device):
+    for drawn in share(given.first, given.step, given.calls, given.device, given.backend):
         if time.monotonic() > end:
             break
         try:
-            compare(drawn, given.device, found)
+            compare(drawn, given.device, found, given.backend)
             if given.device == "cuda":
                 torch.cuda.synchronize()
         except Exception as error:  # Whatever a call raises is a failure of it.

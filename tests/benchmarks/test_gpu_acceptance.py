@@ -13,6 +13,7 @@ from benchmarks.gpu_acceptance import Part, Run, environment, main
 
 MODULES = {
     "passes": "def run(asked, report):\n    report.line = f'on {asked.device}'\n    report.figures['answer'] = 42\n",
+    "tells": "def run(asked, report):\n    report.figures['left'] = asked.left\n",
     "fails": "def run(asked, report):\n    report.fail('first line\\nsecond line')\n",
     "raises": "def run(asked, report):\n    raise ValueError('no such thing')\n",
     "dies": "import os\ndef run(asked, report):\n    print('last words', flush=True)\n    os._exit(3)\n",
@@ -109,10 +110,16 @@ def test_a_checkout_needs_no_installation(tmp_path: Path):
     assert found[2].count(".") == 2
 
 
-def test_limits_grow_with_the_budget(parts: dict[str, Part], tmp_path: Path):
-    together = [Part(name, limit, alone=False) for name, limit in (("a", 20), ("b", 30))]
-    assert Run([Part("c", 10), *together], tmp_path, "cpu", 80, 1).stretch == 2
-    assert Run([Part("c", 10), *together], tmp_path, "cpu", 20, 1).stretch == 1
+def test_what_a_part_leaves_is_shared_by_those_after_it(parts: dict[str, Part], tmp_path: Path):
+    tells = [Part(name, 10, module=parts["tells"].module) for name in ("one", "two")]
+    one, two = Run(tells, tmp_path, "cpu", 60, 1)()
+    assert 20 < one.figures["left"] <= 25
+    assert 35 < two.figures["left"] <= 55
+
+
+def test_parts_have_their_limits_if_time_is_short(parts: dict[str, Part], tmp_path: Path):
+    (report, _) = Run([Part("tells", 20, module=parts["tells"].module), parts["passes"]], tmp_path, "cpu", 40, 1)()
+    assert 8 < report.figures["left"] <= 15
 
 
 def test_every_part_has_a_module():

@@ -36,20 +36,29 @@ def test_only_calls_that_something_computes_are_made_and_counted(monkeypatch: py
         raise BackendError("it doesn't take this")
 
     everything = shapes.candidates
-    monkeypatch.setattr(shapes, "candidates", lambda op, device: () if op == "conv3x3" else everything(op, device))
-    shares = [list(shapes.share(first, 2, 61, "cpu")) for first in (0, 1)]
+    monkeypatch.setattr(shapes, "candidates", lambda op, *others: () if op == "conv3x3" else everything(op, *others))
+    shares = [list(shapes.share(first, 2, 61, "cpu", "")) for first in (0, 1)]
     assert list(map(len, shares)) == [31, 30]
     for first, drawn in enumerate(shares):
         assert {one.op for one in drawn} == set(SPECIFICATIONS) - {"conv3x3"}
         assert all(one == draw(one.number) and one.number % 2 == first for one in drawn)
     monkeypatch.setattr(shapes, "candidates", lambda *_: [])
-    assert list(shapes.share(0, 1, 61, "cpu")) == []
+    assert list(shapes.share(0, 1, 61, "cpu", "")) == []
     found = Found()
     compare(shares[0][0], "cpu", found)
     monkeypatch.setattr(shapes, "candidates", lambda *_: [("refuses", refuse, False)])
     compare(shares[0][0], "cpu", found)
     assert found.checked == 0
     assert sum(found.refused.values()) == 1
+
+
+def test_one_backend_is_compared_alone():
+    found = Found()
+    compare(draw(0), "cpu", found, "reference")
+    assert found.checked == 1
+    assert {key.split(", ")[1] for key in found.counts} == {"reference"}
+    assert [name for name, *_ in shapes.candidates("da_conv", "cpu", "")][-1:] == ["reference"]
+    assert list(shapes.share(0, 1, 61, "cpu", "cuda")) == []
 
 
 @pytest.mark.parametrize("calls", [0, 1])

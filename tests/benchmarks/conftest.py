@@ -57,6 +57,6 @@ def run() -> Run:
         ),
         Result("scaling", "x4 of 48x48, batch 2", BASELINE, [3.0], operations=5000, pixels=2 * 48 * 48),
     ]
-    machine = {"device": "A CPU", "kind": "cpu", "threads": 2, "torch": "2.13"}
+    machine = {"device": "A CPU", "kind": "cpu", "instructions": "AVX2", "threads": 2, "torch": "2.13"}
     ceilings = {"float32": 1e3, "bytes": 1e2}
     return Run(machine, "the released code", ceilings, ["ops: max-autotune, which takes long."], results, {"id": "abc"})

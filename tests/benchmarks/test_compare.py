@@ -18,7 +18,7 @@ def make(times: dict[str, float], seed: int, noise: float = 0.05, machine: float
         Result("ops", "op", name, [float(time * x) for x in speeds * generator.normal(1, noise, 10)])
         for name, time in times.items()
     ]
-    facts = {"device": "A CPU", "kind": "cpu", "threads": 2, "torch": "2.13"}
+    facts = {"device": "A CPU", "kind": "cpu", "instructions": "AVX2", "threads": 2, "torch": "2.13"}
     return Run(facts, "the released code", {}, [], results, {})
 
 

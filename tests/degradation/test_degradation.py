@@ -26,7 +26,10 @@ def test_golden(scale: int, mode: str, kind: str):
     lr, kernels = degradation(hr)
     different = (lr[0] - golden[f"x{scale}/{mode}/{kind}/lr"].float()).abs()
     assert different.max() <= 1
-    assert (different > 0).float().mean() <= 1e-4
+    exact = blur_downsample(hr.double(), kernels.double(), scale, mode=mode, backend="reference")[0]
+    halfway = (exact - exact.floor() - 0.5).abs() < 2.55e-3  # As `unrounded` below: rounding errors decide.
+    assert halfway.float().mean() < 0.02
+    assert not different[~halfway].any()
     unrounded = golden.get(f"x{scale}/{mode}/{kind}/lr_unrounded")
     if unrounded is not None:
         y = blur_downsample(hr, kernels, scale, mode=mode)[0]

@@ -13,7 +13,7 @@ def run(asked: Asked, report: Report) -> None:
         raise AbsentError("it needs the Python package ninja")
     environment = dict(os.environ)
     if asked.on_gpu:
-        environment.setdefault("TORCH_CUDA_ARCH_LIST", architecture())
+        environment["TORCH_CUDA_ARCH_LIST"] = architecture()
     what = "cuda" if asked.on_gpu else "cpu"
     command = [sys.executable, "-m", "dasr_fast.build", "--what", what]
     status, text = said(command, asked.folder / "build.txt", asked.left, environment)

@@ -21,6 +21,7 @@ from torch import Tensor
 from benchmarks.acceptance.drawn import Drawn, draw
 from benchmarks.acceptance.part import ROOT, Asked, Report
 from dasr_fast import ops
+from dasr_fast.compiled import record
 from dasr_fast.ops.backends import BACKENDS, BackendError, state
 from dasr_fast.specification import SPECIFICATIONS
 
@@ -132,7 +133,8 @@ def candidates(op: str, device: str, backend: str) -> Iterator[tuple[str, Functi
 
 def has_wgmma() -> bool:
     """Whether the GPU has that instruction, and there are kernels for it."""
-    return torch.cuda.get_device_capability() == (9, 0) and state("da_half_block", "cuda") is None
+    compiled = "9.0a" in record.read().get("architectures", "")
+    return compiled and torch.cuda.get_device_capability() == (9, 0) and state("da_half_block", "cuda") is None
 
 
 @torch.no_grad()

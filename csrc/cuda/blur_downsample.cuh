@@ -29,7 +29,8 @@ __device__ __forceinline__ void read_stencils(const Problem& problem, const Tile
         float* place = weights + k * tiling.slot_size + phase * padded_rows * stencils.pitch;
         for (int n = lane; n < padded_rows * vectors; n += WARP) {
             const int from = n - MARGIN * vectors;
-            copy_async_16(place + 4 * n, source + 4 * from, from >= 0 && from < rows * vectors);
+            const bool within = from >= 0 && from < rows * vectors;
+            copy_async_16(place + 4 * n, within ? source + 4 * from : source, within);
         }
     }
     copy_async_commit();

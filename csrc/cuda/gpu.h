@@ -135,7 +135,9 @@ __device__ __forceinline__ void multiply_16x8x16<bfloat16_t>(float (&d)[4], cons
 }
 
 inline void check(cudaError_t status) {
-    if (status != cudaSuccess) throw std::runtime_error(std::string("CUDA: ") + cudaGetErrorString(status));
+    if (status == cudaSuccess) return;
+    cudaGetLastError();  // Or the next launch would report it again.
+    throw std::runtime_error(std::string("CUDA: ") + cudaGetErrorString(status));
 }
 
 inline int device_attribute(cudaDeviceAttr attribute) {
@@ -165,7 +167,9 @@ void launch(void (*kernel)(Parameters...), dim3 grid, int threads, std::size_t s
             Arguments... arguments) {
     if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
     if (shared_bytes > 48 * 1024) {
-        check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes)));
+        // The limit is the kernel's, whose other launches, in other threads, may have other sizes.
+        const int most = int(max_shared_memory());
+        check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most));
     }
     kernel<<<grid, threads, shared_bytes, stream>>>(static_cast<Parameters>(arguments)...);
     check(cudaGetLastError());

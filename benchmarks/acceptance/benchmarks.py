@@ -1,5 +1,6 @@
 """Part `benchmarks`: the works of all suites, those of the targets first, as many as there is time for."""
 
+import gc
 import importlib.util
 import shutil
 from collections.abc import Iterator
@@ -49,6 +50,7 @@ def run(asked: Asked, report: Report) -> None:
         note(known, f"{len(planned) - len(late)} of {len(planned)} works", report)
         report.write(asked.folder)
         torch.compiler.reset()
+        gc.collect()  # Steps refer to themselves, and hold the memory of their CUDA graphs.
     known.left_out = [*reasons, *late]
     write(known, path)
     note(known, f"{len(planned) - len(late)} of {len(planned)} works", report)

@@ -139,6 +139,10 @@ class TrainingStep:
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate
             group["capturable"] = self.processes.device.type == "cuda"  # It may have been stored on another device.
+        for parameter, of_parameter in self.optimizer.state.items():
+            for name in ("exp_avg", "exp_avg_sq"):  # Adam reads them as if they lay as the weights do.
+                if name in of_parameter:
+                    of_parameter[name] = torch.empty_like(parameter).copy_(of_parameter[name])
 
     def _updates(self, stage: Stage) -> Callable[..., dict[str, Tensor]]:
         """From LR patches, HR patches and their degradations to losses, with all changes of the networks."""

@@ -83,7 +83,8 @@ class Capture:
     def __call__(self, function: Function, inputs: tuple[Tensor, ...]) -> Replay:
         """A graph of `function`, with buffers of its own for inputs like `inputs`."""
         device = inputs[0].device
-        buffers = [tensor.clone() for tensor in inputs]
+        with torch.inference_mode(False), torch.no_grad():  # They outlive the caller's mode.
+            buffers = [tensor.clone() for tensor in inputs]
         graph = torch.cuda.CUDAGraph()
         stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream(device))
@@ -119,8 +120,9 @@ class CapturedGraph:
         """The result for inputs of the captured shapes, in a tensor of its own."""
         stream = torch.cuda.current_stream(self.output.device)
         stream.wait_event(self.done)
-        for buffer, tensor in zip(self.buffers, inputs, strict=True):
-            buffer.copy_(tensor)
+        with torch.no_grad():
+            for buffer, tensor in zip(self.buffers, inputs, strict=True):
+                buffer.copy_(tensor)
         self.graph.replay()
         result = self.output.clone()
         self.done.record(stream)

@@ -11,8 +11,12 @@ CONTAINERS = (
 )
 """Where Linux tells a container's limit, its use of memory, and files there that can be dropped; versions 2 and 1."""
 
-# PyTorch's allocator, oneDNN and cuBLAS: each has its own words, and the same type as for all its errors.
-_OUT_OF_MEMORY = re.compile("DefaultCPUAllocator|^could not create a primitive$|CUBLAS_STATUS_ALLOC_FAILED")
+# PyTorch's allocator, oneDNN, cuBLAS, cuDNN, CUDA and Triton: each has its own words, and the same type as for all its
+# errors.
+_OUT_OF_MEMORY = re.compile(
+    "DefaultCPUAllocator|^could not create a primitive$|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED"
+    r"|CUDA error: out of memory|CUDA: out of memory|Triton Error \[CUDA\]: out of memory"
+)
 
 
 def free_memory(device: torch.device) -> int | None:

@@ -62,6 +62,8 @@ def test_out_of_memory_is_recognised():
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     assert is_out_of_memory(MemoryError())
     assert is_out_of_memory(RuntimeError("could not create a primitive"))
+    for words in ("CUDA error: out of memory", "CUDA: out of memory", "Triton Error [CUDA]: out of memory"):
+        assert is_out_of_memory(RuntimeError(f"{words}\nand more"))
     assert not is_out_of_memory(RuntimeError("could not create a primitive descriptor for a convolution"))
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2, 3) @ torch.empty(2, 3)

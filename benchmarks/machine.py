@@ -15,6 +15,9 @@ import torch.nn.functional as F
 from dasr_fast import __version__
 from dasr_fast.ops.backends import BACKENDS, state
 
+EMULATED = "which PyTorch emulates on this processor, many times slower than float32."
+"""Why a type is left out where `emulates_bfloat16` says so."""
+
 
 def facts(device: str) -> dict[str, Any]:
     """Device, driver, threads, versions and backends; `device` is "cpu" or "cuda"."""

@@ -53,8 +53,6 @@ QUICK = (Case(64, 36, 4, 1),)
 LARGE = 640 * 360
 """LR pixels up to which a CPU takes minutes for all contenders."""
 
-EMULATED = "which PyTorch emulates on this processor, many times slower than float32."
-
 FEW = (BASELINE, "released, channels-last bf16", "dasr-fast", "Engine fp32", "Engine bf16")
 """Who restores larger images on a CPU: the best of each kind."""
 
@@ -92,7 +90,7 @@ def left_out(settings: Settings) -> list[str]:
             "which take hours on a CPU, and all but a few at 960x540; --everything has them."
         ]
     if machine.emulates_bfloat16(settings.device):
-        reasons += [f"network: the released code in bfloat16, {EMULATED}"]
+        reasons += [f"network: the released code in bfloat16, {machine.EMULATED}"]
     return reasons
 
 

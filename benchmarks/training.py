@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import machine
 from benchmarks.baseline import Baseline, find_baseline
-from benchmarks.network import EMULATED, accelerated, ours, plain_network, released_network, smooth_images
+from benchmarks.network import accelerated, ours, plain_network, released_network, smooth_images
 from benchmarks.released_network import Blind
 from benchmarks.work import BASELINE, Contender, Inputs, Settings, Work
 from dasr_fast.degradation import Degradation
@@ -62,7 +62,7 @@ def left_out(settings: Settings) -> list[str]:
     if settings.quick:
         return ["training: batches larger than 2, patches larger than 24, 16 bits and torch.compile, for --quick."]
     if machine.emulates_bfloat16(settings.device):
-        reasons += [f"training: bfloat16 by autocast, {EMULATED}"]
+        reasons += [f"training: bfloat16 by autocast, {machine.EMULATED}"]
     return reasons
 
 

@@ -30,6 +30,7 @@ CALLS, FEW = 20_000, 60
 
 PROCESSES = {"cuda": 4, "triton": 2}
 """By backend: Triton compiles kernels for nearly every call, and would hold up the other."""
+
 ONCE_MORE = 2
 """Draws of other values that must fail, too: features that are rounded to another sign have another slope, seldom."""
 

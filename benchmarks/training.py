@@ -15,8 +15,8 @@ from benchmarks.baseline import Baseline, find_baseline
 from benchmarks.network import accelerated, ours, plain_network, released_network, smooth_images
 from benchmarks.released_network import Blind
 from benchmarks.work import BASELINE, Contender, Inputs, Settings, Work
+from dasr_fast.cuda_graph import CudaCapture
 from dasr_fast.degradation import Degradation
-from dasr_fast.training.graph import CapturedStep
 from dasr_fast.training.processes import Processes
 from dasr_fast.training.representation import DegradationTarget, MoCoLearner
 from dasr_fast.training.schedule import Schedule, Stage
@@ -116,7 +116,7 @@ def from_hr(batch: int, settings: Settings) -> Work:
             BASELINE: released(lambda part: part),
             "accelerate(released)": released(accelerated),
             "dasr-fast": Contender(fast),
-            **({"dasr-fast, CUDA graph": Contender(partial(fast, capture=CapturedStep))} if graphs else {}),
+            **({"dasr-fast, CUDA graph": Contender(partial(fast, capture=CudaCapture))} if graphs else {}),
         },
         None,
         partial(tolerance, settings.device),
@@ -162,7 +162,7 @@ def contenders(stage: Stage, settings: Settings) -> dict[str, Contender]:
         step = partial(our_step, stage, settings, bf16=dtype == "bfloat16")
         found[name] = Contender(step, dtype=dtype)
         if device == "cuda":
-            found[f"{name}, CUDA graph"] = Contender(partial(step, capture=CapturedStep), dtype=dtype)
+            found[f"{name}, CUDA graph"] = Contender(partial(step, capture=CudaCapture), dtype=dtype)
     if machine.emulates_bfloat16(device):
         found = {name: one for name, one in found.items() if one.dtype != "bfloat16"}
     return found

@@ -1,5 +1,6 @@
 """Numerical precision: which type, and whether TensorFloat-32 is allowed."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,23 +71,57 @@ def choose_precision(name: str, device: torch.device) -> Precision:
     return PRECISIONS[name]
 
 
+class _ConvolutionSettings:
+    """PyTorch's settings of TensorFloat-32, which all threads share."""
+
+    def __init__(self) -> None:
+        cudnn: Any = torch.backends.cudnn
+        self._product: Any = torch.backends.cuda.matmul
+        # Both of cuDNN's, since PyTorch refuses to read `allow_tf32` while they differ.
+        self._convolutions: tuple[Any, ...] = (cudnn.conv, cudnn.rnn)
+        self._lock = threading.Lock()
+        self._before: list[str] = []
+        self._wanted: dict[object, bool] = {}
+
+    def want(self, allowed: bool) -> object:
+        """Set them; returns what tells this wish from others."""
+        with self._lock:
+            if not self._wanted:
+                self._before = [setting.fp32_precision for setting in (self._product, *self._convolutions)]
+            wish = object()
+            self._wanted[wish] = allowed
+            self._set_as_wanted()
+        return wish
+
+    def forget(self, wish: object) -> None:
+        """Set them as the latest wish that is left has them; without one as they were."""
+        with self._lock:
+            del self._wanted[wish]
+            if self._wanted:
+                self._set_as_wanted()
+                return
+            for setting, value in zip((self._product, *self._convolutions), self._before, strict=True):
+                setting.fp32_precision = value
+
+    def _set_as_wanted(self) -> None:
+        *_, allowed = self._wanted.values()
+        self._product.fp32_precision = "ieee"
+        for setting in self._convolutions:
+            setting.fp32_precision = "tf32" if allowed else "ieee"
+
+
+_SETTINGS = _ConvolutionSettings()
+
+
 @contextmanager
 def tf32_convolutions(allowed: bool) -> Iterator[None]:
     """Allow or forbid TensorFloat-32 in convolutions on NVIDIA GPUs inside the block; matrix products are in float32.
 
-    PyTorch's settings are restored after the block. They belong to the process: other threads that compute in float32
-    meanwhile see them too.
+    PyTorch's settings are restored after the last of the blocks that run at the same time. They belong to the process:
+    other threads that compute in float32 meanwhile see them too, and among several blocks the latest has its way.
     """
-    cudnn: Any = torch.backends.cudnn
-    matmul: Any = torch.backends.cuda.matmul
-    convolution = "tf32" if allowed else "ieee"
-    # Both of cuDNN's, since PyTorch refuses to read `allow_tf32` while they differ.
-    wanted = ((matmul, "ieee"), (cudnn.conv, convolution), (cudnn.rnn, convolution))
-    before = [setting.fp32_precision for setting, _ in wanted]
+    wish = _SETTINGS.want(allowed)
     try:
-        for setting, value in wanted:
-            setting.fp32_precision = value
         yield
     finally:
-        for (setting, _), value in zip(wanted, before, strict=True):
-            setting.fp32_precision = value
+        _SETTINGS.forget(wish)

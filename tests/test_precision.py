@@ -76,3 +76,16 @@ def test_tf32_is_set_inside_and_restored(change: Callable[[str], None], before: 
     with pytest.raises(KeyError), tf32_convolutions(True):
         raise KeyError
     assert values() == [before] * 3
+
+
+def test_blocks_that_overlap(change: Callable[[str], None]):
+    """As those of two threads do."""
+    change("none")
+    first, second = tf32_convolutions(True), tf32_convolutions(False)
+    first.__enter__()
+    second.__enter__()
+    assert values() == ["ieee", "ieee", "ieee"]
+    first.__exit__(None, None, None)
+    assert values() == ["ieee", "ieee", "ieee"]
+    second.__exit__(None, None, None)
+    assert values() == ["none"] * 3

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.acceptance.part import Asked, Report
+from dasr_fast.cuda_graph import CudaCapture
 from dasr_fast.degradation import Degradation
 from dasr_fast.inference import Engine
 from dasr_fast.models import BlindSR
-from dasr_fast.training.graph import CapturedStep
 from dasr_fast.training.processes import Processes
 from dasr_fast.training.representation import MoCoLearner
 from dasr_fast.training.schedule import Schedule
@@ -84,7 +84,7 @@ def training(device: str, *, captured: bool) -> Callable[[], list[Tensor]]:
     place = torch.device(device)
     model = placed(BlindSR(4), place).train()
     schedule, processes = Schedule(0, 10**6, 1e-4, 1e-4), Processes(place)
-    capture = CapturedStep if captured else None
+    capture = CudaCapture if captured else None
     step = TrainingStep(MoCoLearner(model.E), model.G, Degradation(4), schedule, processes, capture=capture)
     batch, side = (32, 192) if device == "cuda" else (2, 96)
     hr = torch.randint(256, (batch, 2, 3, side, side), dtype=torch.uint8, device=device)

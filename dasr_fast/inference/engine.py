@@ -191,6 +191,7 @@ class Engine:
     def _attempts(self, images: Tensor, tile: Tile, run: Callable[[Executor, Window], Iterator[T]]) -> Iterator[T]:
         """What `run` yields; from its beginning again in fp32 if it overflows, in smaller tiles if memory runs out."""
         executor, window = self._executor, self._window(self._executor, images, tile)
+        released = False
         while True:
             try:
                 yield from run(executor, window)
@@ -202,10 +203,17 @@ class Engine:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
+                if self._release() and not released:
+                    released = True
+                    continue
                 window = self._smaller(window, error)
-                executor.release()
                 message = f"memory ran out, and tiles of {window.height} x {window.width} LR pixels are tried"
             warnings.warn(f"Engine: {message}.", RuntimeWarning, stacklevel=2)
+
+    def _release(self) -> bool:
+        """Give back what memory is kept for later calls; returns whether CUDA graphs held some."""
+        held = self._executor.release()
+        return (self._wide is not None and self._wide.release()) or held
 
     def _smaller(self, window: Window, error: BaseException) -> Window:
         """A smaller window where `window` was too large, which won't be tried for other images either."""

@@ -11,6 +11,9 @@ CONTAINERS = (
 )
 """Where Linux tells a container's limit, its use of memory, and files there that can be dropped; versions 2 and 1."""
 
+NO_GRAPH = (0, 0)
+"""PyTorch's name of the pool of memory that no CUDA graph has for itself."""
+
 # PyTorch's allocator, oneDNN, cuBLAS, cuDNN, CUDA and Triton: each has its own words, and the same type as for all its
 # errors.
 _OUT_OF_MEMORY = re.compile(
@@ -22,12 +25,11 @@ _OUT_OF_MEMORY = re.compile(
 def free_memory(device: torch.device) -> int | None:
     """Bytes that can still be had on a device; None where the system doesn't tell.
 
-    On an NVIDIA GPU what PyTorch keeps for later counts as free. On a CPU it is what Linux calls available, or what is
-    left to the container.
+    On an NVIDIA GPU what PyTorch keeps for later counts as free, without what CUDA graphs hold. On a CPU it is what
+    Linux calls available, or what is left to the container.
     """
     if device.type == "cuda":
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + kept
+        return torch.cuda.mem_get_info(device)[0] + _kept_by_pytorch(device)
     if device.type == "cpu":
         return available_memory()
     return None
@@ -50,6 +52,19 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(error)))
+
+
+def _kept_by_pytorch(device: torch.device) -> int:
+    """Bytes that PyTorch's allocator has and no tensor and no CUDA graph."""
+    if torch.cuda.get_allocator_backend() != "native":
+        return torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    index = torch.cuda.current_device() if device.index is None else device.index
+    segments = torch.cuda.memory_snapshot()  # type: ignore[no-untyped-call]
+    return sum(
+        segment["total_size"] - segment["allocated_size"]
+        for segment in segments
+        if segment["device"] == index and tuple(segment["segment_pool_id"]) == NO_GRAPH
+    )
 
 
 def _read(path: Path) -> str:

@@ -1,25 +1,19 @@
-"""A training step as a CUDA graph."""
+"""A training step that is replayed."""
 
 import logging
 from collections.abc import Callable
-from typing import Protocol
 
-import torch
 from torch import Tensor
+
+from dasr_fast.cuda_graph import Capture
 
 LOG = logging.getLogger(__name__)
 
-Function = Callable[..., dict[str, Tensor]]
+Losses = dict[str, Tensor]
+Function = Callable[..., Losses]
 
 WARM_UP = 3
 """Calls before the capture, so that libraries have loaded and chosen their kernels, and the optimizer has its state."""
-
-
-class Replay(Protocol):
-    """A captured function."""
-
-    def __call__(self, *inputs: Tensor) -> dict[str, Tensor]:
-        """What the function does with inputs of the captured shapes; its results in tensors of their own."""
 
 
 class Repeated:
@@ -29,46 +23,26 @@ class Repeated:
 
     Args:
         function: What it does depends on tensors alone, and it changes nothing but tensors in place.
-        capture: Makes the replay of a function for inputs like those given, without running it.
+        capture: Makes the replay.
     """
 
-    def __init__(self, function: Function, capture: Callable[[Function, tuple[Tensor, ...]], Replay]) -> None:
-        self._call, self._capture = function, capture
+    def __init__(self, function: Function, capture: Capture[Losses]) -> None:
+        self._function, self._capture = function, capture
+        self._replay: Function | None = None
         self._left = WARM_UP
 
-    def __call__(self, *inputs: Tensor) -> dict[str, Tensor]:
+    def __call__(self, *inputs: Tensor) -> Losses:
         """What the function does and returns."""
-        if self._left == 0:
-            self._call = self._captured(inputs)
-        self._left -= 1
-        return self._call(*inputs)
+        if self._left:
+            self._left -= 1
+            return self._capture.run(self._function, *inputs)
+        if self._replay is None:
+            self._replay = self._captured(inputs)
+        return self._replay(*inputs)
 
     def _captured(self, inputs: tuple[Tensor, ...]) -> Function:
         try:
-            return self._capture(self._call, inputs)
+            return self._capture(self._function, *inputs)
         except RuntimeError as error:
             LOG.warning("The training step can't be captured as a CUDA graph, and goes on without: %s", error)
-            return self._call
-
-
-class CapturedStep:
-    """A function as a CUDA graph on the current stream.
-
-    Args:
-        function: From tensors on a CUDA device to tensors.
-        inputs: Tensors like those for which it will be called.
-    """
-
-    def __init__(self, function: Function, inputs: tuple[Tensor, ...]) -> None:
-        self._buffers = [tensor.clone() for tensor in inputs]
-        self._graph = torch.cuda.CUDAGraph()
-        # Other threads, such as that which copies images into pinned memory, may go on.
-        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
-            self._outputs = function(*self._buffers)
-
-    def __call__(self, *inputs: Tensor) -> dict[str, Tensor]:
-        """See `Replay`."""
-        for buffer, tensor in zip(self._buffers, inputs, strict=True):
-            buffer.copy_(tensor)
-        self._graph.replay()
-        return {name: value.clone() for name, value in self._outputs.items()}
+            return self._function

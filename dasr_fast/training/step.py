@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from dasr_fast.cuda_graph import Capture
 from dasr_fast.degradation.degradation import Degradation, Drawn
 from dasr_fast.models import DASR
 from dasr_fast.training.average import MovingAverage
-from dasr_fast.training.graph import Repeated, Replay
+from dasr_fast.training.graph import Losses, Repeated
 from dasr_fast.training.processes import Processes
 from dasr_fast.training.representation import DegradationTarget, Learner
 from dasr_fast.training.representation.batch_statistics import keep
@@ -35,7 +36,7 @@ class Objective(nn.Module):
         super().__init__()
         self.learner, self.sr = learner, sr
 
-    def forward(self, lr: Tensor, hr: Tensor, target: DegradationTarget) -> dict[str, Tensor]:
+    def forward(self, lr: Tensor, hr: Tensor, target: DegradationTarget) -> Losses:
         """Losses and scores of LR patches `[B, 2, 3, h, w]`; the first of each pair is restored.
 
         Args:
@@ -74,8 +75,8 @@ class TrainingStep:
         keep_statistics: Whether batch normalisation keeps its running statistics in the stage of everything.
         of_images: Kernels and noise levels of all training images, if those stay the same whenever an image comes.
         seed: Of what is drawn.
-        capture: Lets the part after the degradation be replayed, see `dasr_fast.training.graph.Repeated`; None: it is
-            called.
+        capture: Makes what lets a stage's part after the degradation be replayed, see
+            `dasr_fast.training.graph.Repeated`; None: it is called.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class TrainingStep:
         keep_statistics: bool = False,
         of_images: Drawn | None = None,
         seed: int = 0,
-        capture: Callable[..., Replay] | None = None,
+        capture: Callable[[], Capture[Losses]] | None = None,
     ) -> None:
         self.degradation, self.schedule, self.processes = degradation, schedule, processes
         self.bf16, self.clip, self.average, self.of_images, self.seed = bf16, clip, average, of_images, seed
@@ -100,13 +101,13 @@ class TrainingStep:
         self.parameters = [p for p in (*learner.parameters(), *sr.parameters()) if p.requires_grad]
         self.optimizer, self._rate = _adam(self.parameters, processes.device)
         self._networks = {"encoder": (learner, None), "everything": (learner, sr)}
-        self._of_stage: dict[Stage, Callable[..., dict[str, Tensor]]] = {}
+        self._of_stage: dict[Stage, Callable[..., Losses]] = {}
         self._capture = capture
         self._generator = torch.Generator(processes.device)
         save_memory(learner)
         save_memory(sr)
 
-    def __call__(self, step: int, hr: Tensor, indices: Tensor) -> dict[str, Tensor]:
+    def __call__(self, step: int, hr: Tensor, indices: Tensor) -> Losses:
         """Take a step.
 
         Args:
@@ -144,19 +145,19 @@ class TrainingStep:
                 if name in of_parameter:
                     of_parameter[name] = torch.empty_like(parameter).copy_(of_parameter[name])
 
-    def _updates(self, stage: Stage) -> Callable[..., dict[str, Tensor]]:
+    def _updates(self, stage: Stage) -> Callable[..., Losses]:
         """From LR patches, HR patches and their degradations to losses, with all changes of the networks."""
         if stage not in self._of_stage:
             update = partial(self._update, self._objective(stage))
-            self._of_stage = {stage: update if self._capture is None else Repeated(update, self._capture)}
+            self._of_stage = {stage: update if self._capture is None else Repeated(update, self._capture())}
         return self._of_stage[stage]
 
-    def _update(self, objective: nn.Module, lr: Tensor, hr: Tensor, *target: Tensor) -> dict[str, Tensor]:
+    def _update(self, objective: nn.Module, lr: Tensor, hr: Tensor, *target: Tensor) -> Losses:
         self.optimizer.zero_grad(set_to_none=True)
         device = self.processes.device.type
         # A CUDA graph must cast the weights again at each replay.
         with torch.autocast(device, torch.bfloat16, cache_enabled=False) if self.bf16 else nullcontext():
-            losses: dict[str, Tensor] = objective(lr, hr, DegradationTarget(*target))
+            losses: Losses = objective(lr, hr, DegradationTarget(*target))
         torch.autograd.backward(losses["loss"])
         if self.clip is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.clip, foreach=True)

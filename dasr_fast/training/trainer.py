@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dasr_fast.cuda_graph import CudaCapture
 from dasr_fast.degradation import Degradation
 from dasr_fast.evaluation import Setting
 from dasr_fast.evaluation.protocol import Restore
@@ -21,7 +22,6 @@ from dasr_fast.precision import choose_precision, tf32_convolutions
 from dasr_fast.training.average import MovingAverage
 from dasr_fast.training.checkpoint import Checkpoints
 from dasr_fast.training.configuration import Configuration, ConfigurationError, store
-from dasr_fast.training.graph import CapturedStep
 from dasr_fast.training.images import ImageCache
 from dasr_fast.training.logs import Window
 from dasr_fast.training.patches import Patches, prefetched
@@ -97,7 +97,7 @@ class Trainer:
             of_images=of_images,
             seed=c.seed,
             # Collectives between processes are left out of graphs.
-            capture=CapturedStep if device.type == "cuda" and processes.world == 1 and c.cuda_graph else None,
+            capture=CudaCapture if device.type == "cuda" and processes.world == 1 and c.cuda_graph else None,
         )
         self.taken = 0
         self._window = Window()

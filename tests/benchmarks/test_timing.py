@@ -1,5 +1,4 @@
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -7,7 +6,7 @@ import torch
 from benchmarks import timing
 from benchmarks.timing import Effort, Prepared, compare, difference
 from benchmarks.work import BASELINE, Contender, Work
-from dasr_fast.training.graph import Repeated
+from dasr_fast.training.graph import Function, Losses, Repeated
 
 SHORT = Effort(seconds=0, least=4, most=4, round_seconds=0)
 
@@ -43,9 +42,13 @@ def test_contenders_take_turns():
 def test_graphs_are_captured_before_anything_is_timed(device: str, before: list[str], monkeypatch: pytest.MonkeyPatch):
     happened: list[str] = []
 
-    def capture(*_: object) -> Callable[[], dict[str, torch.Tensor]]:
-        happened.append("captured")
-        return lambda: happened.append("replayed") or {}
+    class Capture:
+        def run(self, function: Function) -> Losses:
+            return function()
+
+        def __call__(self, function: Function) -> Function:
+            happened.append("captured")
+            return lambda: happened.append("replayed") or {}
 
     def measure(self: Prepared, repeats: int) -> tuple[float, float]:
         happened.append("timed")
@@ -53,7 +56,7 @@ def test_graphs_are_captured_before_anything_is_timed(device: str, before: list[
 
     monkeypatch.setattr(timing, "_copies", lambda *_: 1)
     monkeypatch.setattr(Prepared, "measure", measure)
-    step = Contender(lambda: Repeated(dict, capture))
+    step = Contender(lambda: Repeated(dict, Capture()))
     work = Work("suite", "label", tuple, {BASELINE: step}, None, lambda _: 0.0, read=lambda _: [])
     compare(work, device, SHORT)
     assert happened == [*before, *5 * ["timed"]]

@@ -1,6 +1,7 @@
 import copy
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -192,11 +193,11 @@ class Memory:
     """Stands in for a device on which only so many LR pixels can be restored at once."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, pixels: int) -> None:
-        self.failures = 0
+        self.failures, self.pixels = 0, pixels
         restore = Executor.restore
 
         def bounded(executor: Executor, lr: Tensor, v: Tensor) -> Tensor:
-            if lr.shape[0] * lr.shape[2] * lr.shape[3] > pixels:
+            if lr.shape[0] * lr.shape[2] * lr.shape[3] > self.pixels:
                 self.failures += 1
                 raise torch.OutOfMemoryError("CUDA out of memory.")
             return restore(executor, lr, v)
@@ -217,6 +218,22 @@ def test_smaller_tiles_where_memory_runs_out(monkeypatch: pytest.MonkeyPatch):
     assert memory.failures == 2
     assert (engine(lr) - sr).abs().max() < 1e-3  # It has learned what fits.
     assert memory.failures == 2
+
+
+@pytest.mark.parametrize("enough", [True, False])
+def test_memory_of_graphs_is_given_back_first(monkeypatch: pytest.MonkeyPatch, enough: bool):
+    engine, memory = Engine(MODEL), Memory(monkeypatch, 6000)
+
+    def release(executor: Executor) -> bool:
+        memory.pixels = 20_000 if enough else memory.pixels
+        return True
+
+    monkeypatch.setattr(Executor, "release", release)
+    lr = image(1, 3, 100, 66)
+    with nullcontext() if enough else pytest.warns(RuntimeWarning, match="tiles of 64 x 66 LR pixels are tried"):
+        sr = engine(lr)
+    assert (sr - exact(lr)).abs().max() < 1e-3
+    assert memory.failures == (1 if enough else 2)
 
 
 def test_no_memory_for_the_smallest_tile(monkeypatch: pytest.MonkeyPatch):

@@ -1,39 +1,71 @@
 """Replaying a step, with a stand-in for CUDA graphs."""
 
 import logging
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from dasr_fast.training.graph import WARM_UP, Function, Repeated, Replay
+from dasr_fast.cuda_graph import CudaCapture
+from dasr_fast.training.graph import WARM_UP, Function, Losses, Repeated
+
+
+class Recorder:
+    """Makes replays that do the same as the function in another way."""
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.warmed: list[float] = []
+        self.captured: list[float] = []
+        self.failure = failure
+
+    def run(self, function: Function, *inputs: Tensor) -> Losses:
+        self.warmed.append(inputs[0].item())
+        return function(*inputs)
+
+    def __call__(self, function: Function, *inputs: Tensor) -> Function:
+        self.captured.append(inputs[0].item())
+        if self.failure is not None:
+            raise self.failure
+        return lambda x: {"twice": x + x}
 
 
 def test_called_a_few_times_then_captured_once():
-    calls, captured = [], []
+    calls, capture = [], Recorder()
 
-    def function(x: Tensor) -> dict[str, Tensor]:
+    def function(x: Tensor) -> Losses:
         calls.append(x.item())
         return {"twice": 2 * x}
-
-    def capture(function: Function, inputs: tuple[Tensor, ...]) -> Replay:
-        captured.append(inputs[0].item())
-        return lambda x: {"twice": x + x}
 
     repeated = Repeated(function, capture)
     results = [repeated(torch.tensor(float(i)))["twice"].item() for i in range(WARM_UP + 3)]
     assert results == [2.0 * i for i in range(WARM_UP + 3)]
-    assert calls == list(range(WARM_UP))
-    assert captured == [WARM_UP]
+    assert calls == capture.warmed == list(range(WARM_UP))
+    assert capture.captured == [WARM_UP]
 
 
 def test_what_cannot_be_captured_is_called(caplog: pytest.LogCaptureFixture):
-    def refuse(*_: Any) -> Replay:
-        raise RuntimeError("operation not permitted when stream is capturing")
-
-    repeated = Repeated(lambda x: {"same": x}, refuse)
+    capture = Recorder(RuntimeError("operation not permitted when stream is capturing"))
+    repeated = Repeated(lambda x: {"same": x}, capture)
     with caplog.at_level(logging.WARNING):
         assert [repeated(torch.tensor(i))["same"].item() for i in range(WARM_UP + 3)] == list(range(WARM_UP + 3))
+    assert capture.captured == [WARM_UP]
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "not permitted" in caplog.text
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_capture_that_fails_leaves_the_current_stream(caplog: pytest.LogCaptureFixture):
+    weight = torch.ones(3, device="cuda", requires_grad=True)
+
+    def impatient(x: Tensor) -> Losses:
+        loss = (weight * x).sum()
+        loss.backward()
+        return {"loss": torch.full_like(loss.detach(), loss.item())}
+
+    stream = torch.cuda.current_stream()
+    repeated = Repeated(impatient, CudaCapture())
+    with caplog.at_level(logging.WARNING):
+        losses = [repeated(torch.full((3,), float(i), device="cuda"))["loss"].item() for i in range(WARM_UP + 3)]
+    assert losses == [3.0 * i for i in range(WARM_UP + 3)]
+    assert "can't be captured" in caplog.text
+    assert torch.cuda.current_stream() == stream

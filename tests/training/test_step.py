@@ -1,5 +1,6 @@
 """A training step against the plain model, autograd and Adam."""
 
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -9,15 +10,16 @@ import torch.nn.functional as F
 from golden import arrays, error, filled_moco
 from torch import Tensor, nn
 
+from dasr_fast.cuda_graph import CudaCapture
 from dasr_fast.degradation import Degradation
 from dasr_fast.degradation.degradation import Drawn
 from dasr_fast.models import BlindSR, MoCo
 from dasr_fast.training.average import MovingAverage
-from dasr_fast.training.graph import CapturedStep, Function
+from dasr_fast.training.graph import Function, Losses
 from dasr_fast.training.processes import Processes
 from dasr_fast.training.representation import DegradationTarget, MoCoLearner
 from dasr_fast.training.schedule import Schedule
-from dasr_fast.training.step import Objective, TrainingStep, save_memory
+from dasr_fast.training.step import Objective, TrainingStep, placed, save_memory
 
 CPU = Processes(torch.device("cpu"))
 INDICES = torch.arange(4)
@@ -271,17 +273,22 @@ def test_an_optimizers_state_goes_on_in_another_memory_format(formats: tuple[tor
 
 
 class StandIn:
-    """In place of a CUDA graph: calls the function with the buffers of the capture."""
+    """In place of CUDA graphs: calls the function with the buffers of the capture."""
 
-    def __init__(self, function: Function, inputs: tuple[Tensor, ...]) -> None:
-        self._function, self._buffers = function, [tensor.clone() for tensor in inputs]
+    def run(self, function: Function, *inputs: Tensor) -> Losses:
+        return function(*inputs)
 
-    def __call__(self, *inputs: Tensor) -> dict[str, Tensor]:
-        for buffer, tensor in zip(self._buffers, inputs, strict=True):
-            assert buffer.shape == tensor.shape
-            assert buffer.dtype == tensor.dtype
-            buffer.copy_(tensor)
-        return self._function(*self._buffers)
+    def __call__(self, function: Function, *inputs: Tensor) -> Function:
+        buffers = [tensor.clone() for tensor in inputs]
+
+        def replay(*inputs: Tensor) -> Losses:
+            for buffer, tensor in zip(buffers, inputs, strict=True):
+                assert buffer.shape == tensor.shape
+                assert buffer.dtype == tensor.dtype
+                buffer.copy_(tensor)
+            return function(*buffers)
+
+        return replay
 
 
 def test_both_stages_of_a_run_are_the_same_when_replayed():
@@ -295,13 +302,16 @@ def test_both_stages_of_a_run_are_the_same_when_replayed():
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize("options", [{}, {"bf16": True}, {"clip": 1.0}])
-def test_cuda_graph(options: dict[str, Any]):
+@pytest.mark.parametrize("place", [nn.Module.to, placed])
+def test_cuda_graph(place: Callable[..., BlindSR], options: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
     device = torch.device("cuda")
     losses = []
-    for capture in (None, CapturedStep):
-        step = make_step(small().to(device), 5, Processes(device), capture=capture, **options)
+    for capture in (None, CudaCapture):
+        step = make_step(place(small(), device), 5, Processes(device), capture=capture, **options)
         numbers = range(10)
         taken = [step(number, patches(number).to(device), INDICES.to(device)) for number in numbers]
         assert len({id(each["loss"]) for each in taken}) == len(taken)
         losses.append(torch.stack([each["loss"] for each in taken]))
-    torch.testing.assert_close(losses[0], losses[1], rtol=1e-3, atol=1e-3)
+    close = 1e-2 if "bf16" in options else 1e-3
+    torch.testing.assert_close(losses[0], losses[1], rtol=close, atol=close)

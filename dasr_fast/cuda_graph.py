@@ -1,0 +1,108 @@
+"""CUDA graphs of functions of tensors."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+from weakref import WeakSet
+
+import torch
+from torch import Tensor
+
+Results = TypeVar("Results", Tensor, dict[str, Tensor])
+
+
+class Capture(Protocol[Results]):
+    """Makes calls that can be replayed."""
+
+    def run(self, function: Callable[..., Results], *inputs: Tensor) -> Results:
+        """What the function does, called where it will be captured, so that libraries load and choose kernels there."""
+
+    def __call__(self, function: Callable[..., Results], *inputs: Tensor) -> Callable[..., Results]:
+        """The replay of a function for inputs like those given; the function doesn't run.
+
+        Raises:
+            RuntimeError: It can't be captured.
+        """
+
+
+class CudaCapture(Generic[Results]):
+    """Captures functions as CUDA graphs, on a stream of its own.
+
+    Its graphs share their memory, and each replay waits for the one before, on whichever stream that was. Threads must
+    take turns, and graphs that aren't needed any more be let go all together, since what libraries keep for the stream
+    may end with any of them.
+    """
+
+    def __init__(self) -> None:
+        self._stream: torch.cuda.Stream | None = None
+        self._done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        self._living: WeakSet[CudaGraph[Results]] = WeakSet()
+
+    def run(self, function: Callable[..., Results], *inputs: Tensor) -> Results:
+        """See `Capture`."""
+        stream, current = self._stream_for(inputs[0]), torch.cuda.current_stream(inputs[0].device)
+        stream.wait_stream(current)
+        with torch.cuda.stream(stream):
+            results = function(*inputs)
+        current.wait_stream(stream)
+        return results
+
+    def __call__(self, function: Callable[..., Results], *inputs: Tensor) -> "CudaGraph[Results]":
+        """See `Capture`."""
+        stream, current = self._stream_for(inputs[0]), torch.cuda.current_stream(inputs[0].device)
+        graph = torch.cuda.CUDAGraph()
+        # A pool ends with its last graph.
+        pool = next((other.graph.pool() for other in self._living), None)
+        with torch.inference_mode(False), torch.no_grad():  # They outlive the caller's mode.
+            buffers = [tensor.clone() for tensor in inputs]
+        with torch.cuda.device(stream.device):
+            try:
+                # Other threads, such as that which copies images into pinned memory, may go on.
+                with torch.cuda.graph(graph, pool, stream, capture_error_mode="thread_local"):
+                    results = function(*buffers)
+            except BaseException:
+                torch.cuda.set_stream(current)  # A capture that fails leaves its own current.
+                raise
+        captured = CudaGraph(graph, buffers, results, self._done)
+        self._living.add(captured)
+        return captured
+
+    def _stream_for(self, tensor: Tensor) -> torch.cuda.Stream:
+        if self._stream is None:
+            self._stream = torch.cuda.Stream(tensor.device)  # type: ignore[no-untyped-call]
+        return self._stream
+
+
+@dataclass(frozen=True, eq=False)
+class CudaGraph(Generic[Results]):
+    """A CUDA graph that may be replayed from any stream.
+
+    Attributes:
+        graph: Reads `buffers` and writes `results`.
+        buffers: Its inputs.
+        results: In its memory.
+        done: The end of the last replay of all graphs that share memory with this one.
+    """
+
+    graph: torch.cuda.CUDAGraph
+    buffers: list[Tensor]
+    results: Results
+    done: torch.cuda.Event
+
+    def __call__(self, *inputs: Tensor) -> Results:
+        """The results for inputs of the captured shapes, in tensors of their own."""
+        stream = torch.cuda.current_stream(self.buffers[0].device)
+        stream.wait_event(self.done)
+        with torch.no_grad():
+            for buffer, tensor in zip(self.buffers, inputs, strict=True):
+                buffer.copy_(tensor)
+        self.graph.replay()
+        results = _copies(self.results)
+        self.done.record(stream)
+        return results
+
+
+def _copies(results: Results) -> Results:
+    if isinstance(results, Tensor):
+        return results.clone()
+    return {name: value.clone() for name, value in results.items()}

@@ -1,4 +1,4 @@
-"""Find the fastest launch options of the Triton kernels on this GPU, and keep them where `kernels/launch.py` looks."""
+"""Find the fastest launch options of the Triton kernels on this GPU, and keep them where `kernels/options.py` looks."""
 
 import sys
 from functools import partial
@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.tuning.problems import DTYPES, Planned, describe, plan, settings
 from benchmarks.tuning.search import alternatives, pairs
 from benchmarks.tuning.tuner import tune
-from dasr_fast.kernels.launch import CONFIGURATIONS, file_stem
+from dasr_fast.kernels.options import CONFIGURATIONS, file_stem
 from dasr_fast.specification import SPECIFICATIONS
 
 

@@ -17,7 +17,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from dasr_fast.kernels.launch import Options, choose, launch, obstacle, problem, product_type
+from dasr_fast.kernels.launch import launch, product_type
+from dasr_fast.kernels.options import Options, choose, problem
+from dasr_fast.kernels.requirements import obstacle
 from dasr_fast.reference.bicubic import downsampling_taps
 from dasr_fast.reference.blur_downsample import unreflect
 from dasr_fast.reference.layout import image_format

@@ -16,7 +16,9 @@ from torch import Tensor
 
 from dasr_fast.kernels.activation import leaky_relu, leaky_relu_backward
 from dasr_fast.kernels.dynamic_depthwise_conv import adjacent, depthwise_backward
-from dasr_fast.kernels.launch import Options, Problem, channels_last, choose, launch, obstacle, problem, product_type
+from dasr_fast.kernels.launch import launch, product_type
+from dasr_fast.kernels.options import Options, Problem, channels_last, choose, problem
+from dasr_fast.kernels.requirements import obstacle
 from dasr_fast.reference.layout import memory_format
 
 WIDEST = 256

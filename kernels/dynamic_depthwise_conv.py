@@ -13,7 +13,9 @@ import triton.language as tl
 from torch import Tensor
 
 from dasr_fast.kernels.activation import leaky_relu, leaky_relu_backward
-from dasr_fast.kernels.launch import Options, channels_last, choose, launch, obstacle, problem
+from dasr_fast.kernels.launch import launch
+from dasr_fast.kernels.options import Options, channels_last, choose, problem
+from dasr_fast.kernels.requirements import obstacle
 from dasr_fast.reference.layout import memory_format
 
 

@@ -8,7 +8,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from dasr_fast.kernels.launch import launch, obstacle
+from dasr_fast.kernels.launch import launch
+from dasr_fast.kernels.requirements import obstacle
 from dasr_fast.reference.gaussian_kernel import NARROWEST, NEGLIGIBLE, THINNEST, WIDEST
 
 LARGEST = 128

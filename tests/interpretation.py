@@ -23,7 +23,7 @@ LARGE_TILES = {
 @contextmanager
 def large_tiles() -> Iterator[None]:
     """Launch every kernel with few large tiles."""
-    from dasr_fast.kernels.launch import forced
+    from dasr_fast.kernels.options import forced
 
     with ExitStack() as stack:
         for kernel, options in LARGE_TILES.items():

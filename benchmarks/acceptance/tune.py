@@ -35,7 +35,7 @@ def _keep(asked: Asked, report: Report) -> None:
     """A copy of what was written, and what it gains."""
     import torch
 
-    from dasr_fast.kernels.launch import CONFIGURATIONS, file_stem
+    from dasr_fast.kernels.options import CONFIGURATIONS, file_stem
 
     path = Path(CONFIGURATIONS) / f"{file_stem(torch.cuda.get_device_name())}.json"
     if not path.exists():

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from dasr_fast.files import written_whole
-from dasr_fast.kernels.launch import Options, Problem
+from dasr_fast.kernels.options import Options, Problem
 
 FASTER = 0.98
 """Share of the default's time that options may take to be kept instead of it."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dasr_fast import kernels, ops
-from dasr_fast.kernels.launch import Options, Problem
+from dasr_fast.kernels.options import Options, Problem
 from dasr_fast.ops.backends import BACKENDS
 from dasr_fast.specification import SPECIFICATIONS, Case
 
@@ -203,7 +203,7 @@ def as_set(value: Any, setting: Setting, arguments: Mapping[str, Any]) -> Any:
 
 @contextmanager
 def substituted(**functions: Callable[..., Any]) -> Iterator[None]:
-    """Let these functions of `kernels/launch.py` stand in for its own in all modules of kernels."""
+    """Let these functions stand in for those of their names in all modules of kernels."""
     with ExitStack() as stack:
         for found in pkgutil.iter_modules(kernels.__path__, f"{kernels.__name__}."):
             module = importlib.import_module(found.name)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, combinations
 
-from dasr_fast.kernels.launch import Options, Problem
+from dasr_fast.kernels.options import Options, Problem
 
 CHOICES = {"num_warps": (1, 2, 4, 8), "num_stages": (1, 2, 3, 4)}
 MOST = {"BLOCK": 256, "other": 16}

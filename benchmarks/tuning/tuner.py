@@ -22,7 +22,8 @@ from triton.testing import do_bench, do_bench_cudagraph
 from benchmarks.tuning.entries import Entry, as_entry, merge, read, seeds, write
 from benchmarks.tuning.problems import Planned, Run, Say, calls, describe, implementation, record, substituted
 from benchmarks.tuning.search import Search
-from dasr_fast.kernels.launch import COMPILED, Options, forced
+from dasr_fast.kernels.launch import COMPILED
+from dasr_fast.kernels.options import Options, forced
 from dasr_fast.specification import SPECIFICATIONS
 
 CLOSE = {torch.float32: 1e-4, torch.float16: 4e-3, torch.bfloat16: 3e-2}

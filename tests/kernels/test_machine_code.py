@@ -23,7 +23,7 @@ from triton.compiler import CompilationError
 from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction
 
-from dasr_fast.kernels import launch
+from dasr_fast.kernels import options as launch_options
 
 pytestmark = pytest.mark.skipif(obstacle() is not None, reason=str(obstacle()))
 
@@ -218,20 +218,20 @@ def test_the_absent_gpu_is_gone_afterwards():
 Call = Callable[[], None]
 
 
-def problems() -> tuple[tuple[launch.Problem, Call], ...]:
+def problems() -> tuple[tuple[launch_options.Problem, Call], ...]:
     """What ops ask options for in their cases, and a call that does."""
     found = []
 
     def ask(call: Call) -> None:
-        def remember(*values: Any) -> launch.Problem:
+        def remember(*values: Any) -> launch_options.Problem:
             found.append((problem(*values), call))
             return found[-1][0]
 
         with pytest.MonkeyPatch.context() as patch, launches(lambda *_: None):
-            patch.setattr(launch, "Problem", remember)
+            patch.setattr(launch_options, "Problem", remember)
             call()
 
-    problem = launch.Problem
+    problem = launch_options.Problem
     for op in OPS:
         for case in (*SPECIFICATIONS[op].cases, *timed_cases(op).values(), *(case for case, *_ in rarer_variants(op))):
             for dtype in (*SHAPES, torch.uint8) if op == "blur_downsample" else SHAPES:
@@ -253,8 +253,8 @@ def compile_stored(path: Path) -> list[MachineCode]:
     calls = []
     for entry in distinct.values():
         dtype = "float32" if entry["dtype"] == "tf32" else entry["dtype"]
-        asked = launch.Problem(entry["kernel"], dtype, entry["layout"], tuple(entry["sizes"]))
-        call = launch.nearest(asked, known)
+        asked = launch_options.Problem(entry["kernel"], dtype, entry["layout"], tuple(entry["sizes"]))
+        call = launch_options.nearest(asked, known)
         assert call is not None, f"no op asks for {asked}"
         calls.append(partial(launch_with, asked.kernel, entry["options"], call, entry["dtype"] == "tf32"))
     codes = machine_code(calls, tuple(stored["capability"]))
@@ -271,12 +271,12 @@ def launch_with(kernel: str, options: dict[str, int], call: Call, tf32: bool) ->
         if options.items() <= given.items():
             run(function, *arguments, **given)
 
-    with pytest.MonkeyPatch.context() as patch, launch.forced(kernel, options), launches(launch_chosen):
+    with pytest.MonkeyPatch.context() as patch, launch_options.forced(kernel, options), launches(launch_chosen):
         patch.setattr(torch.backends.cudnn, "allow_tf32", tf32)
         call()
 
 
-@pytest.mark.parametrize("path", sorted(launch.CONFIGURATIONS.glob("*.json")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(launch_options.CONFIGURATIONS.glob("*.json")), ids=lambda path: path.stem)
 def test_stored_options_compile(path: Path):
     capability = tuple(json.loads(path.read_text())["capability"])
     too_large = [code for code in compile_stored(path) if code.shared > SHARED_MEMORY[capability] * 1024]

@@ -11,7 +11,7 @@ pytest.importorskip("triton")
 from tuning_helpers import ASKED, DEFAULT, FACTS, entry
 
 from benchmarks.tuning import entries
-from dasr_fast.kernels import launch
+from dasr_fast.kernels import options as launch_options
 
 
 @pytest.mark.parametrize(("milliseconds", "kept"), [(0.5, True), (0.98, True), (0.99, False), (math.inf, False)])
@@ -52,12 +52,12 @@ def test_merging_replaces_the_same_problem_and_sorts():
 def test_the_file_is_what_kernels_look_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "test.json"
     entries.write(path, FACTS, [entry(), entry(dtype="float32")])
-    monkeypatch.setattr(launch, "CONFIGURATIONS", tmp_path)
-    launch.tuned.cache_clear()
+    monkeypatch.setattr(launch_options, "CONFIGURATIONS", tmp_path)
+    launch_options.tuned.cache_clear()
     try:
-        (problem, options), _ = launch.tuned("NVIDIA Test", (9, 0))
+        (problem, options), _ = launch_options.tuned("NVIDIA Test", (9, 0))
     finally:
-        launch.tuned.cache_clear()
+        launch_options.tuned.cache_clear()
     assert problem == ASKED
     assert dict(options) == DEFAULT
 

@@ -10,7 +10,7 @@ pytest.importorskip("triton")
 from tuning_helpers import ASKED, DEFAULT
 
 from benchmarks.tuning import search
-from dasr_fast.kernels import launch
+from dasr_fast.kernels.options import Options
 
 
 class Surface:
@@ -18,15 +18,15 @@ class Surface:
 
     def __init__(self, times: Any, limit: float = math.inf) -> None:
         self.times, self.limit = times, limit
-        self.timed: list[launch.Options] = []
-        self.prepared: list[launch.Options] = []
+        self.timed: list[Options] = []
+        self.prepared: list[Options] = []
         self.search = search.Search(self.milliseconds, self.prepare, lambda: len(self.timed) < self.limit)
 
-    def milliseconds(self, options: launch.Options) -> float:
+    def milliseconds(self, options: Options) -> float:
         self.timed.append(options)
         return self.times(options)
 
-    def prepare(self, batch: Sequence[launch.Options]) -> None:
+    def prepare(self, batch: Sequence[Options]) -> None:
         self.prepared += batch
 
 
@@ -89,7 +89,7 @@ def test_search_finds_the_fastest_and_times_nothing_twice():
 
 
 def test_search_moves_along_a_ridge():
-    def times(options: launch.Options) -> float:
+    def times(options: Options) -> float:
         # Four elements a thread are best, and then few channels.
         each = options["BLOCK_C"] * options["BLOCK_W"] / options["num_warps"] / 128
         return 10 * abs(math.log2(each)) + math.log2(options["BLOCK_C"]) + 2

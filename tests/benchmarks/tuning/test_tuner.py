@@ -15,7 +15,7 @@ from triton.runtime.driver import driver
 from tuning_helpers import DEFAULT, FACTS, planned
 
 from benchmarks.tuning import entries, problems, search, tuner
-from dasr_fast.kernels import launch
+from dasr_fast.kernels import options as launch_options
 from dasr_fast.ops.backends import INTERPRETED
 from dasr_fast.specification import SPECIFICATIONS, Case
 
@@ -24,9 +24,9 @@ needs_interpreter = pytest.mark.skipif(not INTERPRETED, reason="set TRITON_INTER
 
 def test_contenders_take_turns():
     times = iter([5.0, 1.0, 4.0, 9.0, 6.0, 2.0])
-    order: list[launch.Options] = []
+    order: list[launch_options.Options] = []
 
-    def milliseconds(options: launch.Options) -> float:
+    def milliseconds(options: launch_options.Options) -> float:
         order.append(options)
         return next(times)
 
@@ -120,7 +120,9 @@ def test_options_that_change_the_result_are_dropped(tmp_path: Path, monkeypatch:
     right = module.channel_modulation
 
     def wrong_unless_default(*arguments: Any) -> torch.Tensor:
-        return right(*arguments) * (1 if launch._forced.get(one.asked.kernel, one.default) == one.default else 2)
+        return right(*arguments) * (
+            1 if launch_options._forced.get(one.asked.kernel, one.default) == one.default else 2
+        )
 
     monkeypatch.setattr(module, "channel_modulation", wrong_unless_default)
     content, said = tune_here(tmp_path / "test.json", [one])

@@ -95,7 +95,6 @@ def main(
         run.results += suites.measured(work, settings)
         run.seconds = round(time.monotonic() - start, 1)
         write(run, output / "results.json")  # A run that is interrupted keeps what it has.
-        torch.compiler.reset()
     tables.show(run)
     _write(run, output, save)
     obstacle = picture.unreadable()

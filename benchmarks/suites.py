@@ -1,7 +1,10 @@
 """All suites, and how a work of each is measured."""
 
+import gc
 from collections.abc import Iterator
 from types import ModuleType
+
+import torch
 
 from benchmarks import degradation, memory, network, ops, scaling, training
 from benchmarks.results import Result
@@ -31,7 +34,11 @@ def measured(work: Work, settings: Settings) -> list[Result]:
     """Results of all contenders of a work."""
     if work.suite == "memory":
         return memory.measure(work, settings)
-    return compare(work, settings.device, QUICK if settings.quick else Effort())
+    try:
+        return compare(work, settings.device, QUICK if settings.quick else Effort())
+    finally:
+        torch.compiler.reset()
+        gc.collect()  # Steps refer to themselves, and hold the memory of their CUDA graphs.
 
 
 def left_out(suites: tuple[str, ...], settings: Settings) -> list[str]:

@@ -14,7 +14,7 @@ from benchmarks import machine
 from benchmarks.baseline import Baseline, find_baseline
 from benchmarks.network import accelerated, ours, plain_network, released_network, smooth_images
 from benchmarks.released_network import Blind
-from benchmarks.work import BASELINE, Contender, Inputs, Settings, Work
+from benchmarks.work import BASELINE, Contender, Inputs, Settings, Work, rounding
 from dasr_fast.cuda_graph import CudaCapture
 from dasr_fast.degradation import Degradation
 from dasr_fast.training.processes import Processes
@@ -36,7 +36,7 @@ On a CPU float32 has errors of 3e-4 to 2e-3 and bfloat16 of 0.13; TF32, in which
 
 def tolerance(device: str, dtype: str) -> float:
     """That of `TOLERANCE` for what a contender computes in on a device."""
-    return TOLERANCE["tf32" if device == "cuda" and dtype == "float32" else dtype]
+    return TOLERANCE[rounding(device, dtype)]
 
 
 def works(settings: Settings) -> Iterator[Work]:

@@ -20,6 +20,11 @@ Call = Callable[..., Any]
 PHOTO = Path(__file__).resolve().parent / "photo.jpg"
 
 
+def rounding(device: str, dtype: str) -> str:
+    """What `dtype` is computed in: on a GPU PyTorch's convolutions in float32 are in TensorFloat-32."""
+    return "tf32" if device == "cuda" and dtype == "float32" else dtype
+
+
 @dataclass(frozen=True)
 class Settings:
     """What a run compares.
@@ -45,8 +50,8 @@ class Settings:
     batches: tuple[int, ...] = ()
 
     def tolerance(self, dtype: str = "float32") -> float:
-        """That of `TOLERANCE`; on a GPU PyTorch's convolutions in float32 are in TensorFloat-32."""
-        return TOLERANCE["tf32" if self.device == "cuda" and dtype == "float32" else dtype]
+        """That of `TOLERANCE`."""
+        return TOLERANCE[rounding(self.device, dtype)]
 
 
 @dataclass(frozen=True)

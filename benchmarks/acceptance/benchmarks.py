@@ -1,13 +1,10 @@
 """Part `benchmarks`: the works of all suites, those of the targets first, as many as there is time for."""
 
-import gc
 import importlib.util
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-
-import torch
 
 from benchmarks import machine, memory, suites, tables
 from benchmarks.acceptance.part import Asked, Report
@@ -49,8 +46,6 @@ def run(asked: Asked, report: Report) -> None:
         write(known, path)
         note(known, f"{len(planned) - len(late)} of {len(planned)} works", report)
         report.write(asked.folder)
-        torch.compiler.reset()
-        gc.collect()  # Steps refer to themselves, and hold the memory of their CUDA graphs.
     known.left_out = [*reasons, *late]
     write(known, path)
     note(known, f"{len(planned) - len(late)} of {len(planned)} works", report)

@@ -55,9 +55,7 @@ def find_baseline(reference: Path | None, device: str) -> Baseline:
             Blind,
             lambda scale: partial(released.degrade, scale=scale, noise=25.0),
         )
-    missing = [name for name in FILES if not (reference / name).is_file()]
-    if missing:
-        raise NoCheckoutError(f"{reference} is no checkout of the released code: there is no {missing[0]}.")
+    check_checkout(reference)
     running = _without_gpu if device == "cpu" else nullcontext
     with _importable(reference):
         try:
@@ -73,6 +71,17 @@ def find_baseline(reference: Path | None, device: str) -> Baseline:
         return ReleasedDegradation(util.SRMDPreprocessing(scale, blur_type="aniso_gaussian", noise=25.0), running)
 
     return Baseline("the released code", network, degradation, running)
+
+
+def check_checkout(reference: Path) -> None:
+    """Look for the files that are needed.
+
+    Raises:
+        NoCheckoutError: One isn't there.
+    """
+    missing = [name for name in FILES if not (reference / name).is_file()]
+    if missing:
+        raise NoCheckoutError(f"{reference} is no checkout of the released code: there is no {missing[0]}.")
 
 
 class ReleasedDegradation:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.acceptance import summary
 from benchmarks.acceptance.part import ROOT, Report
+from dasr_fast.files import written_whole
 
 PATHS = (ROOT / "benchmarks" / "acceptance" / "uninstalled", ROOT)
 """What must be found first, so that the checkout needs no installation."""
@@ -35,7 +37,7 @@ class Part:
 
     Attributes:
         name: As users choose it.
-        limit: Seconds that it may take; more, if more are left than those of all parts that are left.
+        limit: Seconds that it may take; more or less in proportion, where more or less are left for all parts.
         alone: Whether nothing else may run meanwhile.
         module: What has its function `run(asked, report)`; by its name if left out.
     """
@@ -76,6 +78,7 @@ class Run:
         budget: Seconds in all.
         jobs: Parts that may run at once.
         options: For all parts.
+        packed: Whether there is an archive of the details instead of a folder; it is there after each part.
     """
 
     parts: Sequence[Part]
@@ -84,24 +87,31 @@ class Run:
     budget: float
     jobs: int
     options: Sequence[str] = ()
+    packed: bool = False
 
     def __post_init__(self) -> None:
         self.end = time.monotonic() + self.budget
         self.stretch = 1.0
         self.facts = facts(self.device)
         self.reports: dict[str, Report] = {}
-        self.details = self.output / "details"
-        self.details.mkdir(parents=True, exist_ok=True)
+        self.output.mkdir(parents=True, exist_ok=True)
+        self.details = Path(tempfile.mkdtemp()) if self.packed else self.output / "details"
+        self.details.mkdir(exist_ok=True)
         self._lock = threading.Lock()
 
     def __call__(self) -> list[Report]:
         """Run all parts; the summary is there after each, and the time that one left is shared by those after it."""
         groups = self._groups()
         limits = [max(part.limit for part in group) for group in groups]
-        for number, group in enumerate(groups):
-            self.stretch = max(1.0, (self.end - time.monotonic()) / sum(limits[number:]))
-            with ThreadPoolExecutor(self.jobs) as pool:
-                list(pool.map(self._report, group))
+        try:
+            for number, group in enumerate(groups):
+                self.stretch = max(0.0, self.end - time.monotonic()) / sum(limits[number:])
+                with ThreadPoolExecutor(self.jobs) as pool:
+                    list(pool.map(self._report, group))
+        finally:
+            if self.packed:
+                pack(self.details, self.output)
+                shutil.rmtree(self.details)
         return self._known()
 
     def _groups(self) -> list[list[Part]]:
@@ -117,6 +127,9 @@ class Run:
         with self._lock:
             self.reports[part.name] = report
             summary.write(self._known(), self.facts, self.output)
+            if self.packed:
+                with suppress(OSError):  # Others may be writing; the next archive has all of it.
+                    pack(self.details, self.output)
 
     def _known(self) -> list[Report]:
         return [self.reports[part.name] for part in self.parts if part.name in self.reports]
@@ -196,11 +209,21 @@ def last_line(log: Path) -> str:
     return lines[-1].strip() if lines else "it said nothing"
 
 
-def pack(output: Path) -> None:
-    """Put the details into one archive instead of a folder."""
-    with tarfile.open(output / "details.tar.gz", "w:gz") as archive:
-        archive.add(output / "details", "details")
-    shutil.rmtree(output / "details")
+def pack(details: Path, output: Path) -> None:
+    """Put a folder's files into one archive."""
+    with written_whole(output / "details.tar.gz") as path, tarfile.open(path, "w:gz") as archive:
+        archive.add(details, "details")
+
+
+def missing_of(reference: Path) -> str:
+    """Why a folder is no checkout of the released code; empty if it is one."""
+    from benchmarks.baseline import NoCheckoutError, check_checkout
+
+    try:
+        check_checkout(reference)
+    except NoCheckoutError as error:
+        return str(error)
+    return ""
 
 
 def chosen(only: Sequence[str], skip: Sequence[str]) -> Iterator[Part]:
@@ -214,7 +237,7 @@ def main(arguments: list[str] | None = None) -> int:
     names = [part.name for part in PARTS]
     parser.add_argument("--only", action="extend", nargs="+", choices=names, default=[], help="these parts alone")
     parser.add_argument("--skip", action="extend", nargs="+", choices=names, default=[], help="all but these parts")
-    parser.add_argument("--budget", type=float, default=520.0, help="seconds in all (default: %(default)s)")
+    parser.add_argument("--budget", type=float, default=530.0, help="seconds in all (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("gpu-acceptance"), help="folder (default: %(default)s)")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: a dry run of everything")
     parser.add_argument("--reference", type=Path, help="a checkout of the released code, to be compared with")
@@ -227,6 +250,8 @@ def main(arguments: list[str] | None = None) -> int:
 
         if not torch.cuda.is_available():
             parser.error("No NVIDIA GPU was found; --device cpu is a dry run.")
+    if given.reference is not None and (missing := missing_of(given.reference)):
+        parser.error(missing)
     options = ["--reference", str(given.reference.resolve())] if given.reference else []
     options += ["--save"] if given.save else []
     parts = list(chosen(given.only, given.skip))
@@ -234,9 +259,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("No part is left.")
     jobs = given.jobs or (4 if given.device == "cuda" else 1)
     output = given.output.resolve()
-    reports = Run(parts, output, given.device, given.budget, jobs, options)()
-    if given.pack:
-        pack(output)
+    reports = Run(parts, output, given.device, given.budget, jobs, options, given.pack)()
     print(f"Written: {output / 'summary.md'}")
     return int(any(report.state in ("failed", "late") for report in reports))
 

@@ -4,10 +4,9 @@ import importlib.util
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from benchmarks import machine, memory, suites, tables
-from benchmarks.acceptance.part import Asked, Report
+from benchmarks.acceptance.part import Asked, Report, lost
 from benchmarks.acceptance.targets import OURS, TARGETS, compared
 from benchmarks.baseline import find_baseline
 from benchmarks.results import RESULTS, Result, Run, write
@@ -17,6 +16,8 @@ from benchmarks.work import Settings, Work
 EFFORT = Effort(seconds=0.3, least=5, most=20, round_seconds=0.02)
 SLOW = ("compiled", "max-autotune")
 """In the names of contenders that are compiled for minutes."""
+
+RESULTS_FILE = "results.json"
 
 NEEDED, NEEDED_TO_COMPILE = 12.0, 60.0
 """Seconds with which a work is worth beginning."""
@@ -32,24 +33,37 @@ def run(asked: Asked, report: Report) -> None:
         [],
         [],
     )
-    path, begin = asked.folder / "results.json", asked.left
+    begin = asked.left
     planned = list(plan(settings, report))
-    reasons, late = suites.left_out(tuple(suites.SUITES), settings), []
-    for work, compiles in planned:
+    reasons, late = suites.left_out(tuple(suites.SUITES), settings), list[str]()
+
+    def keep() -> None:
+        known.seconds = round(begin - asked.left, 1)
+        known.left_out = [*reasons, *late]
+        write(known, asked.folder / RESULTS_FILE)
+        note(known, f"{len(planned) - len(late)} of {len(planned)} works", report)
+        report.write(asked.folder)
+
+    shown = False
+    for number, (work, compiles) in enumerate(planned):
         if asked.left < (NEEDED_TO_COMPILE if compiles else NEEDED):
             late.append(f"{work.suite}: {work.label}{', compiled' if compiles else ''}: no time was left.")
             continue
+        if compiles and not shown:  # Which may be stopped while it compiles.
+            keep()
+            finish(known, asked, report)
+            shown = True
         print(f"{begin - asked.left:5.0f} s  {work.suite}: {work.label}", flush=True)
-        merge(known, measured(work, settings))
-        known.seconds = round(begin - asked.left, 1)
-        known.left_out = [*reasons, *late]
-        write(known, path)
-        note(known, f"{len(planned) - len(late)} of {len(planned)} works", report)
-        report.write(asked.folder)
-    known.left_out = [*reasons, *late]
-    write(known, path)
-    note(known, f"{len(planned) - len(late)} of {len(planned)} works", report)
-    finish(known, path, asked, report)
+        try:
+            merge(known, measured(work, settings))
+        except Exception as error:
+            report.fail(f"suite {work.suite}: {work.label}: {type(error).__name__}: {error}")
+            if lost(asked.device):
+                late += [f"{one.suite}: {one.label}: the GPU's context was lost." for one, _ in planned[number:]]
+                break
+        keep()
+    keep()
+    finish(known, asked, report)
 
 
 def plan(settings: Settings, report: Report) -> Iterator[tuple[Work, bool]]:
@@ -103,8 +117,9 @@ def note(known: Run, line: str, report: Report) -> None:
     report.line = f"{line}, {sum(target['reached'] is True for target in report.targets)} targets reached"
 
 
-def finish(known: Run, path: Path, asked: Asked, report: Report) -> None:
+def finish(known: Run, asked: Asked, report: Report) -> None:
     """Write tables and plots, and keep results in the repository if asked to."""
+    path = asked.folder / RESULTS_FILE
     path.with_suffix(".md").write_text(tables.markdown(known))
     if asked.save:
         RESULTS.mkdir(exist_ok=True)

@@ -1,6 +1,9 @@
 """Every kernel once, forward and backward: for tools that watch a program's kernels."""
 
 import argparse
+import math
+import re
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -25,27 +28,25 @@ def calls(device: str, *, timed: bool) -> Iterator[tuple[str, Callable[[], Any]]
         features = next(iter(case.tensors)) == "x"
         for dtype in DTYPES if features else (torch.float32, torch.uint8):
             for layout in (torch.contiguous_format, torch.channels_last) if features else (torch.contiguous_format,):
-                arguments = prepared(op, case, dtype, layout, device)
+                arguments = partial(prepared, op, case, dtype, layout, device)
                 name = f"{op}, {backend}, {case.label}, {str(dtype)[6:]}, {str(layout)[6:]}"
                 yield name, partial(both_ways, op, backend, arguments)
                 narrow = dtype == torch.float16 and layout == torch.channels_last
                 if (op, backend) == ("da_half_block", "cuda") and case.label != "small" and narrow and has_wgmma():
-                    yield (
-                        f"{name}, wgmma",
-                        partial(wgmma, **{"negative_slope": 0.1, "activate": False, **arguments}),
-                    )
+                    yield f"{name}, wgmma", partial(_by_wgmma, arguments)
     for backend in backends("gaussian_kernel", device):
         width = torch.rand(5, device=device) + 0.5
         yield f"gaussian_kernel, {backend}", partial(gaussian_kernel, width, 2 * width, width, 21, backend=backend)
 
 
 def cases(device: str, timed: bool) -> Iterator[tuple[str, str, Case]]:
-    """Ops, backends and cases."""
-    for op, specification in SPECIFICATIONS.items():
-        small = [specification.cases[0], *(case for case in specification.cases if case.label in SMALL)]
-        for backend in backends(op, device):
+    """Ops, backends and cases; backend by backend, in their order of preference."""
+    for backend in BACKENDS:
+        for op, specification in SPECIFICATIONS.items():
+            small = [specification.cases[0], *(case for case in specification.cases if case.label in SMALL)]
             for case in [case for case in specification.cases if case.timed] if timed else small:
-                yield op, backend, case
+                if backend in backends(op, device):
+                    yield op, backend, case
 
 
 def backends(op: str, device: str) -> list[str]:
@@ -68,8 +69,9 @@ def prepared(op: str, case: Case, dtype: torch.dtype, layout: torch.memory_forma
     return {name: typed(name, value) for name, value in arguments.items()}
 
 
-def both_ways(op: str, backend: str, arguments: dict[str, Any]) -> None:
+def both_ways(op: str, backend: str, prepare: Callable[[], dict[str, Any]]) -> None:
     """The op and its gradients, if the backend computes it."""
+    arguments = prepare()
     floating = [t.requires_grad_() for t in arguments.values() if isinstance(t, Tensor) and t.is_floating_point()]
     try:
         y = getattr(ops, op)(**arguments, backend=backend)
@@ -78,17 +80,34 @@ def both_ways(op: str, backend: str, arguments: dict[str, Any]) -> None:
     torch.autograd.grad(y, floating, torch.ones_like(y))
 
 
+def _by_wgmma(prepare: Callable[[], dict[str, Any]]) -> None:
+    wgmma(**{"negative_slope": 0.1, "activate": False, **prepare()})
+
+
+def made(text: str) -> str:
+    """How many calls were made, from what this program said, among what a tool that watches it said."""
+    if found := re.search(r"^Made (\d+ of \d+ calls)\.$", text, re.MULTILINE):
+        return found[1]
+    return f"{sum(not line.startswith('=') for line in text.splitlines())} calls"
+
+
 def main() -> None:
-    """Make all calls once."""
+    """Make all calls once, or as many as there is time for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", choices=("cpu", "cuda"), required=True)
     parser.add_argument("--timed", action="store_true", help="in the sizes of the benchmarks")
+    parser.add_argument("--end", type=float, default=math.inf, help="when to end, as time.monotonic tells")
     given = parser.parse_args()
-    for name, call in calls(given.device, timed=given.timed):
+    every, made = list(calls(given.device, timed=given.timed)), 0
+    for name, call in every:
+        if time.monotonic() > given.end:
+            break
         print(name, flush=True)
         call()
         if given.device == "cuda":
             torch.cuda.synchronize()
+        made += 1
+    print(f"Made {made} of {len(every)} calls.")
 
 
 if __name__ == "__main__":

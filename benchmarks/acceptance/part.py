@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from dasr_fast.files import written_whole
+
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout."""
 
@@ -83,13 +85,29 @@ class Report:
         shown = self.failures[:SHOWN]
         if len(self.failures) > SHOWN:
             shown.append(f"and {len(self.failures) - SHOWN} more")
-        (folder / f"{self.part}.json").write_text(json.dumps({**asdict(self), "failures": shown}, indent=1) + "\n")
+        with written_whole(folder / f"{self.part}.json") as path:
+            path.write_text(json.dumps({**asdict(self), "failures": shown}, indent=1) + "\n")
 
     @classmethod
     def read(cls, folder: Path, part: str) -> "Report | None":
-        """What a part has written last, or None."""
-        path = folder / f"{part}.json"
-        return cls(**json.loads(path.read_text())) if path.exists() else None
+        """What a part has written last; None if that is no report."""
+        try:
+            return cls(**json.loads((folder / f"{part}.json").read_text()))
+        except (FileNotFoundError, TypeError, ValueError):
+            return None
+
+
+def lost(device: str) -> bool:
+    """Whether nothing more can be computed on the GPU in this process."""
+    if device != "cuda":
+        return False
+    import torch
+
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return True
+    return False
 
 
 def said(

@@ -16,10 +16,14 @@ from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import ProfilerActivity
 from torch.profiler import profile as profiler
 
+from benchmarks.acceptance.calls import made
 from benchmarks.acceptance.part import AbsentError, Asked, Report, said
 from benchmarks.acceptance.soak import inference, training
 from benchmarks.acceptance.tools import find
 from dasr_fast.compiled import record
+
+SPARE = 8.0
+"""Seconds before its end at which the part begins no more calls, so that Nsight Compute writes what it has."""
 
 METRICS = {
     "gpu__time_duration.sum": "time",
@@ -146,6 +150,7 @@ def counters(asked: Asked) -> str:
     command += ["--kernel-name-base", "demangled", "--kernel-name", f"regex:dasr_fast|{'|'.join(triton_kernels())}"]
     command += ["--log-file", str(path)]
     command += [sys.executable, "-m", "benchmarks.acceptance.calls", "--device", asked.device, "--timed"]
+    command += ["--end", str(asked.end - SPARE)]
     status, text = said(command, asked.folder / "ncu.txt", asked.left)
     rows = read_counters(path)
     if not rows:
@@ -153,7 +158,7 @@ def counters(asked: Asked) -> str:
         raise AbsentError(f"ncu can't read them here: {lines[0] if lines else f'status {status}'}")
     table = [list(rows[0]), *(list(row.values()) for row in rows)]
     (asked.folder / "counters.txt").write_text("".join(" | ".join(row) + "\n" for row in table))
-    return f"{len(rows)} launches{'' if status == 0 else ', not all'}"
+    return f"{len(rows)} launches in {made(text)}"
 
 
 def read_counters(path: Path) -> list[dict[str, str]]:

@@ -3,11 +3,22 @@
 import os
 import re
 import sys
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+from benchmarks.acceptance.calls import made
 from benchmarks.acceptance.part import AbsentError, Asked, Report, said
 from benchmarks.acceptance.tools import find
+
+COMPILING = 0.4
+"""Share of the time that may be taken by calls without a tool."""
+
+LONGEST = 30.0
+"""Seconds that one of them may take, compiling."""
+
+SPARE = 8.0
+"""Seconds before its end at which the part begins no more calls, so that the tools can end."""
 
 TOOLS = ("memcheck", "racecheck", "initcheck")
 SUMMARY = re.compile(r"^=+ (?:ERROR|RACECHECK) SUMMARY: (\d+) (?:error|hazard)", re.MULTILINE)
@@ -18,8 +29,11 @@ FINDING = re.compile(
 
 def run(asked: Asked, report: Report) -> None:
     """Make all calls, once without a tool, so that Triton has compiled its kernels, then with each, all at once."""
-    calls = [sys.executable, "-m", "benchmarks.acceptance.calls", "--device", asked.device]
-    status, text = said(calls, asked.folder / "calls.txt", asked.left)
+    calls = [sys.executable, "-m", "benchmarks.acceptance.calls", "--device", asked.device, "--end"]
+    seconds = COMPILING * asked.left
+    end = time.monotonic() + seconds
+    status, text = said([*calls, str(end)], asked.folder / "calls.txt", min(asked.left, seconds + LONGEST))
+    report.figures["without a tool"] = made(text)
     if status != 0:
         report.fail(f"without a tool the calls ended with status {status}: {text.strip().splitlines()[-1:]}")
     if not asked.on_gpu:
@@ -29,7 +43,7 @@ def run(asked: Asked, report: Report) -> None:
     environment = {**os.environ, "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
 
     def check(tool: str) -> tuple[int | None, str]:
-        command = [sanitizer, "--tool", tool, "--print-limit", "20", *calls]
+        command = [sanitizer, "--tool", tool, "--print-limit", "20", *calls, str(asked.end - SPARE)]
         return said(command, asked.folder / f"{tool}.txt", asked.left, environment)
 
     with ThreadPoolExecutor(len(TOOLS)) as pool:
@@ -50,12 +64,11 @@ def judge(results: Mapping[str, tuple[int | None, str]], report: Report) -> None
         if "Device not supported" in text:
             lines.append(f"{tool} doesn't support this device")
         elif status is None:
-            called = [line for line in text.splitlines() if not line.startswith("=")]
-            lines.append(f"{tool} was stopped after {len(called)} calls")
+            lines.append(f"{tool} was stopped: {made(text)}")
         elif summary is None:
             lines.append(f"{tool} gave no summary: {(said_of_itself or ['it said nothing'])[-1]}")
         else:
-            lines.append(f"{tool} found {summary[1]}")
+            lines.append(f"{tool} found {summary[1]} in {made(text)}")
         found = [match[1] for line in text.splitlines() if (match := FINDING.match(line))]
         for finding in dict.fromkeys(found if "Device not supported" not in text else []):
             report.fail(f"{tool}: {finding}")

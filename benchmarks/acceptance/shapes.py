@@ -19,9 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.acceptance.drawn import Drawn, draw
-from benchmarks.acceptance.part import ROOT, Asked, Report
+from benchmarks.acceptance.part import ROOT, Asked, Report, lost
 from dasr_fast import ops
 from dasr_fast.compiled import record
+from dasr_fast.files import written_whole
 from dasr_fast.ops.backends import BACKENDS, BackendError, state
 from dasr_fast.specification import SPECIFICATIONS
 
@@ -40,6 +41,12 @@ LOOSE = 2
 TINY = 1e-4
 """Sizes below which errors are no longer relative: float16 has few digits there."""
 
+SPARE = 8.0
+"""Seconds before its end at which the part begins no more calls."""
+
+HANGING = 40.0
+"""Seconds after which a call is wrong that hasn't ended; compiling may take some."""
+
 WGMMA = "cuda, wgmma"
 
 Function = Callable[..., Tensor]
@@ -56,6 +63,8 @@ class Found:
         refused: Calls that a backend doesn't take, by op and backend.
         seldom: Calls that failed once, and not with other values.
         failures: What is wrong, a line each.
+        call: That is being made, if the process hasn't ended by itself.
+        since: When it was begun, as `time.monotonic` tells.
     """
 
     checked: int = 0
@@ -64,6 +73,8 @@ class Found:
     refused: dict[str, int] = field(default_factory=dict)
     seldom: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    call: str = ""
+    since: float = 0.0
 
     def add(self, other: "Found") -> None:
         """What other calls have shown."""
@@ -75,11 +86,15 @@ class Found:
         self.seldom += other.seldom
         self.failures += other.failures
 
+    def write(self, path: Path) -> None:
+        """Write all of it, at once."""
+        with written_whole(path) as temporary:
+            temporary.write_text(json.dumps(asdict(self)))
+
 
 def run(asked: Asked, report: Report) -> None:
     """Share the calls among processes, and put together what they found."""
     calls = CALLS if asked.on_gpu else FEW
-    seconds = max(1.0, asked.left - 8)
     started = []
     for backend, processes in PROCESSES.items() if asked.on_gpu else [("", 1)]:
         for index in range(processes):
@@ -87,19 +102,20 @@ def run(asked: Asked, report: Report) -> None:
             path.unlink(missing_ok=True)
             command = [sys.executable, "-m", "benchmarks.acceptance.shapes", str(path), "--device", asked.device]
             command += ["--first", str(index), "--step", str(processes), "--calls", str(calls)]
-            command += ["--seconds", str(seconds), "--backend", backend]
+            command += ["--end", str(asked.end - SPARE), "--backend", backend]
             log = path.with_suffix(".txt").open("w")
             process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
             started.append((backend, path, process))
     total, checked = Found(), Counter[str]()
     for backend, path, process in started:
-        status = process.wait()
-        if path.exists():
-            found = Found(**json.loads(path.read_text()))
-            checked[f" by {backend}" if backend else ""] += found.checked
-            total.add(found)
-        if status:
-            report.fail(f"the process of {path.name} ended with status {status}")
+        status = _status(process, asked.left - 1)
+        found = Found(**json.loads(path.read_text())) if path.exists() else Found()
+        checked[f" by {backend}" if backend else ""] += found.checked
+        total.add(found)
+        if status is None and asked.end - found.since > HANGING:
+            report.fail(f"the process of {path.name} was stopped in its call, {found.call or 'which is none yet'}")
+        elif status:
+            report.fail(f"the process of {path.name} ended with status {status} in its call, {found.call}")
     report.failures += total.failures
     if not total.checked:
         report.fail("nothing was compared")
@@ -112,6 +128,16 @@ def run(asked: Asked, report: Report) -> None:
         "calls that a backend doesn't take": dict(sorted(total.refused.items())),
         "failed once and not with other values": total.seldom[:10],
     }
+
+
+def _status(process: "subprocess.Popen[bytes]", seconds: float) -> int | None:
+    """Exit status of a process, None if it had to be stopped after some seconds."""
+    try:
+        return process.wait(max(0.0, seconds))
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return None
 
 
 def share(first: int, step: int, calls: int, device: str, backend: str) -> Iterator[Drawn]:
@@ -267,27 +293,28 @@ def main() -> None:
     parser.add_argument("--device", required=True)
     for name in ("--first", "--step", "--calls"):
         parser.add_argument(name, type=int, required=True)
-    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--end", type=float, required=True, help="when to end, as time.monotonic tells")
     parser.add_argument("--backend", required=True, help="the only one to compare, or nothing")
     given = parser.parse_args()
-    end = time.monotonic() + given.seconds
     torch.backends.cudnn.allow_tf32 = False
     torch.use_deterministic_algorithms(True, warn_only=True)  # Memory that nobody has written to is NaN.
     torch.set_num_threads(1)
     found = Found()
     for drawn in share(given.first, given.step, given.calls, given.device, given.backend):
-        if time.monotonic() > end:
+        if time.monotonic() > given.end:
             break
+        found.call, found.since = str(drawn), time.monotonic()
+        found.write(given.path)
         try:
             compare(drawn, given.device, found, given.backend)
             if given.device == "cuda":
                 torch.cuda.synchronize()
         except Exception as error:  # Whatever a call raises is a failure of it.
             found.failures.append(f"{type(error).__name__}: {str(error).splitlines()[:1]}: {drawn}")
-            if "CUDA error" in str(error) or isinstance(error, torch.AcceleratorError):
-                break  # The GPU's context is lost.
-        given.path.write_text(json.dumps(asdict(found)))
-    given.path.write_text(json.dumps(asdict(found)))
+            if lost(given.device):
+                break
+    found.call = ""
+    found.write(given.path)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,6 @@ def run(asked: Asked, report: Report) -> None:
     for name, captured in (("training", False), ("training by a CUDA graph", True)):
         if asked.on_gpu or not captured:
             again(name, training(asked.device, captured=captured), asked, 0.25 * seconds, report)
-    report.line = "; ".join(f"{name}: {value}" for name, value in report.figures.items())
 
 
 def again(name: str, call: Callable[[], list[Tensor]], asked: Asked, seconds: float, report: Report) -> None:
@@ -57,6 +56,8 @@ def again(name: str, call: Callable[[], list[Tensor]], asked: Asked, seconds: fl
     report.figures[name] = f"{rounds} rounds, {now - memory:+d} bytes, {reserved_now - reserved:+d} reserved"
     if now - memory > SLACK[asked.device]:
         report.fail(f"{name}: {now - memory} bytes more after {rounds} rounds than after {WARM}")
+    report.line = "; ".join(f"{name}: {value}" for name, value in report.figures.items())
+    report.write(asked.folder)
 
 
 def in_use(device: str) -> tuple[int, int]:

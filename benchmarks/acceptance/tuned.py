@@ -4,8 +4,8 @@ from dataclasses import replace
 from statistics import geometric_mean
 
 from benchmarks import machine, suites
-from benchmarks.acceptance.benchmarks import EFFORT, merge
-from benchmarks.acceptance.part import AbsentError, Asked, Report
+from benchmarks.acceptance.benchmarks import EFFORT, RESULTS_FILE, merge
+from benchmarks.acceptance.part import AbsentError, Asked, Report, lost
 from benchmarks.baseline import find_baseline
 from benchmarks.results import Run, ratios, read, write
 from benchmarks.timing import compare
@@ -28,11 +28,17 @@ def run(asked: Asked, report: Report) -> None:
             known.left_out.append(f"{work.suite}: {work.label}: no time was left.")
             continue
         some = {name: work.contenders[name] for name in (BASELINE, TRITON)}
-        merge(known, compare(replace(work, contenders=some), asked.device, EFFORT))
+        try:
+            merge(known, compare(replace(work, contenders=some), asked.device, EFFORT))
+        except Exception as error:
+            known.left_out.append(f"{work.suite}: {work.label}: it failed.")
+            report.fail(f"{work.suite}: {work.label}: {type(error).__name__}: {error}")
+            if lost(asked.device):
+                break
     write(known, asked.folder / "results-tuned.json")
-    before = asked.folder / "results.json"
+    before = asked.folder / RESULTS_FILE
     gains = _gains(read(before), known) if before.exists() else {}
-    report.line = f"{len(works) - len(known.left_out)} of {len(works)} works"
+    report.line = f"{len(known.works())} of {len(works)} works"
     if gains:
         report.line += f", {geometric_mean(gains.values()):.3f} times faster in the mean than before"
     report.figures = {work: f"{gain:.3f} times faster" for work, gain in gains.items()}

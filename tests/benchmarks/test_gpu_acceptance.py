@@ -117,9 +117,42 @@ def test_what_a_part_leaves_is_shared_by_those_after_it(parts: dict[str, Part], 
     assert 35 < two.figures["left"] <= 55
 
 
-def test_parts_have_their_limits_if_time_is_short(parts: dict[str, Part], tmp_path: Path):
-    (report, _) = Run([Part("tells", 20, module=parts["tells"].module), parts["passes"]], tmp_path, "cpu", 40, 1)()
-    assert 8 < report.figures["left"] <= 15
+def test_parts_share_the_time_in_proportion_if_it_is_short(parts: dict[str, Part], tmp_path: Path):
+    (report, _) = Run([Part("tells", 60, module=parts["tells"].module), parts["passes"]], tmp_path, "cpu", 60, 1)()
+    assert 15 < report.figures["left"] <= 25
+
+
+def test_an_archive_is_there_after_each_part(parts: dict[str, Part], tmp_path: Path):
+    """Of what the parts before it have written, whatever happens then."""
+    looks = Part("looks", 60, module="acceptance_looks")
+    (tmp_path / "acceptance_looks.py").write_text(
+        "import os, tarfile\n"
+        "def run(asked, report):\n"
+        f"    out = {str(tmp_path / 'out')!r}\n"
+        "    report.figures = {'output': os.listdir(out), 'packed': tarfile.open(f'{out}/details.tar.gz').getnames()}\n"
+    )
+    _, report = Run([parts["passes"], looks], tmp_path / "out", "cpu", 300, 1, packed=True)()
+    assert sorted(report.figures["output"]) == ["details.tar.gz", "summary.json", "summary.md"]
+    assert set(report.figures["packed"]) == {"details", "details/passes.json", "details/passes.log"}
+
+
+def test_a_report_that_is_broken_is_none(parts: dict[str, Part], tmp_path: Path):
+    breaks = Part("breaks", 60, module="acceptance_breaks")
+    (tmp_path / "acceptance_breaks.py").write_text(
+        "import os\n"
+        "def run(asked, report):\n"
+        "    (asked.folder / 'breaks.json').write_text('{\"part\": ')\n"
+        "    os._exit(1)\n"
+    )
+    reports = Run([breaks, parts["passes"]], tmp_path / "out", "cpu", 300, 1)()
+    assert [report.state for report in reports] == ["failed", "passed"]
+
+
+def test_a_folder_that_is_no_checkout(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        main(["--device", "cpu", "--reference", str(tmp_path), "--output", str(tmp_path / "out")])
+    assert f"{tmp_path} is no checkout of the released code: there is no model/blindsr.py." in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_every_part_has_a_module():

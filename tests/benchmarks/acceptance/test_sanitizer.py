@@ -3,7 +3,7 @@ import pytest
 from benchmarks.acceptance.part import AbsentError, Report
 from benchmarks.acceptance.sanitizer import judge
 
-CLEAN = "========= COMPUTE-SANITIZER\nda_conv, cuda, small\n========= ERROR SUMMARY: 0 errors\n"
+CLEAN = "========= COMPUTE-SANITIZER\nda_conv, cuda, small\nMade 1 of 3 calls.\n========= ERROR SUMMARY: 0 errors\n"
 WRITE = """========= COMPUTE-SANITIZER
 ========= Invalid __global__ write of size 4 bytes
 =========     at forward+0x90
@@ -20,7 +20,9 @@ def test_nothing_found():
     report = Report("sanitizer")
     judge({"memcheck": (0, CLEAN), "racecheck": (0, FREE), "initcheck": (None, "a\nb\n")}, report)
     assert report.failures == []
-    assert report.line == "memcheck found 0, racecheck found 0, initcheck was stopped after 2 calls"
+    assert (
+        report.line == "memcheck found 0 in 1 of 3 calls, racecheck found 0 in 0 calls, initcheck was stopped: 2 calls"
+    )
 
 
 def test_findings_are_failures():

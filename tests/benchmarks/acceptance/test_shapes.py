@@ -106,3 +106,21 @@ def test_results_of_processes_are_put_together():
     total = Found(1, {"a": 2}, {"a": 0.5}, {}, [], ["x"])
     total.add(Found(2, {"a": 1, "b": 1}, {"a": 0.25, "b": 0.75}, {"c": 1}, ["y"], []))
     assert total == Found(3, {"a": 3, "b": 1}, {"a": 0.5, "b": 0.75}, {"c": 1}, ["y"], ["x"])
+
+
+@pytest.mark.parametrize(("since", "failures"), [(200.0, 1), (10.0, 0)])
+def test_a_call_that_hangs_is_a_failure(since: float, failures: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A process that is stopped has found what it had written; it may have been compiling."""
+    end = time.monotonic() + 3
+    script = tmp_path / "python"
+    script.write_text(
+        "#!/bin/sh\n"
+        f'echo \'{{"checked": 5, "counts": {{"a": 9}}, "call": "da_conv", "since": {end - since}}}\' > "$3"\n'
+        "exec sleep 60\n"
+    )
+    script.chmod(0o755)
+    monkeypatch.setattr(shapes.sys, "executable", str(script))
+    report = Report("shapes")
+    shapes.run(Asked(tmp_path, "cpu", end), report)
+    assert report.line == f"5 of {shapes.FEW} calls, 9 comparisons"
+    assert report.failures == ["the process of shapes-0.json was stopped in its call, da_conv"] * failures

@@ -5,14 +5,14 @@ import re
 import subprocess
 import time
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from dasr_fast import __version__
+from dasr_fast import __version__, precision
 from dasr_fast.ops.backends import BACKENDS, state
 
 EMULATED = "which PyTorch emulates on this processor, many times slower than float32."
@@ -50,17 +50,6 @@ def title(machine: dict[str, Any]) -> str:
     return f"{machine['device']}{processor}, torch {machine['torch']}"
 
 
-@cache
-def emulates_bfloat16(device: str) -> bool:
-    """Whether PyTorch computes in bfloat16 without instructions for it, and so many times slower than in float32."""
-    side, rounds = 256, 3
-    products = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-        products[dtype] = _fastest(partial(torch.mm, a, b), rounds)
-    return products[torch.bfloat16] > 4 * products[torch.float32]
-
-
 def ceilings(device: str, quick: bool) -> dict[str, float]:
     """Operations a second in each type and bytes a second, of what PyTorch does fastest.
 
@@ -70,9 +59,10 @@ def ceilings(device: str, quick: bool) -> dict[str, float]:
     """
     side, length, rounds = (8192, 2**28, 20) if device == "cuda" else (1024 if quick else 2048, 2**25, 10)
     found = {}
-    precision = torch.get_float32_matmul_precision()
+    before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")  # TF32, as convolutions on a GPU have it.
-    narrow = (() if emulates_bfloat16(device) else (torch.bfloat16,)) + ((torch.float16,) if device == "cuda" else ())
+    narrow = [] if precision.emulates_bfloat16(device) else [torch.bfloat16]
+    narrow += [torch.float16] if device == "cuda" else []
     for dtype in (torch.float32, *narrow):
         a, b, product = (torch.randn(side, side, device=device).to(dtype) for _ in range(3))
         x = torch.randn(side // 64, 256, 32, 32, device=device).to(dtype).contiguous(memory_format=torch.channels_last)
@@ -82,7 +72,7 @@ def ceilings(device: str, quick: bool) -> dict[str, float]:
             partial(F.conv2d, x, weight, padding=1): 18 * 256 * x.numel(),
         }
         found[str(dtype)[6:]] = max(operations / _fastest(call, rounds) for call, operations in calls.items())
-    torch.set_float32_matmul_precision(precision)
+    torch.set_float32_matmul_precision(before)
     source, target = torch.zeros(length, device=device), torch.zeros(length, device=device)
     found["bytes"] = 8 * length / _fastest(partial(target.copy_, source), rounds)
     return found

@@ -16,6 +16,7 @@ from benchmarks.baseline import find_baseline
 from benchmarks.released_network import Blind
 from benchmarks.variants import compiled, in_bfloat16, in_graph
 from benchmarks.work import BASELINE, Contender, Settings, Work
+from dasr_fast import precision
 from dasr_fast.inference import Engine
 from dasr_fast.models import BlindSR
 
@@ -89,7 +90,7 @@ def left_out(settings: Settings) -> list[str]:
             "network: other sizes, scales and batches, torch.compile at others than x4 of 320x180, and max-autotune, "
             "which take hours on a CPU, and all but a few at 960x540; --everything has them."
         ]
-    if machine.emulates_bfloat16(settings.device):
+    if precision.emulates_bfloat16(settings.device):
         reasons += [f"network: the released code in bfloat16, {machine.EMULATED}"]
     return reasons
 
@@ -158,9 +159,9 @@ def contenders(scale: int, settings: Settings, *, compiles: bool) -> dict[str, C
     }
     precisions = {"fp32": "float32"} | ({} if settings.quick else {"bf16": "bfloat16"})
     precisions |= {"tf32": "float32", "fp16": "float16"} if device == "cuda" else {}
-    for precision, dtype in precisions.items():
-        found[f"Engine {precision}"] = variant(partial(_engine, scale=scale, precision=precision), dtype)
-    if machine.emulates_bfloat16(device):
+    for name, dtype in precisions.items():
+        found[f"Engine {name}"] = variant(partial(_engine, scale=scale, precision=name), dtype)
+    if precision.emulates_bfloat16(device):
         found = {name: one for name, one in found.items() if one.dtype != "bfloat16" or name.startswith("Engine")}
     return found
 

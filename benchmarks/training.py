@@ -15,6 +15,7 @@ from benchmarks.baseline import Baseline, find_baseline
 from benchmarks.network import accelerated, ours, plain_network, released_network, smooth_images
 from benchmarks.released_network import Blind
 from benchmarks.work import BASELINE, Contender, Inputs, Settings, Work, rounding
+from dasr_fast import precision
 from dasr_fast.cuda_graph import CudaCapture
 from dasr_fast.degradation import Degradation
 from dasr_fast.training.processes import Processes
@@ -61,7 +62,7 @@ def left_out(settings: Settings) -> list[str]:
         reasons = [] if settings.everything else ["training: batch 32, which takes long on a CPU; --everything has it."]
     if settings.quick:
         return ["training: batches larger than 2, patches larger than 24, 16 bits and torch.compile, for --quick."]
-    if machine.emulates_bfloat16(settings.device):
+    if precision.emulates_bfloat16(settings.device):
         reasons += [f"training: bfloat16 by autocast, {machine.EMULATED}"]
     return reasons
 
@@ -163,7 +164,7 @@ def contenders(stage: Stage, settings: Settings) -> dict[str, Contender]:
         found[name] = Contender(step, dtype=dtype)
         if device == "cuda":
             found[f"{name}, CUDA graph"] = Contender(partial(step, capture=CudaCapture), dtype=dtype)
-    if machine.emulates_bfloat16(device):
+    if precision.emulates_bfloat16(device):
         found = {name: one for name, one in found.items() if one.dtype != "bfloat16"}
     return found
 

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -69,6 +70,19 @@ def choose_precision(name: str, device: torch.device) -> Precision:
             f"this one has {capability[0]}.{capability[1]}."
         )
     return PRECISIONS[name]
+
+
+@cache
+def emulates_bfloat16(device: str) -> bool:
+    """Whether PyTorch computes in bfloat16 without instructions for it, and so many times slower than in float32."""
+    return _seconds_of_product(torch.bfloat16, device) > 4 * _seconds_of_product(torch.float32, device)
+
+
+def _seconds_of_product(dtype: torch.dtype, device: str) -> float:
+    from torch.utils.benchmark import Timer
+
+    factor = torch.ones(256, 256, dtype=dtype, device=device)
+    return Timer("factor @ factor", globals={"factor": factor}).blocked_autorange(min_run_time=0.01).median
 
 
 class _ConvolutionSettings:

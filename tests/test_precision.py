@@ -3,6 +3,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
+from dasr_fast import precision
 from dasr_fast.precision import PRECISIONS, choose_precision, tf32_convolutions
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
@@ -42,6 +43,13 @@ def test_what_a_device_cannot_do(capability):
 def test_unknown():
     with pytest.raises(ValueError, match=r"must be one of auto, fp32, tf32, fp16, bf16; got 'int8'\.$"):
         choose_precision("int8", CPU)
+
+
+@pytest.mark.parametrize(("seconds", "emulated"), [(3.9, False), (4.1, True)])
+def test_a_slow_product_in_bfloat16_is_an_emulated_one(monkeypatch: pytest.MonkeyPatch, seconds: float, emulated: bool):
+    times = {torch.float32: 1.0, torch.bfloat16: seconds}
+    monkeypatch.setattr(precision, "_seconds_of_product", lambda dtype, device: times[dtype])
+    assert precision.emulates_bfloat16.__wrapped__("cpu") == emulated
 
 
 SETTINGS = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)

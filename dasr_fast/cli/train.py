@@ -72,6 +72,7 @@ def train(config: Path | None, output: Path | None, resume: Path | None, **optio
     import torch
 
     from dasr_fast.device import find_device
+    from dasr_fast.precision import emulates_bfloat16
     from dasr_fast.training.interruption import interruptible
     from dasr_fast.training.processes import joined
     from dasr_fast.training.records import TrainingError
@@ -83,6 +84,8 @@ def train(config: Path | None, output: Path | None, resume: Path | None, **optio
             for images in (trainer.images, trainer.validation):
                 for reason in images.skipped.values() if images else ():
                     warn(f"Left out: {reason}")
+            if configuration.precision == "bf16" and emulates_bfloat16(processes.device.type):
+                warn("bf16 is emulated on this processor, many times slower than fp32.")
         if resume:
             trainer.resume()
         elif processes.rank == 0:

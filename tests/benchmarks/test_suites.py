@@ -15,6 +15,7 @@ from benchmarks.released_network import Blind
 from benchmarks.results import Result, read
 from benchmarks.timing import Effort, compare
 from benchmarks.work import BASELINE, Settings, Work
+from dasr_fast import precision
 from dasr_fast.ops.backends import IMPLEMENTATIONS
 
 QUICK = Settings(quick=True)
@@ -100,7 +101,7 @@ def test_networks_are_right():
 
 @pytest.mark.parametrize("emulated", [True, False])
 def test_an_emulated_bfloat16_is_left_out(monkeypatch: pytest.MonkeyPatch, emulated: bool):
-    monkeypatch.setattr(machine, "emulates_bfloat16", lambda device: emulated)
+    monkeypatch.setattr(precision, "emulates_bfloat16", lambda device: emulated)
     restorers = [name for name in network.contenders(4, Settings(), compiles=False) if "bf16" in name]
     everybody = ["released, bf16", "released, channels-last bf16", "Engine bf16"]
     assert restorers == (everybody[2:] if emulated else everybody)
@@ -111,19 +112,8 @@ def test_an_emulated_bfloat16_is_left_out(monkeypatch: pytest.MonkeyPatch, emula
 
 
 def test_there_is_no_ceiling_in_an_emulated_type(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(machine, "emulates_bfloat16", lambda device: True)
+    monkeypatch.setattr(precision, "emulates_bfloat16", lambda device: True)
     assert list(machine.ceilings("cpu", quick=True)) == ["float32", "bytes"]
-
-
-def test_a_slow_product_in_bfloat16_is_an_emulated_one(monkeypatch: pytest.MonkeyPatch):
-    machine.emulates_bfloat16.cache_clear()
-    seconds = {torch.float32: 1.0, torch.bfloat16: 3.9}
-    monkeypatch.setattr(machine, "_fastest", lambda call, rounds: seconds[call().dtype])
-    assert not machine.emulates_bfloat16("cpu")
-    machine.emulates_bfloat16.cache_clear()
-    seconds[torch.bfloat16] = 4.1
-    assert machine.emulates_bfloat16("cpu")
-    machine.emulates_bfloat16.cache_clear()
 
 
 def test_results_of_a_cpu_are_kept_by_its_instructions():

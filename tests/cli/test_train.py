@@ -7,6 +7,7 @@ from full_disk import files_of_at_most
 from PIL import Image
 from training.small_run import NETWORK, STEPS, as_options, make_images
 
+from dasr_fast import precision
 from dasr_fast.models import BlindSR
 from dasr_fast.training.configuration import configure
 from dasr_fast.training.images import ImageCache
@@ -69,6 +70,15 @@ def test_a_file_of_settings_and_options_over_it(call: Call, options: list[str], 
     stored = configure(run / "configuration.toml", {})
     assert (stored.seed, stored.steps, stored.encoder_steps, stored.batch) == (5, 2, 0, 4)
     assert (stored.precision, stored.device, stored.data) == ("fp32", "cpu", photos)
+
+
+@pytest.mark.parametrize("emulated", [True, False])
+def test_an_emulated_type_is_said(call: Call, options: list[str], tmp_path: Path, monkeypatch, emulated: bool):
+    monkeypatch.setattr(precision, "emulates_bfloat16", lambda device: emulated)
+    more = ["--steps", 1, "--encoder-steps", 0, "--precision", "bf16", "--output", tmp_path / "run"]
+    code, _, err = call("train", *options, *more)
+    assert code == 0
+    assert ("dasr-fast: bf16 is emulated on this processor, many times slower than fp32." in err) == emulated
 
 
 def test_resuming_and_its_mistakes(call: Call, options: list[str], photos: Path, tmp_path: Path):

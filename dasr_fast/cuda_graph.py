@@ -1,6 +1,8 @@
 """CUDA graphs of functions of tensors."""
 
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 from weakref import WeakSet
@@ -9,6 +11,16 @@ import torch
 from torch import Tensor
 
 Results = TypeVar("Results", Tensor, dict[str, Tensor])
+
+_LOCK = threading.RLock()
+"""Of all captures and replays: PyTorch allows one capture at a time, and no replay by another thread meanwhile."""
+
+_failed: list[torch.cuda.CUDAGraph] = []
+"""Graphs whose capture has failed; PyTorch's allocators go on asking them."""
+
+
+class CaptureError(RuntimeError):
+    """A function can't be captured."""
 
 
 class Capture(Protocol[Results]):
@@ -21,7 +33,7 @@ class Capture(Protocol[Results]):
         """The replay of a function for inputs like those given; the function doesn't run.
 
         Raises:
-            RuntimeError: It can't be captured.
+            CaptureError: It can't be captured.
         """
 
 
@@ -42,6 +54,7 @@ class CudaCapture(Generic[Results]):
         """See `Capture`."""
         stream, current = self._stream_for(inputs[0]), torch.cuda.current_stream(inputs[0].device)
         stream.wait_stream(current)
+        stream.wait_event(self._done)  # Libraries' workspaces of the stream are the graphs', too.
         with torch.cuda.stream(stream):
             results = function(*inputs)
         current.wait_stream(stream)
@@ -49,20 +62,24 @@ class CudaCapture(Generic[Results]):
 
     def __call__(self, function: Callable[..., Results], *inputs: Tensor) -> "CudaGraph[Results]":
         """See `Capture`."""
-        stream, current = self._stream_for(inputs[0]), torch.cuda.current_stream(inputs[0].device)
-        graph = torch.cuda.CUDAGraph()
-        # A pool ends with its last graph.
-        pool = next((other.graph.pool() for other in self._living), None)
+        stream = self._stream_for(inputs[0])
         with torch.inference_mode(False), torch.no_grad():  # They outlive the caller's mode.
             buffers = [tensor.clone() for tensor in inputs]
-        with torch.cuda.device(stream.device):
+        graph = torch.cuda.CUDAGraph()
+        # A pool ends with its last graph.
+        pool = next((other.graph.pool() for other in self._living), None) or torch.cuda.graph_pool_handle()
+        with _LOCK, torch.cuda.device(stream.device):
+            current = torch.cuda.current_stream()
             try:
                 # Other threads, such as that which copies images into pinned memory, may go on.
                 with torch.cuda.graph(graph, pool, stream, capture_error_mode="thread_local"):
                     results = function(*buffers)
-            except BaseException:
+            except Exception as error:
                 torch.cuda.set_stream(current)  # A capture that fails leaves its own current.
-                raise
+                self._living = WeakSet()  # Nor can its pool be used for another.
+                _failed.append(graph)
+                _recover(graph, pool, stream)
+                raise CaptureError(str(error.__context__ or error)) from error
         captured = CudaGraph(graph, buffers, results, self._done)
         self._living.add(captured)
         return captured
@@ -96,7 +113,8 @@ class CudaGraph(Generic[Results]):
         with torch.no_grad():
             for buffer, tensor in zip(self.buffers, inputs, strict=True):
                 buffer.copy_(tensor)
-        self.graph.replay()
+        with _LOCK:
+            self.graph.replay()
         results = _copies(self.results)
         self.done.record(stream)
         return results
@@ -106,3 +124,18 @@ def _copies(results: Results) -> Results:
     if isinstance(results, Tensor):
         return results.clone()
     return {name: value.clone() for name, value in results.items()}
+
+
+def _recover(graph: torch.cuda.CUDAGraph, pool: tuple[int, int], stream: torch.cuda.Stream) -> None:
+    """Undo what a capture that failed leaves in PyTorch 2.11; 2.13 does so itself in part."""
+    with suppress(RuntimeError):
+        graph.reset()  # Releases the memory if the capture came to its end.
+    with suppress(RuntimeError):  # Which says that it did.
+        torch._C._cuda_endAllocateToPool(stream.device.index, pool)
+        torch._C._cuda_releasePool(stream.device.index, pool)
+    # The end of a capture sets back the random generator, which else refuses numbers and the replays of other graphs.
+    with (
+        suppress(RuntimeError),
+        torch.cuda.graph(torch.cuda.CUDAGraph(), stream=stream, capture_error_mode="thread_local"),
+    ):
+        torch.zeros((), device=stream.device)

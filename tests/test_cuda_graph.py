@@ -1,6 +1,9 @@
 """CUDA graphs against plain calls, by themselves and as `Graphs` uses them."""
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -23,11 +26,6 @@ def multiply(x: Tensor, y: Tensor) -> Tensor:
 
 def halve(x: Tensor) -> Tensor:
     return x / 2
-
-
-def impatient(x: Tensor) -> Tensor:
-    """Waits for the GPU, which no graph can."""
-    return x * x.sum().item()
 
 
 @pytest.fixture
@@ -85,16 +83,10 @@ def test_graphs_outlive_inference_mode(kernel: Tensor):
     assert torch.equal(graph(image, kernel), convolve(image, kernel))
 
 
-def test_a_capture_that_fails_leaves_stream_and_device():
-    capture: CudaCapture[Tensor] = CudaCapture()
-    ones = torch.ones(5, device="cuda")
-    stream, device = torch.cuda.current_stream(), torch.cuda.current_device()
-    with pytest.raises(RuntimeError):
-        capture(impatient, ones)
-    assert torch.cuda.current_stream() == stream
-    assert torch.cuda.current_device() == device
-    assert torch.equal(impatient(ones), 5 * ones)
-    assert torch.equal(capture(halve, ones)(ones), ones / 2)
+def test_captures_that_fail():
+    """In a process of its own: what they leave there would be seen by other tests."""
+    script = Path(__file__).with_name("failed_captures.py")
+    subprocess.run([sys.executable, str(script)], check=True, timeout=120)
 
 
 def test_threads_and_functions_share_memory_but_not_results(kernel: Tensor):
@@ -128,12 +120,3 @@ def test_capturing_again_after_all_graphs_are_gone():
             assert torch.equal(calls(halve, ones), ones / 2)
         assert calls.clear()
         torch.cuda.empty_cache()
-
-
-def test_what_cannot_be_captured_is_called():
-    calls = Graphs(CudaCapture())
-    ones = torch.ones(5, device="cuda")
-    calls(impatient, ones)
-    with pytest.warns(RuntimeWarning, match="without a CUDA graph"):
-        assert torch.equal(calls(impatient, ones), 5 * ones)
-    assert torch.equal(calls(impatient, ones), 5 * ones)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dasr_fast.cuda_graph import Capture
+from dasr_fast.cuda_graph import Capture, CaptureError
 
 Function = Callable[..., Tensor]
 Shapes = tuple[tuple[torch.Size, torch.dtype], ...]
@@ -69,11 +69,11 @@ class Graphs:
                 self._replays.clear()
 
     def _captured(self, function: Function, inputs: tuple[Tensor, ...]) -> Function:
+        for _ in range(WARM_UP):
+            self._capture.run(function, *inputs)
         try:
-            for _ in range(WARM_UP):
-                self._capture.run(function, *inputs)
             return self._capture(function, *inputs)
-        except RuntimeError as error:
+        except CaptureError as error:
             message = f"inputs of {list(inputs[0].shape)} go on without a CUDA graph, since it can't be captured"
             warnings.warn(f"Engine: {message}: {error}", RuntimeWarning, stacklevel=2)
             return function

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from dasr_fast.cuda_graph import Capture
+from dasr_fast.cuda_graph import Capture, CaptureError
 
 LOG = logging.getLogger(__name__)
 
@@ -43,6 +43,6 @@ class Repeated:
     def _captured(self, inputs: tuple[Tensor, ...]) -> Function:
         try:
             return self._capture(self._function, *inputs)
-        except RuntimeError as error:
+        except CaptureError as error:
             LOG.warning("The training step can't be captured as a CUDA graph, and goes on without: %s", error)
             return self._function

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dasr_fast.cuda_graph import CaptureError
 from dasr_fast.inference import graphs
 from dasr_fast.inference.graphs import WARM_UP, Graphs
 
@@ -133,7 +134,7 @@ class Refusing(Recorder):
     def __call__(self, function: Function, *inputs: Tensor) -> "Replay":
         replay = super().__call__(function, *inputs)
         if len(inputs[0]) == 3:
-            raise RuntimeError("operation not permitted when stream is capturing")
+            raise CaptureError("operation not permitted when stream is capturing")
         return replay
 
 

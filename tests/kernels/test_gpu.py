@@ -19,6 +19,12 @@ every_backend = pytest.mark.parametrize("backend", ["triton", "cuda"])
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
 
 
+@pytest.fixture(autouse=True)
+def _deterministic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`da_half_block` leaves some of its gradients to cuDNN."""
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+
+
 def arguments_of(op: str, device: str = "cuda") -> dict[str, Any]:
     """In float32; for ops whose backends may refuse that, features in float16 and channels-last."""
     case = next(case for case in SPECIFICATIONS[op].cases if case.label == "medium")

@@ -165,7 +165,7 @@ def _encoders(
 
     def untrained() -> Any:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             return DegradationEncoder().eval().to(place)
 
     def embedder(encoder: Any) -> Callable[[Any], Any]:

@@ -56,7 +56,8 @@ def degraded_patches(
         )
     generator = image_generator(name, seed)
     rows, columns = (
-        torch.randint(length - side + 1, (patches,), generator=generator).tolist() for length in (height, width)
+        torch.randint(length - side + 1, (patches,), generator=generator, device=generator.device).tolist()
+        for length in (height, width)
     )
     cut = torch.stack([hr[:, y : y + side, x : x + side] for y, x in zip(rows, columns, strict=True)])[None].float()
     return torch.cat([setting.degradation(scale)(cut, generator=generator)[0] for setting in settings]).byte()

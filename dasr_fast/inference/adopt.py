@@ -80,7 +80,7 @@ def _difference(model: nn.Module, adopted: BlindSR) -> float:
     Raises:
         ValueError: The model doesn't take an image or return one.
     """
-    lr = 255 * torch.rand(1, 3, 24, 24, generator=torch.Generator().manual_seed(0))
+    lr = 255 * torch.rand(1, 3, 24, 24, generator=torch.Generator().manual_seed(0), device="cpu")
     lr = lr.to(next(adopted.parameters()).device)
     with tf32_convolutions(False):
         expected = copy.deepcopy(adopted).float().eval()(lr)

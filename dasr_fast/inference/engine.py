@@ -132,7 +132,8 @@ class Engine:
         result comes one frame late. Frames of one size are computed by one CUDA graph.
 
         Args:
-            frames: LR images `[3, H, W]` as for a call, all on one device.
+            frames: LR images `[3, H, W]` as for a call, all on one device. Each must stay as it is until its result has
+                come.
             representation: "each" encodes every frame. "first" encodes the first alone, and a tensor `[256]` none at
                 all, which is faster, and keeps a video whose degradation doesn't change from flickering.
 

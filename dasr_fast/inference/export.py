@@ -17,6 +17,7 @@ from dasr_fast.files import written_whole
 from dasr_fast.inference.adopt import as_blind_sr
 from dasr_fast.inference.portable import PortableBlindSR
 from dasr_fast.models.encoder import EMBEDDING
+from dasr_fast.precision import tf32_convolutions
 
 Part = Literal["whole", "encode", "restore"]
 """All that `BlindSR` does to an image, or one of its methods."""
@@ -40,6 +41,7 @@ _SIGNATURES: dict[str, _Signature] = {
 _OPSET = 18
 
 # Batch, height and width.
+_EXAMPLES = {"lr": (2, 3, 17, 19), "v": (2, EMBEDDING)}
 _TRIALS = ((1, 1, 1), (2, 3, 5), (3, 17, 40))
 
 
@@ -62,7 +64,7 @@ def export_program(model: nn.Module, part: Part = "whole") -> ExportedProgram:
     inputs = _signature(part).inputs
     network = PortableBlindSR(as_blind_sr(model))
     module = {"whole": network, "encode": network.encoder, "restore": network.sr_network}[part]
-    examples = {"lr": torch.zeros(2, 3, 17, 19), "v": torch.zeros(2, EMBEDDING)}
+    examples = {name: torch.zeros(shape, device="cpu") for name, shape in _EXAMPLES.items()}
     # Otherwise the strides of the encoder's features would be inferred for images of more than four pixels a side.
     any_size = torch.fx.experimental._config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
     with any_size, _silenced():
@@ -144,8 +146,8 @@ def verify(path: str | Path, model: nn.Module, part: Part = "whole") -> float:
     generator = torch.Generator().manual_seed(0)
     largest = 0.0
     for batch, height, width in _TRIALS:
-        lr = 255 * torch.rand(batch, 3, height, width, generator=generator)
-        with torch.inference_mode():
+        lr = 255 * torch.rand(batch, 3, height, width, generator=generator, device="cpu")
+        with torch.inference_mode(), tf32_convolutions(False):
             images = {"lr": lr, "v": network.encode(lr.to(device)).cpu()}
             arguments = [images[name] for name in inputs]
             truth = parts[part](*(argument.to(device) for argument in arguments)).cpu()

@@ -42,6 +42,10 @@ def overlapped(
         yield frame, wait()
 
 
+def _pinned(like: Tensor) -> Tensor:
+    return torch.empty(like.shape, dtype=like.dtype, device="cpu", pin_memory=True)
+
+
 class CudaTransfers:
     """Copies on a stream for each direction, by way of pinned memory, which PyTorch keeps and uses again."""
 
@@ -59,7 +63,7 @@ class CudaTransfers:
 
     def download(self, tensors: Tensors) -> Callable[[], Tensors]:
         self._down.wait_stream(torch.cuda.current_stream(self._device))
-        copies = tuple(torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True) for tensor in tensors)
+        copies = tuple(_pinned(tensor) for tensor in tensors)
         with torch.cuda.stream(self._down):
             for copy, tensor in zip(copies, tensors, strict=True):
                 copy.copy_(tensor, non_blocking=True)

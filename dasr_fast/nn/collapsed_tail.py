@@ -76,7 +76,8 @@ def run_tail(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
         for module in modules:
             x = run_layers(module, x)
         return x.contiguous()
-    dtype = next(layers[0].parameters()).dtype
+    first: Any = layers[0]
+    dtype = first.weight.dtype  # Replicas of `DataParallel` have no parameters.
     with torch.autocast(x.device.type, enabled=False):
         kernels = region_kernels(*collapse_tail(layers, accumulation_dtype(dtype)), dtype)
     y = convolve_regions(x, kernels)

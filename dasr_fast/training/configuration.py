@@ -124,6 +124,10 @@ MAY_DIFFER = frozenset(
 """Settings that a resumed run may change: none that decides on its weights (a checkpoint knows its images)."""
 
 
+FLOAT32 = frozenset({"auto", "fp32", "tf32"})
+"""Precisions that a resumed run may change for one another, as its device may not have that with which it began."""
+
+
 def configure(file: Path | None, options: Mapping[str, Any]) -> Configuration:
     """Settings of a TOML file, if there is one, and of options, which override it.
 
@@ -142,10 +146,14 @@ def resumed(file: Path, options: Mapping[str, Any]) -> Configuration:
         ConfigurationError: An option would make it another run.
     """
     stored = _checked(_read(file), file)
-    wanted = _checked({**stored.model_dump(exclude_none=True), **options}, None)
+    settings = stored.model_dump(exclude_none=True)
+    if "device" in options and stored.precision == "tf32":  # Which another device may not have.
+        settings["precision"] = "auto"
+    wanted = _checked({**settings, **options}, None)
     for name in options:
         before, now = getattr(stored, name), getattr(wanted, name)
-        if before != now and name not in MAY_DIFFER:
+        of_float32 = name == "precision" and {before, now} <= FLOAT32
+        if before != now and name not in MAY_DIFFER and not of_float32:
             raise ConfigurationError(f"The run was begun with {name} = {before}, and can't be resumed with {now}.")
     return wanted
 

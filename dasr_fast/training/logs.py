@@ -40,16 +40,17 @@ class Means:
         if world > 1:
             dist.all_reduce(means)
         self._arrived: Any = None
+        self._together = world > 1
         if means.is_cuda:
-            values = torch.empty(means.shape, dtype=means.dtype, pin_memory=True)
+            values = torch.empty(means.shape, dtype=means.dtype, device="cpu", pin_memory=True)
             means = values.copy_(means, non_blocking=True)
             self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._arrived.record()
         self._values = means
 
     def arrived(self) -> bool:
-        """Whether they can be read without waiting."""
-        return self._arrived is None or bool(self._arrived.query())
+        """Whether they can be read without waiting; of several processes always, as all must read at the same step."""
+        return self._arrived is None or self._together or bool(self._arrived.query())
 
     def read(self) -> dict[str, float]:
         """The means by name; waits for them."""

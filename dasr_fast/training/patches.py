@@ -76,7 +76,7 @@ class Patches:
             ValueError: An image is smaller than a patch.
         """
         shape = (self.batch, self.patches, 3, self.size, self.size)
-        batch = torch.empty(shape, dtype=torch.uint8, pin_memory=self.pin_memory)
+        batch = torch.empty(shape, dtype=torch.uint8, device="cpu", pin_memory=self.pin_memory)
         for cut, sample, image in zip(batch.numpy(), self._samples(step), self.indices(step).tolist(), strict=True):
             self._cut(self.images[image], _generator(self.seed, _CUTS, sample), cut)
         return batch

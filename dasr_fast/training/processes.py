@@ -45,13 +45,21 @@ class Processes:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[Processes]:
-    """This process, joined with the others of `torchrun` (its environment variables) if there are any."""
+    """This process, joined with the others of `torchrun` (its environment variables) if there are any.
+
+    Raises:
+        ValueError: There are fewer GPUs than processes on this machine.
+    """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield Processes(device)
         return
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        if device.index >= torch.cuda.device_count():
+            raise ValueError(
+                f"There are {torch.cuda.device_count()} GPUs for {os.environ['LOCAL_WORLD_SIZE']} processes."
+            )
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:

@@ -55,6 +55,12 @@ def test_patches_are_cut_then_degraded():
     assert not torch.equal(found, degraded_patches(hr(), "a.png", settings, 2, patches=3, size=12, seed=2))
 
 
+def test_another_default_device():
+    found = degraded_patches(hr(), "a.png", [Setting(0)], 2, patches=3, size=12)
+    with torch.device("meta"):
+        assert torch.equal(degraded_patches(hr(), "a.png", [Setting(0)], 2, patches=3, size=12), found)
+
+
 def test_every_place_is_drawn():
     image = torch.arange(26 * 25).reshape(1, 26, 25).remainder(251).expand(3, -1, -1).byte()
     found = degraded_patches(image, "a.png", [Setting(0)], 1, patches=60, size=24)

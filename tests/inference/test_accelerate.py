@@ -251,6 +251,15 @@ def test_replicas_of_data_parallel_compute_with_their_own_weights():
     torch.testing.assert_close(replica(pair), model(pair) + 1)
 
 
+def test_random_generators_of_gpus_are_left_alone(monkeypatch: pytest.MonkeyPatch):
+    seeded: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    model, state = Block(16), torch.get_rng_state()
+    assert report(dasr_fast.accelerate(model)).replaced
+    assert seeded == []
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_distributed_data_parallel(tmp_path):
     torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
     try:

@@ -91,6 +91,12 @@ def test_probing_changes_nothing(dtype: torch.dtype):
     assert modes == [module.training for module in before.modules()]
 
 
+def test_another_default_device():
+    foreign = Foreign()
+    with torch.device("meta"):
+        assert as_blind_sr(foreign).scale == 2
+
+
 def test_fixed_tensors_in_place_of_parameters():
     foreign = Foreign()
     for shift in (foreign.G.sub_mean, foreign.G.add_mean):

@@ -179,6 +179,12 @@ def test_verify_tells_the_difference(files: dict[str, Path], model: BlindSR, tmp
         verify(program, other, "restore")
 
 
+def test_another_default_device(model: BlindSR, files: dict[str, Path]):
+    with torch.device("meta"):
+        export_program(model, "restore")
+        assert verify(files["restore"], model, "restore") < 1e-3
+
+
 def test_mistakes(model: BlindSR, tmp_path: Path):
     with pytest.raises(ValueError, match="part must be whole, encode or restore; got 'sr'"):
         export_program(model, "sr")

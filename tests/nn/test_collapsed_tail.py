@@ -82,6 +82,22 @@ def test_autocast_computes_the_kernels_in_float32(collapsed: list[Tensor]):
     assert error(images, expected(modules, x)[0]) < 1e-2
 
 
+def replica(module: Any) -> Any:
+    """As `nn.DataParallel` makes them: weights are tensors, not parameters."""
+    made = module._replicate_for_data_parallel()
+    made._modules = {name: replica(child) for name, child in module._modules.items()}
+    for name, parameter in module._parameters.items():
+        setattr(made, name, None if parameter is None else parameter.detach().clone())
+    return made
+
+
+def test_replicas_of_data_parallel(collapsed: list[Tensor]):
+    modules = tail_and_mean(4)
+    x = torch.randn(1, 4, 64, 33)
+    assert error(run_tail([replica(module) for module in modules], x), expected(modules, x)[0]) < 1e-5
+    assert len(collapsed) == 1
+
+
 def test_left_to_the_layers(collapsed: list[Tensor]):
     tail, mean = tail_and_mean(2)
     x = torch.randn(1, 4, 64, WORTHWHILE // 64)

@@ -91,4 +91,18 @@ def test_a_resumed_run_may_change_only_what_does_not_decide_on_its_weights(tmp_p
     with pytest.raises(ConfigurationError, match="begun with batch = 8, and can't be resumed with 16"):
         resumed(file, {"batch": 16})
     assert resumed(file, {"batch": 8, "log_every": 7}).log_every == 7
+    for before, option, expected in (("tf32", "fp32", "fp32"), ("fp32", "auto", "auto"), ("tf32", "tf32", "tf32")):
+        store(configure(None, {"data": "x", "precision": before}), file)
+        assert resumed(file, {"precision": option}).precision == expected
+        with pytest.raises(ConfigurationError, match=f"begun with precision = {before}, .* resumed with bf16"):
+            resumed(file, {"precision": "bf16"})
     assert {"seed", "precision", "steps", "scale", "ema"}.isdisjoint(MAY_DIFFER)
+
+
+def test_a_run_of_a_gpu_goes_on_where_there_is_none(tmp_path: Path):
+    file = tmp_path / "c.toml"
+    store(configure(None, {"data": "x", "precision": "tf32", "device": "cuda"}), file)
+    assert resumed(file, {"device": "cpu"}).precision == "auto"
+    assert resumed(file, {}).precision == "tf32"
+    store(configure(None, {"data": "x", "precision": "bf16", "device": "cuda"}), file)
+    assert resumed(file, {"device": "cpu"}).precision == "bf16"

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +15,20 @@ def test_means_of_a_window():
     means = Means(window, world=1)
     assert means.arrived()
     assert means.read() == {"loss": 3.0, "l1": 30.0}
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_several_processes_read_means_at_the_same_step(world: int, monkeypatch: pytest.MonkeyPatch):
+    """On a GPU, where they are still under way."""
+    waited: list[bool] = []
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda _: None)
+    window = Window()
+    window.add({"loss": torch.tensor(2.0)})
+    means = Means(window, world)
+    means._arrived = SimpleNamespace(query=lambda: False, synchronize=lambda: waited.append(True))
+    assert means.arrived() == (world > 1)
+    assert means.read() == {"loss": 2.0 / world}
+    assert waited == [True]
 
 
 def test_float32_losses_are_summed_in_float64():

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from training.small_run import ENVIRONMENT, TORCHRUN, TRAIN, as_options
 
@@ -19,6 +20,14 @@ def test_alone():
         assert processes == Processes(torch.device("cpu"), 0, 1)
         assert processes.any(True)
         assert not processes.any(False)
+
+
+def test_more_processes_than_gpus(monkeypatch: pytest.MonkeyPatch):
+    for name, value in (("WORLD_SIZE", "4"), ("LOCAL_WORLD_SIZE", "4"), ("LOCAL_RANK", "2")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ValueError, match=r"^There are 2 GPUs for 4 processes\.$"), joined(torch.device("cuda")):
+        pass
 
 
 def test_one_of_two_is_enough(tmp_path: Path):

@@ -152,7 +152,7 @@ def _outcome(
 ) -> _Outcome:
     """What calls leave: outputs, gradients (if training), parameters and buffers, which are then set back."""
     generator = torch.Generator().manual_seed(1)
-    torch.manual_seed(1)
+    torch.default_generator.manual_seed(1)  # `torch.manual_seed` would change those of GPUs, too.
     roots = _roots(candidate)
     before = [{key: value.clone() for key, value in root.state_dict().items()} for root in roots]
     for root in roots:

@@ -26,7 +26,7 @@ def configuration_options(function: Function) -> Function:
 def _option(name: str, field: FieldInfo) -> Callable[[Function], Function]:
     kind = _kind(field.annotation)
     help_text = field.description or ""
-    if not field.is_required() and field.default not in (None, False):
+    if not field.is_required() and field.default is not None and field.default is not False:
         help_text += f"  [default: {field.default}]"
     option = name.replace("_", "-")
     if kind is bool:

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks import machine, picture, plots, suites, tables
 from benchmarks.baseline import NoCheckoutError, find_baseline
 from benchmarks.results import RESULTS, Run, write
+from benchmarks.timing import Effort
 from benchmarks.work import PHOTO, Settings
 from dasr_fast.device import find_device
 from dasr_fast.images import ImageError, read_image
@@ -86,13 +87,13 @@ def main(
         raise click.UsageError(str(error)) from None
     settings = Settings(kind, quick, everything, reference, image, sizes, scales, batches)
     description = _checked(settings)
-    chosen = names or tuple(suites.SUITES)
+    chosen, effort = names or tuple(suites.SUITES), suites.QUICK if quick else Effort()
     output.mkdir(parents=True, exist_ok=True)
     ceilings, omitted = machine.ceilings(kind, quick), suites.left_out(chosen, settings)
     run = Run(machine.facts(kind), description, ceilings, omitted, [])
     for work in suites.works(chosen, settings):
         click.echo(f"{time.monotonic() - start:5.0f} s  {work.suite}: {work.label}", err=True)
-        run.results += suites.measured(work, settings)
+        run.results += suites.measured(work, settings, effort)
         run.seconds = round(time.monotonic() - start, 1)
         write(run, output / "results.json")  # A run that is interrupted keeps what it has.
     tables.show(run)

@@ -30,12 +30,12 @@ def works(suites: tuple[str, ...], settings: Settings) -> Iterator[Work]:
         yield from SUITES[name].works(settings)
 
 
-def measured(work: Work, settings: Settings) -> list[Result]:
-    """Results of all contenders of a work."""
+def measured(work: Work, settings: Settings, effort: Effort) -> list[Result]:
+    """Results of all contenders of a work, whose memory is free afterwards."""
     if work.suite == "memory":
         return memory.measure(work, settings)
     try:
-        return compare(work, settings.device, QUICK if settings.quick else Effort())
+        return compare(work, settings.device, effort)
     finally:
         torch.compiler.reset()
         gc.collect()  # Steps refer to themselves, and hold the memory of their CUDA graphs.

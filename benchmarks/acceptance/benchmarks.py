@@ -5,12 +5,12 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 
-from benchmarks import machine, memory, suites, tables
+from benchmarks import machine, suites, tables
 from benchmarks.acceptance.part import Asked, Report, lost
 from benchmarks.acceptance.targets import OURS, TARGETS, compared
 from benchmarks.baseline import find_baseline
 from benchmarks.results import RESULTS, Result, Run, write
-from benchmarks.timing import Effort, compare
+from benchmarks.timing import Effort
 from benchmarks.work import Settings, Work
 
 EFFORT = Effort(seconds=0.3, least=5, most=20, round_seconds=0.02)
@@ -55,7 +55,7 @@ def run(asked: Asked, report: Report) -> None:
             shown = True
         print(f"{begin - asked.left:5.0f} s  {work.suite}: {work.label}", flush=True)
         try:
-            merge(known, measured(work, settings))
+            merge(known, suites.measured(work, settings, EFFORT))
         except Exception as error:
             report.fail(f"suite {work.suite}: {work.label}: {type(error).__name__}: {error}")
             if lost(asked.device):
@@ -92,11 +92,6 @@ def quick(work: Work) -> Work:
     if work.suite == "memory":
         names = [name for name in names if name in ("released", "dasr-fast")]
     return replace(work, contenders={name: work.contenders[name] for name in names})
-
-
-def measured(work: Work, settings: Settings) -> list[Result]:
-    """Results of a work's contenders."""
-    return memory.measure(work, settings) if work.suite == "memory" else compare(work, settings.device, EFFORT)
 
 
 def merge(known: Run, results: list[Result]) -> None:

@@ -8,7 +8,6 @@ from benchmarks.acceptance.benchmarks import EFFORT, RESULTS_FILE, merge
 from benchmarks.acceptance.part import AbsentError, Asked, Report, lost
 from benchmarks.baseline import find_baseline
 from benchmarks.results import Run, ratios, read, write
-from benchmarks.timing import compare
 from benchmarks.work import BASELINE, Settings
 
 TRITON = "dasr-fast, triton"
@@ -29,7 +28,7 @@ def run(asked: Asked, report: Report) -> None:
             continue
         some = {name: work.contenders[name] for name in (BASELINE, TRITON)}
         try:
-            merge(known, compare(replace(work, contenders=some), asked.device, EFFORT))
+            merge(known, suites.measured(replace(work, contenders=some), settings, EFFORT))
         except Exception as error:
             known.left_out.append(f"{work.suite}: {work.label}: it failed.")
             report.fail(f"{work.suite}: {work.label}: {type(error).__name__}: {error}")

@@ -215,17 +215,6 @@ def pack(details: Path, output: Path) -> None:
         archive.add(details, "details")
 
 
-def missing_of(reference: Path) -> str:
-    """Why a folder is no checkout of the released code; empty if it is one."""
-    from benchmarks.baseline import NoCheckoutError, check_checkout
-
-    try:
-        check_checkout(reference)
-    except NoCheckoutError as error:
-        return str(error)
-    return ""
-
-
 def chosen(only: Sequence[str], skip: Sequence[str]) -> Iterator[Part]:
     """Parts that are asked for."""
     return (part for part in PARTS if (not only or part.name in only) and part.name not in skip)
@@ -250,8 +239,13 @@ def main(arguments: list[str] | None = None) -> int:
 
         if not torch.cuda.is_available():
             parser.error("No NVIDIA GPU was found; --device cpu is a dry run.")
-    if given.reference is not None and (missing := missing_of(given.reference)):
-        parser.error(missing)
+    if given.reference is not None:
+        from benchmarks.baseline import NoCheckoutError, check_checkout
+
+        try:
+            check_checkout(given.reference)
+        except NoCheckoutError as error:
+            parser.error(str(error))
     options = ["--reference", str(given.reference.resolve())] if given.reference else []
     options += ["--save"] if given.save else []
     parts = list(chosen(given.only, given.skip))

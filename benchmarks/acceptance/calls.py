@@ -44,9 +44,10 @@ def cases(device: str, timed: bool) -> Iterator[tuple[str, str, Case]]:
     for backend in BACKENDS:
         for op, specification in SPECIFICATIONS.items():
             small = [specification.cases[0], *(case for case in specification.cases if case.label in SMALL)]
+            if backend not in backends(op, device):
+                continue
             for case in [case for case in specification.cases if case.timed] if timed else small:
-                if backend in backends(op, device):
-                    yield op, backend, case
+                yield op, backend, case
 
 
 def backends(op: str, device: str) -> list[str]:
@@ -98,7 +99,7 @@ def main() -> None:
     parser.add_argument("--timed", action="store_true", help="in the sizes of the benchmarks")
     parser.add_argument("--end", type=float, default=math.inf, help="when to end, as time.monotonic tells")
     given = parser.parse_args()
-    every, made = list(calls(given.device, timed=given.timed)), 0
+    every, count = list(calls(given.device, timed=given.timed)), 0
     for name, call in every:
         if time.monotonic() > given.end:
             break
@@ -106,8 +107,8 @@ def main() -> None:
         call()
         if given.device == "cuda":
             torch.cuda.synchronize()
-        made += 1
-    print(f"Made {made} of {len(every)} calls.")
+        count += 1
+    print(f"Made {count} of {len(every)} calls.")
 
 
 if __name__ == "__main__":

@@ -12,9 +12,10 @@ void transform_weights(const Conv3x3& p);
 // Features `x` and `y` are [B, H, W, C], weights [3, 3, C, C_out].
 inline Conv3x3 convolution(
     const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const std::optional<Tensor>& residual,
-    const Tensor& transformed, const Tensor& y
+    bool tiles, const Tensor& transformed, const Tensor& y
 ) {
     Conv3x3 p{};
+    p.tiles = tiles;
     p.samples = x.size(0), p.height = x.size(1), p.width = x.size(2);
     p.channels = weight.size(2), p.channels_out = weight.size(3);
     p.type = type_of(x);
@@ -23,7 +24,7 @@ inline Conv3x3 convolution(
     return p;
 }
 
-// Strips as narrow as they must be.
+// Strips as narrow as they must be, for Winograd's transforms.
 inline int64_t strips_of(int64_t width, int64_t channels, int64_t channels_out) {
     const int64_t most = most_tiles(whole_lines(channels > channels_out ? channels : channels_out));
     const int64_t strips = (tiles_of(width) + most - 1) / most;
@@ -32,7 +33,8 @@ inline int64_t strips_of(int64_t width, int64_t channels, int64_t channels_out) 
 
 // Bands for a few items a thread: each band computes two rows of inputs anew.
 inline void cut(Conv3x3& p, int64_t threads) {
-    p.strips = strips_of(p.width, p.channels, p.channels_out);
+    p.strips = p.tiles ? (p.width * p.channels + 65535) / 65536 : strips_of(p.width, p.channels, p.channels_out);
+    if (p.strips < 1) p.strips = 1;
     const int64_t items = p.samples * p.strips, wanted = items > 0 ? (4 * threads + items - 1) / items : 1;
     const int64_t rows = tiles_of(p.height);
     p.bands = wanted < rows / 2 ? wanted : rows / 2;

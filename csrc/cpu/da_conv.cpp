@@ -49,6 +49,19 @@ void forward_of_part(const DAConv& p, int64_t item) {
     });
 }
 
+void forward_of_part_in_tiles(Tiles& tiles, const DAConv& p, int64_t item) {
+    const int64_t part = item % p.parts, channels_out = p.channels_out;
+    const Sample<bfloat16> sample(p, item / p.parts);
+    const PixelsForwardInTiles forward(p, FORWARD_TILE);
+    bfloat16* y = (bfloat16*)p.y + sample.index * channels_out * p.height * p.width;
+    for_tiles(p.height * part / p.parts, p.height * (part + 1) / p.parts, p.width, FORWARD_TILE, [&](const Tile& tile) {
+        bfloat16* out = y + (tile.row * p.width + tile.column) * channels_out;
+        forward.run(tiles, sample, tile, [&](int64_t pixel, int64_t o, Vector value) {
+            store(out + pixel * channels_out + o, p.activate ? leaky_relu(value, p.slope) : value, channels_out - o);
+        });
+    });
+}
+
 // Where a part's sums over its pixels go; those without a gate have no `gate`.
 struct Sums {
     float *weight, *bias, *gate;
@@ -60,6 +73,92 @@ struct Sums {
         std::memset(bias, 0, p.channels_out * sizeof(float));
         if (gate) std::memset(gate, 0, p.channels * sizeof(float));
     }
+};
+
+// The products of a pointwise convolution's gradients in tiles, for BACKWARD_TILE pixels or less.
+class PointwiseBackwardInTiles {
+public:
+    explicit PointwiseBackwardInTiles(const DAConv& p)
+        : p_(p), channels_(p.tiles ? whole_depths(p.channels) : 0), channels_out_(p.tiles ? whole_depths(p.channels_out) : 0),
+          filtered_(channels_ * PIXELS / 2), grads_(channels_out_ * PIXELS / 2), weight_(channels_ * channels_out_ / 2),
+          turned_(channels_out_ * PITCH / 2), right_(channels_ * PIXELS / 2), sums_(channels_ * channels_out_),
+          offsets_(channels_out_ / TILE_DEPTH * 2), zeros_(channels_ + channels_out_) {
+        if (!p.tiles) return;
+        std::memset((void*)filtered_.data(), 0, channels_ * PIXELS * sizeof(bfloat16));
+        std::memset((void*)grads_.data(), 0, channels_out_ * PIXELS * sizeof(bfloat16));
+        std::memset((void*)turned_.data(), 0, channels_out_ * PITCH * sizeof(bfloat16));
+        std::memset((void*)right_.data(), 0, channels_ * PIXELS * sizeof(bfloat16));
+        std::memset((void*)sums_.data(), 0, channels_ * channels_out_ * sizeof(float));
+        std::memset((void*)zeros_.data(), 0, (channels_ + channels_out_) * sizeof(float));
+        for (int64_t step = 0; step < channels_out_ / TILE_DEPTH; ++step) offsets()[step] = 64 * step;
+        const bfloat16* weight = (const bfloat16*)p.weight;
+        pack_rows([&](int64_t o) { return weight + o * p.channels; }, p.channels_out, p.channels, channels_out_ * TILE_COLUMNS,
+            (bfloat16*)weight_.data());
+    }
+
+    bfloat16* filtered(int64_t pixel) const { return (bfloat16*)filtered_.data() + pixel * channels_; }
+    bfloat16* grads(int64_t pixel) const { return (bfloat16*)grads_.data() + pixel * channels_out_; }
+    int64_t pitch() const { return channels_; } // Elements of a pixel of `filtered`.
+
+    // The product of gradients and weights: `emit(pixel, channel, value)`.
+    template <class Emit>
+    void multiply_weight(int64_t pixels, const Emit& emit) {
+        alignas(64) float sums[BLOCK * TILE_COLUMNS];
+        for (int64_t first = 0; first < pixels; first += BLOCK) {
+            const int64_t count = pixels - first < BLOCK ? pixels - first : BLOCK;
+            const bfloat16* right = (const bfloat16*)weight_.data();
+            for (int64_t o = 0; o < p_.channels; o += TILE_COLUMNS, right += channels_out_ * TILE_COLUMNS) {
+                multiply_rows(tiles_, count, grads(first), offsets(), channels_out_ * sizeof(bfloat16), right,
+                    channels_out_ / TILE_DEPTH, sums);
+                for (int64_t c = o; c < o + TILE_COLUMNS && c < p_.channels; c += LANES)
+                    for (int64_t i = 0; i < count; ++i) emit(first + i, c, load(sums + i * TILE_COLUMNS + c - o));
+            }
+        }
+    }
+
+    // Adds the product of gradients and filtered inputs, along the pixels.
+    void add_gradient(int64_t pixels) {
+        const int64_t depth = whole_depths(pixels);
+        const bfloat16* zeros = (const bfloat16*)zeros_.data();
+        for (int64_t first = 0; first < depth; first += TILE_DEPTH) {
+            const bfloat16* pointers[TILE_DEPTH];
+            for (int64_t i = 0; i < TILE_DEPTH; ++i) pointers[i] = first + i < pixels ? grads(first + i) : zeros;
+            for (int64_t o = 0; o < channels_out_; o += 16)
+                turn_pixels(pointers, o, 16, (bfloat16*)turned_.data() + o * PITCH + first, PITCH);
+        }
+        pack_rows([&](int64_t pixel) { return filtered(pixel); }, pixels, channels_, depth * TILE_COLUMNS,
+            (bfloat16*)right_.data());
+        float* sums = sums_.data();
+        for (int64_t o = 0; o < channels_out_; o += 32)
+            for (int64_t c = 0; c < channels_; c += 32, sums += 32 * 32)
+                add_products(tiles_, (const bfloat16*)turned_.data() + o * PITCH, PITCH * sizeof(bfloat16),
+                    (const bfloat16*)right_.data() + c * depth, depth * TILE_COLUMNS, depth / TILE_DEPTH, sums);
+    }
+
+    // Puts what was added into weights [C_out, C].
+    void write(float* grad_weight) const {
+        for (int64_t o = 0; o < p_.channels_out; ++o)
+            for (int64_t c = 0; c < p_.channels; c += LANES) {
+                const int64_t block = o / 32 * (channels_ / 32) + c / 32, tile = o % 32 / 16 * 2 + c % 32 / 16;
+                store(grad_weight + o * p_.channels + c,
+                    load(sums_.data() + (block * 4 + tile) * 256 + o % 16 * 16 + c % 16), p_.channels - c);
+            }
+    }
+
+private:
+    static constexpr int64_t PIXELS = BACKWARD_TILE + BLOCK, PITCH = (BACKWARD_TILE / TILE_DEPTH | 1) * TILE_DEPTH;
+
+    int64_t* offsets() const { return (int64_t*)offsets_.data(); }
+
+    const DAConv& p_;
+    Tiles tiles_;
+    int64_t channels_, channels_out_; // In pairs of tiles; 0 if there are no tiles.
+    Scratch filtered_, grads_; // [pixels][channels_], [pixels][channels_out_]
+    Scratch weight_; // [channels_ / 16][channels_out_ / 32] right tiles
+    Scratch turned_; // [channels_out_][PITCH]: gradients, pixels along the row.
+    Scratch right_; // [channels_ / 16][pixels / 32] right tiles: filtered inputs.
+    Scratch sums_; // [channels_out_ / 32][channels_ / 32][2][2] tiles of sums
+    Scratch offsets_, zeros_;
 };
 
 // All gradients of a part of channels-last features. What the depthwise filter needs of the pointwise product's gradient
@@ -74,7 +173,8 @@ public:
           most_(p.width > 0 && p.width < BACKWARD_TILE ? BACKWARD_TILE / p.width : 1),
           start_(sample_.index * p.height * p.width), grads_((window() * p.width + ROWS) * pitch_out_),
           grad_filtered_(window() * p.width * p.channels + LANES), filtered_((BACKWARD_TILE + ROWS) * pitch_),
-          weight_(p.channels_out * pitch_), grad_kernel_(p.grad_kernel + item * K * K * p.channels) {
+          weight_(p.channels_out * pitch_), grad_kernel_(p.grad_kernel + item * K * K * p.channels),
+          in_tiles_(p) {
         for (int64_t o = 0; o < p.channels_out; ++o)
             read_numbers((const T*)p.weight + o * p.channels, p.channels, weight_.data() + o * pitch_);
         std::memset(grad_kernel_, 0, K * K * p.channels * sizeof(float));
@@ -98,6 +198,7 @@ public:
             done = available;
             keep(done - K / 2, ready);
         }
+        if (p_.tiles) in_tiles_.write(sums_.weight);
     }
 
 private:
@@ -115,8 +216,37 @@ private:
         begin_ = first;
     }
 
+    // The same with products in tiles.
+    void pointwise_in_tiles(const Tile& tile, bool owns) {
+        const int64_t start = tile.row * p_.width + tile.column, channels = p_.channels, channels_out = p_.channels_out;
+        float* tile_grads = grads(tile.row) + tile.column * pitch_out_;
+        for (int64_t o = 0; o < channels_out; o += LANES) {
+            const int64_t count = channels_out - o;
+            Vector bias = {}, gate = {};
+            for (int64_t pixel = 0; pixel < tile.pixels(); ++pixel) {
+                const int64_t offset = (start + pixel) * channels_out + o;
+                const Vector grad = load_gradient<T>(p_.grad, p_.sign, p_.slope, start_ * channels_out + offset, count);
+                store(tile_grads + pixel * pitch_out_ + o, grad);
+                store(in_tiles_.grads(pixel) + o, grad, count);
+                bias += grad;
+                if (sums_.gate) gate += grad * load(sample_.x + offset, count);
+            }
+            if (!owns) continue;
+            store(sums_.bias + o, load(sums_.bias + o, count) + bias, count);
+            if (sums_.gate) store(sums_.gate + o, load(sums_.gate + o, count) + gate, count);
+        }
+        sample_.filter_channels_last(tile, in_tiles_.pitch(), in_tiles_.filtered(0));
+        float* out = grad_filtered_.data() + ((tile.row - begin_) * p_.width + tile.column) * channels;
+        in_tiles_.multiply_weight(tile.pixels(), [&](int64_t pixel, int64_t c, Vector value) {
+            value = leaky_relu_backward(value, load(in_tiles_.filtered(pixel) + c), p_.slope);
+            store(out + pixel * channels + c, value, channels - c);
+        });
+        if (owns) in_tiles_.add_gradient(tile.pixels());
+    }
+
     // The gradient before the depthwise filter, and those for weight, bias and gate if the part `owns` the tile.
     void pointwise(const Tile& tile, bool owns) {
+        if (p_.tiles) return pointwise_in_tiles(tile, owns);
         const int64_t start = tile.row * p_.width + tile.column, channels = p_.channels, channels_out = p_.channels_out;
         float* tile_grads = grads(tile.row) + tile.column * pitch_out_;
         for (int64_t pixel = 0; pixel < tile.pixels(); ++pixel)
@@ -129,7 +259,7 @@ private:
                 if (sums_.gate)
                     store(sums_.gate + o, load(sums_.gate + o, count) + grad * load(sample_.x + offset, count), count);
             }
-        sample_.filter_channels_last(tile, filtered_.data());
+        sample_.filter_channels_last(tile, pitch_, filtered_.data());
         float* out = grad_filtered_.data() + ((tile.row - begin_) * p_.width + tile.column) * channels;
         multiply(Left{tile_grads, ROWS * pitch_out_, pitch_out_, 1}, tile.pixels(), weight_.data(), pitch_, channels,
             channels_out, [&](int64_t pixel, int64_t c, Vector value) {
@@ -175,6 +305,7 @@ private:
     Scratch grads_, grad_filtered_; // Windows: [rows][width][pitch_out_], [rows][width][C].
     Scratch filtered_, weight_;
     float* grad_kernel_;
+    PointwiseBackwardInTiles in_tiles_;
 };
 
 // Gradients for weight, bias and gate of a part of contiguous features, and that before the depthwise filter.
@@ -247,6 +378,11 @@ void depthwise_backward_of_plane(const DAConv& p, int64_t plane) {
 namespace DASR_FAST_KERNELS {
 
 void da_conv(const DAConv& p, int64_t begin, int64_t end) {
+    if (p.tiles) {
+        Tiles tiles;
+        for (int64_t item = begin; item < end; ++item) forward_of_part_in_tiles(tiles, p, item);
+        return;
+    }
     with_type(p.type, [&](auto element) {
         for (int64_t item = begin; item < end; ++item) forward_of_part<typename decltype(element)::type>(p, item);
     });
@@ -308,9 +444,10 @@ static DAConv problem(
 
 void da_conv(
     Tensor x, Tensor kernel, Tensor weight, std::optional<Tensor> bias, std::optional<Tensor> gate,
-    double negative_slope, bool activate, Tensor y
+    double negative_slope, bool activate, bool tiles, Tensor y
 ) {
     DAConv p = problem(x, kernel, weight, gate, negative_slope);
+    p.tiles = tiles && p.channels_last;
     p.bias = pointer(bias), p.activate = activate, p.y = y.mutable_data_ptr();
     p.parts = parts_of(x.size(0), p.height, p.width);
     run(best_da_conv(), p, x.size(0) * p.parts);
@@ -318,10 +455,11 @@ void da_conv(
 
 void da_conv_backward(
     Tensor grad, Tensor x, Tensor kernel, Tensor weight, std::optional<Tensor> gate, std::optional<Tensor> y,
-    double negative_slope, std::optional<Tensor> grad_filtered, Tensor grad_x, Tensor grad_kernel, Tensor grad_weight,
+    double negative_slope, bool tiles, std::optional<Tensor> grad_filtered, Tensor grad_x, Tensor grad_kernel, Tensor grad_weight,
     Tensor grad_bias, std::optional<Tensor> grad_gate
 ) {
     DAConv p = problem(x, kernel, weight, gate, negative_slope);
+    p.tiles = tiles && p.channels_last;
     p.grad = grad.const_data_ptr(), p.sign = pointer(y), p.grad_x = grad_x.mutable_data_ptr();
     p.grad_filtered = grad_filtered.has_value() ? static_cast<float*>(grad_filtered->mutable_data_ptr()) : nullptr;
     p.grad_kernel = static_cast<float*>(grad_kernel.mutable_data_ptr());

@@ -11,6 +11,7 @@ namespace dasr_fast {
 struct DAConv {
     int64_t channels, channels_out, height, width, size, parts;
     bool channels_last, activate;
+    bool tiles; // Products of bfloat16 features, which are channels-last, in tiles.
     Type type;
     float slope;
     const void *x, *kernel, *weight, *bias, *gate, *grad;
@@ -29,6 +30,7 @@ struct DAConv {
 
 #include "depthwise.h"
 #include "product.h"
+#include "tiles.h"
 
 namespace dasr_fast {
 namespace {
@@ -118,9 +120,9 @@ struct Sample {
         });
     }
 
-    // The same as `[pixels][whole_vectors(C)]`.
-    void filter_channels_last(const Tile& tile, float* filtered) const {
-        const int64_t pitch = whole_vectors(channels);
+    // The same as `[pixels][pitch]`.
+    template <class To>
+    void filter_channels_last(const Tile& tile, int64_t pitch, To* filtered) const {
         with_size(size, [&](auto k) {
             constexpr int K = decltype(k)::value;
             filter_rows_channels_last<K>(
@@ -128,7 +130,7 @@ struct Sample {
                 tile.row, tile.row + tile.rows, tile.column, tile.columns, filters.data(),
                 [&](int64_t row, int64_t column, int64_t c, Vector value) {
                     const int64_t pixel = (row - tile.row) * tile.columns + column - tile.column;
-                    store(filtered + pixel * pitch + c, leaky_relu(value, p.slope));
+                    store(filtered + pixel * pitch + c, leaky_relu(value, p.slope), pitch - c);
                 });
         });
     }
@@ -150,7 +152,7 @@ public:
     template <class Emit>
     void run(const Sample<T>& sample, const Tile& tile, const Emit& emit) const {
         const float *gate = sample.gate.data(), *bias = sample.bias.data();
-        sample.filter_channels_last(tile, filtered_.data());
+        sample.filter_channels_last(tile, pitch_, filtered_.data());
         const T* x = sample.x + (tile.row * p_.width + tile.column) * p_.channels;
         const Left left{filtered_.data(), ROWS * pitch_, pitch_, 1};
         multiply(left, tile.pixels(), weight_.data(), pitch_out_, p_.channels_out, p_.channels,
@@ -165,6 +167,52 @@ private:
     const DAConv& p_;
     int64_t pitch_, pitch_out_;
     Scratch filtered_, weight_;
+};
+
+// The same for bfloat16, with the pointwise product in tiles.
+class PixelsForwardInTiles {
+public:
+    PixelsForwardInTiles(const DAConv& p, int64_t most_pixels)
+        : p_(p), depth_(whole_depths(p.channels)), filtered_((most_pixels + BLOCK) * depth_ / 2),
+          weight_(whole_tiles(p.channels_out) * TILE_COLUMNS * depth_ / 2), offsets_(depth_ / TILE_DEPTH * 2) {
+        std::memset((void*)filtered_.data(), 0, (most_pixels + BLOCK) * depth_ * sizeof(bfloat16));
+        pack_columns((const bfloat16*)p.weight, p.channels, p.channels_out, (bfloat16*)weight_.data());
+        for (int64_t step = 0; step < depth_ / TILE_DEPTH; ++step) offsets()[step] = 64 * step;
+    }
+
+    template <class Emit>
+    void run(Tiles& tiles, const Sample<bfloat16>& sample, const Tile& tile, const Emit& emit) const {
+        alignas(64) float sums[BLOCK * TILE_COLUMNS];
+        bfloat16* filtered = (bfloat16*)filtered_.data();
+        sample.filter_channels_last(tile, depth_, filtered);
+        const bfloat16* x = sample.x + (tile.row * p_.width + tile.column) * p_.channels;
+        for (int64_t first = 0; first < tile.pixels(); first += BLOCK) {
+            const int64_t count = tile.pixels() - first < BLOCK ? tile.pixels() - first : BLOCK;
+            const bfloat16* right = (const bfloat16*)weight_.data();
+            for (int64_t o = 0; o < p_.channels_out; o += TILE_COLUMNS, right += TILE_COLUMNS * depth_) {
+                multiply_rows(tiles, count, filtered + first * depth_, offsets(), depth_ * sizeof(bfloat16), right,
+                    depth_ / TILE_DEPTH, sums);
+                for (int64_t c = o; c < o + TILE_COLUMNS && c < p_.channels_out; c += LANES) {
+                    const Vector bias = load(sample.bias.data() + c);
+                    const Vector gate = p_.gate ? load(sample.gate.data() + c) : Vector{};
+                    const bfloat16* in = x + first * p_.channels + c;
+                    for (int64_t i = 0; i < count; ++i, in += p_.channels) {
+                        Vector value = load(sums + i * TILE_COLUMNS + c - o) + bias;
+                        if (p_.gate) value += load(in, p_.channels - c) * gate;
+                        emit(first + i, c, value);
+                    }
+                }
+            }
+        }
+    }
+
+private:
+    int64_t* offsets() const { return (int64_t*)offsets_.data(); }
+
+    const DAConv& p_;
+    int64_t depth_;
+    Scratch filtered_; // [pixels][depth_] in bfloat16
+    Scratch weight_, offsets_;
 };
 
 } // namespace

@@ -3,6 +3,7 @@
 // The convolution takes its inputs from rows of the DA convolution that have just been computed: they never leave the
 // second-level cache.
 #include "da_conv.h"
+#include "direct.h"
 #include "instruction_set.h"
 #include "winograd.h"
 
@@ -40,11 +41,30 @@ void run_items(const DAHalfBlock& p, int64_t begin, int64_t end) {
     }
 }
 
+void run_items_in_tiles(const DAHalfBlock& p, int64_t begin, int64_t end) {
+    const DAConv& da_conv = p.da_conv;
+    const int64_t items = p.convolution.strips * p.convolution.bands; // Of a sample.
+    Tiles tiles;
+    DirectStrip strip(p.convolution);
+    const PixelsForwardInTiles forward(da_conv, strip.widest());
+    for (int64_t item = begin; item < end;) {
+        const Sample<bfloat16> sample(da_conv, item / items);
+        for (const int64_t last = (sample.index + 1) * items; item < end && item < last; ++item)
+            strip.run(tiles, item, [&](int64_t row, int64_t column, int64_t columns, bfloat16* inputs) {
+                const int64_t count = strip.channels();
+                forward.run(tiles, sample, Tile{row, 1, column, columns}, [&](int64_t pixel, int64_t c, Vector value) {
+                    store(inputs + pixel * count + c, leaky_relu(value, da_conv.slope), count - c);
+                });
+            });
+    }
+}
+
 } // namespace
 
 namespace DASR_FAST_KERNELS {
 
 void da_half_block(const DAHalfBlock& p, int64_t begin, int64_t end) {
+    if (p.convolution.tiles) return run_items_in_tiles(p, begin, end);
     with_type(p.da_conv.type, [&](auto element) { run_items<typename decltype(element)::type>(p, begin, end); });
 }
 
@@ -62,10 +82,10 @@ DASR_FAST_BEST(da_half_block, DAHalfBlock)
 void da_half_block(
     Tensor x, Tensor kernel, Tensor weight, std::optional<Tensor> bias, std::optional<Tensor> gate, Tensor conv_weight,
     std::optional<Tensor> conv_bias, std::optional<Tensor> residual, double negative_slope, bool activate,
-    int64_t threads, Tensor transformed, Tensor y
+    bool tiles, int64_t threads, Tensor transformed, Tensor y
 ) {
     DAHalfBlock p{};
-    p.convolution = convolution(x, conv_weight, conv_bias, residual, transformed, y);
+    p.convolution = convolution(x, conv_weight, conv_bias, residual, tiles, transformed, y);
     p.convolution.activate = activate, p.convolution.slope = static_cast<float>(negative_slope);
     cut(p.convolution, threads);
     DAConv& da_conv = p.da_conv;

@@ -38,6 +38,11 @@ struct bfloat16 {
     uint16_t bits;
 };
 
+template <int K>
+struct Size {
+    static constexpr int value = K;
+};
+
 template <class To, class From>
 inline To bit_cast(const From& from) {
     static_assert(sizeof(To) == sizeof(From));
@@ -96,11 +101,16 @@ inline Vector in_register(Vector value) {
 inline void store(float* pointer, Vector value) { std::memcpy(pointer, &value, sizeof(value)); }
 
 inline void store(bfloat16* pointer, Vector value) {
+#if defined(__AVX512BF16__)
+    const __m256bh halves = _mm512_cvtneps_pbh((__m512)value);
+    std::memcpy((void*)pointer, &halves, sizeof(halves));
+#else
     const Bits bits = bit_cast<Bits>(value);
     const Bits rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
     const Bits quiet = (bits >> 16) | 0x40u; // NaN
     const Halves halves = __builtin_convertvector((Bits)(value == value ? rounded : quiet), Halves);
     std::memcpy((void*)pointer, &halves, sizeof(halves));
+#endif
 }
 
 inline void store(float16* pointer, Vector value) {
@@ -192,6 +202,15 @@ inline float sum(Vector value) {
 // Slope 1 is no activation.
 inline Vector leaky_relu(Vector value, float slope) { return value > 0 ? value : value * slope; }
 
+// Calls `function` with a condition as a type, to take it out of the loops in there.
+template <class Function>
+inline void with_condition(bool condition, const Function& function) {
+    if (condition)
+        function(Size<1>());
+    else
+        function(Size<0>());
+}
+
 // Gradient before a LeakyReLU with output (or input) `y`.
 inline Vector leaky_relu_backward(Vector grad, Vector y, float slope) { return y > 0 ? grad : grad * slope; }
 
@@ -219,11 +238,6 @@ inline void with_type(Type type, const Function& function) {
     default: return function(Element<float>());
     }
 }
-
-template <int K>
-struct Size {
-    static constexpr int value = K;
-};
 
 // Asks for an element that will be read soon; it may lie beyond the end.
 template <class T>

@@ -17,7 +17,8 @@ struct Conv3x3 {
     float slope;
     const void *x, *weight, *bias, *residual; // Weights [3, 3, C, C_out]; bias and residual may be null.
     const void* sign; // If not null, `x` is a gradient after a LeakyReLU with that output.
-    float* transformed; // [36, C, whole_lines(C_out)]: weights.
+    bool tiles; // By products in tiles, of bfloat16; otherwise by Winograd's transforms.
+    float* transformed; // Weights: [36, C, whole_lines(C_out)], or right tiles.
     void* y;
     int64_t bands, strips; // An item of work is one of the strips of columns of one of the bands of rows of a sample.
 };

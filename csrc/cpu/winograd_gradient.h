@@ -11,6 +11,7 @@ namespace dasr_fast {
 struct Conv3x3Gradient {
     int64_t samples, height, width, channels, channels_out, strips, parts;
     Type type;
+    bool tiles; // By products in tiles, of bfloat16; otherwise by Winograd's transforms.
     float slope;
     const void *x, *grad;
     const void* sign; // The output, whose sign is the LeakyReLU's, or null.

@@ -7,7 +7,7 @@ import torch
 from dasr_fast.compiled import record
 from dasr_fast.compiled.schemas import SCHEMAS
 
-INSTRUCTION_SETS = ("baseline", "AVX2", "AVX-512")
+INSTRUCTION_SETS = ("baseline", "AVX2", "AVX-512", "AVX-512 with AMX")
 """By the number that the raw op `instruction_set` returns."""
 
 torch.ops.load_library(str(record.require()))  # type: ignore[no-untyped-call]

@@ -15,18 +15,18 @@ SCHEMAS = {
         "Tensor(a!) grad_x, Tensor(b!) grad_kernel) -> ()",
         "da_conv(Tensor x, Tensor kernel, Tensor weight, Tensor? bias, Tensor? gate, float negative_slope, bool "
         "activate, "
-        "Tensor(a!) y) -> ()",
+        "bool tiles, Tensor(a!) y) -> ()",
         "da_conv_backward(Tensor grad, Tensor x, Tensor kernel, Tensor weight, Tensor? gate, Tensor? y, "
-        "float negative_slope, Tensor(a!)? grad_filtered, Tensor(b!) grad_x, Tensor(c!) grad_kernel, "
+        "float negative_slope, bool tiles, Tensor(a!)? grad_filtered, Tensor(b!) grad_x, Tensor(c!) grad_kernel, "
         "Tensor(d!) grad_weight, Tensor(e!) grad_bias, Tensor(f!)? grad_gate) -> ()",
-        "conv3x3(Tensor x, Tensor weight, Tensor? bias, Tensor? residual, float? negative_slope, int threads, "
+        "conv3x3(Tensor x, Tensor weight, Tensor? bias, Tensor? residual, float? negative_slope, bool tiles, int threads, "
         "Tensor(a!) transformed, Tensor(b!) y) -> ()",
-        "conv3x3_input_gradient(Tensor grad, Tensor weight, Tensor? y, float negative_slope, int threads, "
+        "conv3x3_input_gradient(Tensor grad, Tensor weight, Tensor? y, float negative_slope, bool tiles, int threads, "
         "Tensor(a!) transformed, Tensor(b!) grad_x) -> ()",
-        "conv3x3_weight_gradient(Tensor grad, Tensor x, Tensor? y, float negative_slope, Tensor(a!) grad_weight, "
-        "Tensor(b!) grad_bias) -> ()",
+        "conv3x3_weight_gradient(Tensor grad, Tensor x, Tensor? y, float negative_slope, bool tiles, Tensor(a!) "
+        "grad_weight, Tensor(b!) grad_bias) -> ()",
         "da_half_block(Tensor x, Tensor kernel, Tensor weight, Tensor? bias, Tensor? gate, Tensor conv_weight, "
-        "Tensor? conv_bias, Tensor? residual, float negative_slope, bool activate, int threads, "
+        "Tensor? conv_bias, Tensor? residual, float negative_slope, bool activate, bool tiles, int threads, "
         "Tensor(a!) transformed, Tensor(b!) y) -> ()",
         "blur_stencils(Tensor kernel, Tensor weights, int first, int scale, int height, int width, "
         "Tensor(a!) stencils, Tensor(b!) ends) -> ()",

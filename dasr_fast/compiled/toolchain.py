@@ -14,8 +14,10 @@ from typing import Any
 
 from dasr_fast.compiled.record import COMMAND
 
+AVX512 = "-mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c -mavx2"
 INSTRUCTION_SETS = {
-    "avx512": "-mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c -mavx2",
+    "amx": f"{AVX512} -mavx512bf16 -mamx-tile -mamx-bf16",
+    "avx512": AVX512,
     "avx2": "-mavx2 -mfma -mf16c",
     "baseline": "",
 }

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from dasr_fast.compiled.cpu import winograd
+from dasr_fast.compiled.cpu.support import in_tiles, unsupported_types
 from dasr_fast.compiled.library import cpu
 from dasr_fast.reference.conv3x3 import finished
 
@@ -22,7 +23,7 @@ PIXELS = 2048
 
 
 def unsupported(x: Tensor, *_: Any) -> str | None:
-    if (reason := winograd.unsupported(x)) is not None:
+    if (reason := unsupported_types(x)) is not None:
         return reason
     return None if x.shape[1] >= FEWEST else f"it needs {FEWEST} channels or more, and x has {x.shape[1]}"
 
@@ -75,5 +76,5 @@ def _weight_gradient(grad: Tensor, y: Tensor | None, x: Tensor, negative_slope: 
     of_weight, of_bias = (
         x.new_empty(parts, *shape, grad.shape[-1], dtype=torch.float32) for shape in ((3, 3, channels), ())
     )
-    cpu.conv3x3_weight_gradient(grad, x, y, negative_slope, of_weight, of_bias)
+    cpu.conv3x3_weight_gradient(grad, x, y, negative_slope, in_tiles(x), of_weight, of_bias)
     return of_weight.sum(0).permute(3, 2, 0, 1), of_bias.sum(0)

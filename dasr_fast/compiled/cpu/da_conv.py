@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dasr_fast.compiled.cpu.dynamic_depthwise_conv import kernel_gradient, kernel_sums
-from dasr_fast.compiled.cpu.support import row_parts, sums, unsupported_types
+from dasr_fast.compiled.cpu.support import in_tiles, row_parts, sums, unsupported_types
 from dasr_fast.compiled.layout import channels_last, dense, like
 from dasr_fast.compiled.library import cpu
 from dasr_fast.reference.layout import memory_format
@@ -30,7 +30,7 @@ def da_conv(
     shape = (x.shape[0], weight.shape[0], *x.shape[2:])
     y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format(x))
     bias, gate = (None if tensor is None else tensor.contiguous() for tensor in (bias, gate))
-    cpu.da_conv(x, kernel.contiguous(), weight.contiguous(), bias, gate, negative_slope, activate, y)
+    cpu.da_conv(x, kernel.contiguous(), weight.contiguous(), bias, gate, negative_slope, activate, in_tiles(x), y)
     return y
 
 
@@ -53,7 +53,7 @@ def da_conv_backward(
     grad_gate = None if gate is None else sums(x, b, parts, c)
     cpu.da_conv_backward(
         *(like(x, grad), x, kernel.contiguous(), weight.contiguous(), None if gate is None else gate.contiguous()),
-        *(None if y is None else like(x, y), negative_slope),
+        *(None if y is None else like(x, y), negative_slope, in_tiles(x)),
         *(grad_filtered, grad_x, grad_kernel, grad_weight, grad_bias, grad_gate),
     )
     return (

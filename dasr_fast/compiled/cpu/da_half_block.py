@@ -7,12 +7,13 @@ from torch import Tensor
 from dasr_fast.compiled.cpu import winograd
 from dasr_fast.compiled.cpu.conv3x3 import conv3x3_backward
 from dasr_fast.compiled.cpu.da_conv import da_conv, da_conv_backward
+from dasr_fast.compiled.cpu.support import unsupported_types
 from dasr_fast.compiled.library import cpu
 from dasr_fast.reference.da_half_block import da_half_block_backward as backward_of_both
 
 
 def unsupported(x: Tensor, *_: Any) -> str | None:
-    return winograd.unsupported(x)
+    return unsupported_types(x)
 
 
 def da_half_block(

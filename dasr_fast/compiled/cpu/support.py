@@ -3,11 +3,22 @@
 import torch
 from torch import Tensor
 
+from dasr_fast.compiled.library import INSTRUCTION_SETS, cpu
+
 PARTS = 64
 """How many parts of a batch whose sums are added afterwards, or a few more."""
 
 WORTHWHILE = 1024
 """Pixels of a part, or more: what it prepares should not show."""
+
+
+MATRIX_UNIT = INSTRUCTION_SETS[cpu.instruction_set()] == "AVX-512 with AMX"
+"""Whether the kernels use the processor's matrix unit, for bfloat16."""
+
+
+def in_tiles(x: Tensor) -> bool:
+    """Whether products of features `x` are computed in tiles: in bfloat16, where there is a unit for it."""
+    return MATRIX_UNIT and x.dtype == torch.bfloat16
 
 
 def unsupported_types(*tensors: Tensor | None) -> str | None:

@@ -5,22 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dasr_fast.compiled.cpu.support import unsupported_types
+from dasr_fast.compiled.cpu.support import in_tiles
 from dasr_fast.reference.layout import memory_format
 
 LINE = 16
 """Floats in a vector of the widest instruction set."""
-
-
-# Asked once: torch.compile can't trace the question.
-_MATRIX_UNIT: bool = torch.cpu._is_amx_tile_supported()
-
-
-def unsupported(x: Tensor) -> str | None:
-    """Why the kernels, which compute in float32, don't take features `x`, or None."""
-    if x.dtype == torch.bfloat16 and _MATRIX_UNIT:
-        return "this processor has a matrix unit (AMX) for bfloat16, which PyTorch's convolutions use"
-    return unsupported_types(x)
 
 
 def pixels(x: Tensor) -> Tensor:
@@ -39,7 +28,7 @@ def taps(weight: Tensor) -> Tensor:
 
 
 def workspace(weight: Tensor) -> dict[str, Any]:
-    """The arguments of kernels that aren't a tensor's: threads, and memory for the transformed weights."""
+    """The arguments of kernels that aren't a tensor's: how to compute, threads, and memory for prepared weights."""
     channels_out, channels = weight.shape[:2]
     size = 36 * channels * (-(-channels_out // LINE) * LINE)
-    return {"threads": torch.get_num_threads(), "transformed": weight.new_empty(size, dtype=torch.float32)}
+    return {"tiles": in_tiles(weight), "threads": torch.get_num_threads(), "transformed": weight.new_empty(size, dtype=torch.float32)}

@@ -90,6 +90,10 @@ struct Sample {
           x((const T*)p.x + index * channels * p.height * p.width), filters(size * size * whole_vectors(channels)),
           gate(whole_vectors(channels)), bias(whole_vectors(channels_out)) {
         const T* kernel = (const T*)p.kernel + index * channels * size * size;
+        // Lanes without a channel meet weights of 0 in products: they must not be NaN.
+        std::memset((void*)filters.data(), 0, size * size * whole_vectors(channels) * sizeof(float));
+        std::memset((void*)gate.data(), 0, whole_vectors(channels) * sizeof(float));
+        std::memset((void*)bias.data(), 0, whole_vectors(channels_out) * sizeof(float));
         if (p.channels_last)
             turn_weights(kernel, channels, size * size, filters.data());
         else

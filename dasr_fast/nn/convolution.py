@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from dasr_fast import ops
 from dasr_fast.nn.activation import fixed_slope
-from dasr_fast.ops.backends import has_kernel, state
+from dasr_fast.ops.backends import has_kernel, has_matrix_unit, state
 from dasr_fast.reference.layout import memory_format
 
 
@@ -65,10 +65,14 @@ def computable(conv: nn.Module, x: Tensor) -> TypeGuard[nn.Conv2d]:
         is_plain(conv, 3)
         and untouched(conv)
         and not torch.compiler.is_exporting()
-        and x.dtype == conv.weight.dtype
         and x.shape[1] == conv.in_channels
-        and not torch.is_autocast_enabled(x.device.type)  # In its types PyTorch's convolution may be the fastest.
+        and (_autocast_to_kernels(x) if torch.is_autocast_enabled(x.device.type) else x.dtype == conv.weight.dtype)
     )
+
+
+def _autocast_to_kernels(x: Tensor) -> bool:
+    """Whether autocast's type is one in which the op's kernels are faster than PyTorch's convolution."""
+    return x.device.type == "cpu" and torch.get_autocast_dtype("cpu") == torch.bfloat16 and has_matrix_unit()
 
 
 def is_plain(conv: object, size: int) -> TypeGuard[nn.Conv2d]:

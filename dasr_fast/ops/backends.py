@@ -111,6 +111,11 @@ def refusal(op: str, backend: str, device: str, arguments: tuple[Any, ...]) -> s
     return unsupported(*arguments) if unsupported is not None else None
 
 
+def has_matrix_unit() -> bool:
+    """Whether the C++ kernels compute products of bfloat16 in the processor's matrix unit."""
+    return getattr(IMPLEMENTATIONS["conv3x3", "cpp"], "MATRIX_UNIT", False)
+
+
 def has_kernel(op: str, backend: str, arguments: tuple[Any, ...]) -> bool:
     """Whether `backend` computes `op` with these arguments; for "auto", whether a backend but the reference does."""
     automatic = (name for name, candidate in BACKENDS.items() if candidate.automatic and name != "reference")

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from dasr_fast.compiled.cpu import winograd
-from dasr_fast.compiled.cpu.support import in_tiles, unsupported_types
+from dasr_fast.compiled.cpu.support import MATRIX_UNIT, in_tiles, unsupported_types
 from dasr_fast.compiled.library import cpu
 from dasr_fast.reference.conv3x3 import finished
+
+__all__ = ["MATRIX_UNIT", "conv3x3", "conv3x3_backward", "unsupported"]
 
 FEWEST = 16
 """Channels that make it worthwhile; with fewer, transforming tiles takes longer than PyTorch's whole convolution."""

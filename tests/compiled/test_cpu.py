@@ -29,10 +29,10 @@ def _two_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def results(op: str, layout: str) -> list[Tensor]:
+def results(op: str, layout: str, dtype: torch.dtype) -> list[Tensor]:
     """The result and its gradients by C++."""
     case = next(case for case in SPECIFICATIONS[op].cases if case.label == "medium")
-    arguments = SPECIFICATIONS[op].arguments(case, torch.float32)
+    arguments = SPECIFICATIONS[op].arguments(case, dtype)
     if op != "blur_downsample":
         arguments["x"] = arguments["x"].contiguous(memory_format=LAYOUTS[layout])
     inputs = [t.requires_grad_() for t in arguments.values() if isinstance(t, Tensor)]
@@ -41,14 +41,15 @@ def results(op: str, layout: str) -> list[Tensor]:
 
 
 @pytest.mark.usefixtures("_two_threads")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("op", IMPLEMENTED)
-def test_threads_do_not_change_a_bit(op: str, layout: str):
+def test_threads_do_not_change_a_bit(op: str, layout: str, dtype: torch.dtype):
     torch.set_num_threads(1)
-    alone = results(op, layout)
+    alone = results(op, layout, dtype)
     for threads in (2, 3):
         torch.set_num_threads(threads)
-        assert all(torch.equal(a, b) for a, b in zip(results(op, layout), alone, strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(results(op, layout, dtype), alone, strict=True))
 
 
 def in_a_process(program: list[str], **variables: str) -> str:
@@ -63,7 +64,7 @@ def in_a_process(program: list[str], **variables: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize(("asked", "number"), [("default", 0), ("avx2", 1)])
+@pytest.mark.parametrize(("asked", "number"), [("default", 0), ("avx2", 1), ("avx512", 2)])
 def test_every_instruction_set(asked: str, number: int):
     if number > torch.ops.dasr_fast_cpu.instruction_set():
         pytest.skip("this processor hasn't got it")
@@ -88,6 +89,7 @@ record.require = lambda part=None: Path(sys.argv[1])
 import torch
 from dasr_fast import ops
 from dasr_fast.ops.backends import refusal, state
+from dasr_fast.compiled.cpu import support
 from dasr_fast.specification import SPECIFICATIONS
 
 for op, specification in SPECIFICATIONS.items():
@@ -97,7 +99,9 @@ for op, specification in SPECIFICATIONS.items():
     for case in (case for case in specification.cases if not case.timed):
         if refusal(op, "cpp", "cpu", tuple(specification.arguments(case, torch.float32).values())) is not None:
             continue  # Whatever the type.
-        for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        for dtype, support.MATRIX_UNIT in (
+            *((dtype, False) for dtype in (torch.float32, torch.float16, torch.bfloat16)), (torch.bfloat16, True)
+        ):
             for layout in (torch.contiguous_format, torch.channels_last):
                 arguments = specification.arguments(case, dtype)
                 for name, value in arguments.items():

@@ -113,8 +113,24 @@ def exact_gradients(op: str, arguments: dict[str, Any], y: Tensor, grad: Tensor)
     if arguments.get("activate") and arguments.get("residual") is None:
         arguments = {**arguments, "activate": False}
         grad = torch.where(y.cpu() > 0, grad, grad * arguments.get("negative_slope", 0.1))
-    target, inputs = exact(op, arguments)
+    if op == "da_half_block":
+        target, inputs = exact_half_block(arguments)
+    else:
+        target, inputs = exact(op, arguments)
     return list(torch.autograd.grad(target, list(inputs.values()), grad, allow_unused=True, materialize_grads=True))
+
+
+def exact_half_block(arguments: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+    """As `exact`; the LeakyReLU between the convolutions takes the signs that its input has when it is rounded."""
+    _, inputs = exact("da_half_block", arguments)
+    slope, dtype = arguments.get("negative_slope", 0.1), arguments["x"].dtype
+    da_conv = [inputs.get(name) for name in ("x", "kernel", "weight", "bias", "gate")]
+    rounded = [None if tensor is None else tensor.detach().to(dtype) for tensor in da_conv]
+    middle = reference.da_conv(*da_conv, slope, False)
+    positive = ops.da_conv(*rounded, negative_slope=slope, activate=True) > 0
+    middle = torch.where(positive, middle, middle * slope)
+    conv = [inputs.get(name) for name in ("conv_weight", "conv_bias", "residual")]
+    return reference.conv3x3(middle, *conv, slope if arguments.get("activate") else None), inputs
 
 
 def distance(result: Tensor, target: Tensor) -> float:

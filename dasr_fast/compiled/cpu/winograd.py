@@ -9,7 +9,10 @@ from dasr_fast.compiled.cpu.support import in_tiles
 from dasr_fast.reference.layout import memory_format
 
 LINE = 16
-"""Floats in a vector of the widest instruction set."""
+"""Floats in a vector of the widest instruction set, and columns of a tile."""
+
+DEPTH = 32
+"""Channels that a tile's product takes at once."""
 
 
 def pixels(x: Tensor) -> Tensor:
@@ -30,5 +33,7 @@ def taps(weight: Tensor) -> Tensor:
 def workspace(weight: Tensor) -> dict[str, Any]:
     """The arguments of kernels that aren't a tensor's: how to compute, threads, and memory for prepared weights."""
     channels_out, channels = weight.shape[:2]
-    size = 36 * channels * (-(-channels_out // LINE) * LINE)
-    return {"tiles": in_tiles(weight), "threads": torch.get_num_threads(), "transformed": weight.new_empty(size, dtype=torch.float32)}
+    tiles, lines = in_tiles(weight), -(-channels_out // LINE) * LINE
+    size = 9 * (-(-channels // DEPTH) * DEPTH) * lines // 2 if tiles else 36 * channels * lines
+    prepared = weight.new_empty(size, dtype=torch.float32)
+    return {"tiles": tiles, "threads": torch.get_num_threads(), "transformed": prepared}

@@ -19,8 +19,8 @@ SCHEMAS = {
         "da_conv_backward(Tensor grad, Tensor x, Tensor kernel, Tensor weight, Tensor? gate, Tensor? y, "
         "float negative_slope, bool tiles, Tensor(a!)? grad_filtered, Tensor(b!) grad_x, Tensor(c!) grad_kernel, "
         "Tensor(d!) grad_weight, Tensor(e!) grad_bias, Tensor(f!)? grad_gate) -> ()",
-        "conv3x3(Tensor x, Tensor weight, Tensor? bias, Tensor? residual, float? negative_slope, bool tiles, int threads, "
-        "Tensor(a!) transformed, Tensor(b!) y) -> ()",
+        "conv3x3(Tensor x, Tensor weight, Tensor? bias, Tensor? residual, float? negative_slope, bool tiles, "
+        "int threads, Tensor(a!) transformed, Tensor(b!) y) -> ()",
         "conv3x3_input_gradient(Tensor grad, Tensor weight, Tensor? y, float negative_slope, bool tiles, int threads, "
         "Tensor(a!) transformed, Tensor(b!) grad_x) -> ()",
         "conv3x3_weight_gradient(Tensor grad, Tensor x, Tensor? y, float negative_slope, bool tiles, Tensor(a!) "

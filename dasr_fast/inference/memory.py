@@ -14,10 +14,10 @@ CONTAINERS = (
 NO_GRAPH = (0, 0)
 """PyTorch's name of the pool of memory that no CUDA graph has for itself."""
 
-# PyTorch's allocator, oneDNN, cuBLAS, cuDNN, CUDA and Triton: each has its own words, and the same type as for all its
+# PyTorch's allocator, our C++ kernels, oneDNN, cuBLAS, cuDNN, CUDA and Triton: each has its own words, and the same type as for all its
 # errors.
 _OUT_OF_MEMORY = re.compile(
-    "DefaultCPUAllocator|^could not create a primitive$|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED"
+    "DefaultCPUAllocator|^dasr_fast_cpu: out of memory|^could not create a primitive$|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED"
     r"|CUDA error: out of memory|CUDA: out of memory|Triton Error \[CUDA\]: out of memory"
 )
 

@@ -5,8 +5,10 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include <atomic>
 #include <optional>
 #include <stdexcept>
+#include <string>
 
 #include "instruction_set.h"
 #include "types.h"
@@ -43,10 +45,19 @@ inline int64_t parts_of(int64_t samples, int64_t height, int64_t width) {
     return parts < 1 || height < 1 ? 1 : parts < height ? parts : height;
 }
 
-// The work of all items, shared among PyTorch's threads.
+// The work of all items, shared among PyTorch's threads. An exception must not leave a thread: what `Scratch` throws is
+// carried out.
 template <class Problem>
 void run(Work<Problem> work, const Problem& problem, int64_t items) {
-    torch::stable::parallel_for(0, items, 1, [&](int64_t begin, int64_t end) { work(problem, begin, end); });
+    std::atomic<int64_t> missing{0};
+    torch::stable::parallel_for(0, items, 1, [&](int64_t begin, int64_t end) {
+        try {
+            work(problem, begin, end);
+        } catch (int64_t bytes) {
+            missing = bytes;
+        }
+    });
+    if (missing) throw std::runtime_error("dasr_fast_cpu: out of memory: " + std::to_string(missing) + " bytes can't be had.");
 }
 
 } // namespace dasr_fast

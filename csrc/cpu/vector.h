@@ -262,10 +262,13 @@ inline void with_size(int64_t size, const Function& function) {
     }
 }
 
-// Memory that a thread needs for a while, aligned to vectors and of as many floats as asked for.
+// Memory that a thread needs for a while, aligned to vectors and of as many floats as asked for. Where there is none it
+// throws the number of bytes: a class would be a weak symbol, which instruction sets would share.
 class Scratch {
 public:
-    explicit Scratch(int64_t floats) : memory_(__builtin_malloc((floats + 16) * sizeof(float))) {}
+    explicit Scratch(int64_t floats) : memory_(__builtin_malloc((floats + 16) * sizeof(float))) {
+        if (memory_ == nullptr) throw (int64_t)((floats + 16) * sizeof(float));
+    }
     ~Scratch() { __builtin_free(memory_); }
     Scratch(const Scratch&) = delete;
     Scratch& operator=(const Scratch&) = delete;

@@ -21,10 +21,10 @@ Tile = int | Literal["auto"]
 T = TypeVar("T")
 
 UNASKED = 2**18
-"""LR pixels up to which nobody asks how much memory is free: with 64 channels they take 0.6 GB."""
+"""LR pixels up to which nobody asks how much memory a GPU has free: with 64 channels they take 0.6 GB."""
 
-LEAST = 2**16
-"""LR pixels that are computed at once however little memory seems to be free."""
+LEAST = 2**14
+"""LR pixels that are computed at once however little memory seems to be free, in 35 MB; a CPU isn't asked for fewer."""
 
 MOST = 2**24
 """LR pixels computed at once at most: kernels count the numbers of 64 features of so many pixels in 32 bits."""
@@ -170,6 +170,8 @@ class Engine:
         pieces = self._pieces(lr, v, tile, checked=checked)
         *leading, height, width = lr.shape
         sr = torch.empty(*leading, height * self.scale, width * self.scale, device=lr.device)
+        if self.device.type == "cpu":
+            sr.zero_()  # Linux counts memory as taken when it is written, and the pieces are to fit into what is left.
         whole = sr if sr.dim() == 4 else sr[None]
         for place, piece in pieces:
             whole[place] = piece
@@ -229,17 +231,15 @@ class Engine:
     def _window(self, executor: Executor, images: Tensor, tile: Tile) -> Window:
         batch, _, height, width = images.shape
         pixels = self._most
-        if batch * height * width > UNASKED:
-            pixels = min(pixels, self._affordable(executor, images))
+        if batch * height * width > (LEAST if self.device.type == "cpu" else UNASKED):
+            pixels = min(pixels, self._affordable(executor))
         return choose_window(batch, height, width, pixels, None if tile == "auto" else tile)
 
-    def _affordable(self, executor: Executor, images: Tensor) -> int:
-        """LR pixels whose features fit into memory, beside the images' result."""
+    def _affordable(self, executor: Executor) -> int:
+        """LR pixels whose features fit into the free memory."""
         free = free_memory(self.device)
         if free is None:
             return UNASKED
-        if images.device == self.device:
-            free -= 4 * self.scale**2 * images.numel()
         itemsize, outputs = executor.precision.dtype.itemsize, 3 * self.scale**2
         budget = int(0.8 * free)
         if self.device.type == "cpu":  # Some of its convolutions in 16 bits work in 32.

@@ -28,7 +28,8 @@ def upscale(engine: Engine, picture: Picture, *, tile: Tile = "auto") -> Picture
         RuntimeError: The network's result isn't finite, or there isn't enough memory.
     """
     height, width, channels = picture.pixels.shape
-    pixels = np.empty((height * engine.scale, width * engine.scale, channels), picture.pixels.dtype)
+    # Filled, since Linux counts memory as taken when it is written, and the engine is to fit into what is left.
+    pixels = np.full((height * engine.scale, width * engine.scale, channels), 0, picture.pixels.dtype)
     for (_, _, rows, columns), sr in engine.pieces(picture.rgb(), tile=tile):
         if not torch.isfinite(sr).all():
             raise RuntimeError("The network's result holds NaN or infinity.")

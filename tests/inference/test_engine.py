@@ -1,7 +1,9 @@
 import copy
+import os
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
@@ -95,11 +97,24 @@ def test_tiles_are_chosen_where_memory_is_short(
     lr = image(1, 3, 100, 66)
     assert (engine(lr) - exact(lr)).abs().max() < 1e-3
     assert len(seen) > 1
-    # Half of what is free beside the result may be taken, and a pixel takes 6 maps of features and more.
-    assert all(
-        4 * 6 * 64 * shape[2] * shape[3] < (20_000_000 - 4 * 16 * lr.numel()) / 2 or shape[2:] == (64, 64)
-        for shape in seen
-    )
+    # Half of what is free may be taken, and a pixel takes 6 maps of features and more.
+    assert all(4 * 6 * 64 * shape[2] * shape[3] < 20_000_000 / 2 or shape[2:] == (64, 64) for shape in seen)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux alone tells")
+def test_the_result_is_in_memory_before_tiles_are_chosen(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+    def resident() -> int:
+        return os.sysconf("SC_PAGE_SIZE") * int(Path("/proc/self/statm").read_text().split()[1])
+
+    def ask(_: torch.device) -> int:
+        raise InterruptedError(resident() - before)
+
+    monkeypatch.setattr(module, "free_memory", ask)
+    lr = image(1, 3, 600, 600)
+    before = resident()
+    with pytest.raises(InterruptedError) as caught:
+        engine(lr)
+    assert caught.value.args[0] > 0.9 * 4 * engine.scale**2 * lr.numel()
 
 
 @pytest.fixture

@@ -293,6 +293,7 @@ def test_results_have_the_strides_that_the_fakes_tell(op: str, backend: str, dev
             y = getattr(ops, op)(**arguments, backend=backend)
             grad = lay_out(torch.ones_like(y)) if y.dim() == 4 else torch.ones_like(y)
             torch.autograd.grad(y, inputs, grad)
+        assert not y._is_view()  # Which nobody could change in place.
         assert op in checked.seen
         assert len(checked.seen) > 1
 

@@ -88,8 +88,11 @@ class DAConvPlan(LayerPlan):
                     yield Proposal(signature.examples(), _plans(candidate, signature, size, name))
 
     def is_intact(self, layer: nn.Module) -> bool:
-        owner, _, net = ("", "", "") if self.gate is None else self.gate.path.partition(".")
-        return not net or untouched(layer.get_submodule(owner))
+        conv = self.pointwise(layer)
+        uncalled = [activation(layer, self.function), *(() if conv is None else (conv,))]
+        if self.gate is not None and "." in self.gate.path:
+            uncalled.append(layer.get_submodule(self.gate.path.partition(".")[0]))
+        return untouched(*uncalled) and (conv is None or is_plain(conv, 1))
 
     def compute(self, layer: nn.Module, x: Tensor, v: Tensor) -> Tensor:
         y = self.branches(layer, x, v)

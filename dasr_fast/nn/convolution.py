@@ -9,6 +9,7 @@ from torch.nn.utils import parametrize
 from dasr_fast import ops
 from dasr_fast.nn.activation import fixed_slope
 from dasr_fast.ops.backends import has_kernel, state
+from dasr_fast.ops.registration import autocasts
 from dasr_fast.reference.layout import memory_format
 
 
@@ -68,7 +69,7 @@ def computable(conv: nn.Module, x: Tensor) -> TypeGuard[nn.Conv2d]:
         and not torch.compiler.is_exporting()
         and x.dtype == conv.weight.dtype
         and x.shape[1] == conv.in_channels
-        and not torch.is_autocast_enabled(x.device.type)  # In its types PyTorch's convolution may be the fastest.
+        and not autocasts(x.device.type)  # In its types PyTorch's convolution may be the fastest.
     )
 
 

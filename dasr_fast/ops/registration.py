@@ -1,6 +1,7 @@
 """Registration of an op with PyTorch, the choice of what computes a call, and what autocast does to its arguments."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -25,7 +26,8 @@ def define(op: str, name: str, schema: str, fake: Callable[..., Any]) -> Any:
     """
 
     def body(*arguments: Any) -> Any:
-        return _without_autocast(function(op, arguments[-1], name), arguments[:-1])
+        with without_autocast(arguments[0].device.type):
+            return function(op, arguments[-1], name)(*arguments[:-1])
 
     _LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
     _LIBRARY.impl(name, body, "CompositeExplicitAutograd")
@@ -56,7 +58,8 @@ def compute(op: str, forward: Callable[..., Tensor], backend: str, arguments: tu
         )
     # Tensors under `torch.vmap` can't say whether they are channels-last.
     contiguous = tuple(value.contiguous() if isinstance(value, Tensor) else value for value in arguments)
-    result: Tensor = _without_autocast(function(op, "reference", op), contiguous)
+    with without_autocast(device):
+        result: Tensor = function(op, "reference", op)(*contiguous)
     return result
 
 
@@ -82,7 +85,7 @@ def _refuse(reason: str, *_: Any) -> None:
 def autocast(*tensors: Any) -> tuple[Any, ...]:
     """The tensors in autocast's type where autocast is on for their device (float64 stays), as convolutions do."""
     device = tensors[0].device.type
-    if not _autocasts(device):
+    if not autocasts(device):
         return tensors
     dtype = torch.get_autocast_dtype(device)
 
@@ -102,13 +105,11 @@ def transformed(*values: Any) -> bool:
     return any(forward_ad.unpack_dual(t).tangent is not None for t in tensors)  # type: ignore[no-untyped-call]
 
 
-def _without_autocast(implementation: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    device = arguments[0].device.type
-    if not _autocasts(device):
-        return implementation(*arguments)
-    with torch.autocast(device, enabled=False):
-        return implementation(*arguments)
-
-
-def _autocasts(device: str) -> bool:
+def autocasts(device: str) -> bool:
+    """Whether autocast is on for a kind of device; some, such as "meta", have none."""
     return device in _AUTOCASTING and torch.is_autocast_enabled(device)
+
+
+def without_autocast(device: str) -> AbstractContextManager[Any]:
+    """Where autocast is off for a kind of device."""
+    return torch.autocast(device, enabled=False) if autocasts(device) else nullcontext()

@@ -158,7 +158,8 @@ class Degradation(nn.Module):
         level = _uniform((self.noise,), shape[0], device, generator)[0]
         source = device if generator is None else generator.device
         lr_shape = (*shape[:-2], shape[-2] // self.scale, shape[-1] // self.scale)
-        return Drawn(kernels, level, torch.randn(lr_shape, generator=generator, device=source).to(device))
+        added = torch.randn(lr_shape, generator=generator, dtype=torch.float32, device=source)
+        return Drawn(kernels, level, added.to(device))
 
     @torch.no_grad()
     def degrade(self, hr: Tensor, drawn: Drawn) -> Tensor:
@@ -180,7 +181,7 @@ def _uniform(
 ) -> list[Tensor]:
     """Uniform numbers `[batch]` from each range."""
     source = device if generator is None else generator.device
-    draws = torch.rand(len(ranges), batch, generator=generator, device=source).to(device)
+    draws = torch.rand(len(ranges), batch, generator=generator, dtype=torch.float32, device=source).to(device)
     return [draw * (high - low) + low for draw, (low, high) in zip(draws, ranges, strict=True)]
 
 

@@ -44,7 +44,9 @@ def gaussian_kernel(
     device = given[0].device if given else None
 
     def column(value: float | Tensor) -> Tensor:
-        return value.float() if isinstance(value, Tensor) else torch.full((1,), value, device=device)
+        return (
+            value.float() if isinstance(value, Tensor) else torch.full((1,), value, dtype=torch.float32, device=device)
+        )
 
     # Numbers take the released code's way, through degrees in float32.
     angle = (

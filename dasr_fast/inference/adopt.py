@@ -30,10 +30,12 @@ def as_blind_sr(model: nn.Module) -> BlindSR:
 
     Raises:
         TypeError: It isn't recognised.
-        ValueError: Its state dict is DASR's, but its forward isn't.
+        ValueError: Its state dict is DASR's, but its forward isn't; or its weights have no values.
     """
     while isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         model = model.module
+    if isinstance(model, nn.Module) and any(parameter.is_meta for parameter in model.parameters()):
+        raise ValueError("as_blind_sr: model is on the device meta, where weights have no values.")
     if isinstance(model, BlindSR):
         return model
     accepted = "as_blind_sr: model must be a BlindSR, ours or the released one, or in DataParallel"
@@ -80,7 +82,7 @@ def _difference(model: nn.Module, adopted: BlindSR) -> float:
     Raises:
         ValueError: The model doesn't take an image or return one.
     """
-    lr = 255 * torch.rand(1, 3, 24, 24, generator=torch.Generator().manual_seed(0), device="cpu")
+    lr = 255 * torch.rand(1, 3, 24, 24, generator=torch.Generator().manual_seed(0), dtype=torch.float32, device="cpu")
     lr = lr.to(next(adopted.parameters()).device)
     with tf32_convolutions(False):
         expected = copy.deepcopy(adopted).float().eval()(lr)

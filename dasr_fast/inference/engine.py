@@ -169,7 +169,8 @@ class Engine:
     def _assembled(self, lr: Tensor, v: Tensor | None, tile: Tile, *, checked: bool = True) -> Tensor:
         pieces = self._pieces(lr, v, tile, checked=checked)
         *leading, height, width = lr.shape
-        sr = torch.empty(*leading, height * self.scale, width * self.scale, device=lr.device)
+        shape = (*leading, height * self.scale, width * self.scale)
+        sr = torch.empty(shape, dtype=torch.float32, device=lr.device)
         if self.device.type == "cpu":
             sr.zero_()  # Linux counts memory as taken when it is written, and the pieces are to fit into what is left.
         whole = sr if sr.dim() == 4 else sr[None]

@@ -17,6 +17,7 @@ from dasr_fast.models import BlindSR
 from dasr_fast.models.encoder import EMBEDDING, DegradationEncoder
 from dasr_fast.ops.backends import BACKENDS
 from dasr_fast.ops.checks import FLOATING
+from dasr_fast.ops.registration import without_autocast
 from dasr_fast.reference.layout import accumulation_dtype
 
 
@@ -159,7 +160,7 @@ class FoldedNetwork:
     @contextmanager
     def _inference(self) -> Iterator[None]:
         """No gradients, and no other types than the network's own."""
-        with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
+        with torch.inference_mode(), without_autocast(self.device.type):
             yield
 
 

@@ -95,8 +95,8 @@ def _matrix(layer: nn.Module, dtype: torch.dtype) -> Tensor:
 
 def _slope(activation: nn.Module, like: Tensor) -> Tensor:
     """Slope `[1, 1]` of an activation; a PReLU's is learned."""
-    slope = fixed_slope(activation)
-    if slope is not None:
-        return like.new_full((1, 1), slope)
-    assert isinstance(activation, nn.PReLU)
-    return activation.weight.detach().to(like).reshape(1, 1)
+    if isinstance(activation, nn.PReLU):
+        return activation.weight.detach().to(like).reshape(1, 1)
+    slope = activation.negative_slope if isinstance(activation, nn.LeakyReLU) else fixed_slope(activation)
+    assert slope is not None
+    return like.new_full((1, 1), slope)

@@ -30,7 +30,7 @@ class BlindSR(nn.Module):
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | Path, **options: Any) -> "BlindSR":
-        """The model whose weights have that name (shipped with the package) or path, in evaluation mode.
+        """The model whose weights have that name (shipped with the package) or path, in float32 and evaluation mode.
 
         Scale, sizes and what is left out (`gate="none"`, `depthwise="static"`) are those of the weights: a `.pt` or
         `.safetensors` file with the released model's keys.
@@ -45,7 +45,7 @@ class BlindSR(nn.Module):
         """
         path = find_weights(name_or_path)
         state = read_weights(path)
-        model = cls(**{**settings_of(state, path), **options})
+        model = cls(**{**settings_of(state, path), **options}).float()
         load_weights(model, state, path)
         if not any(key.startswith("E.encoder_k.") for key in state):
             model.E.copy_query_to_key()

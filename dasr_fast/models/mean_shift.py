@@ -18,5 +18,5 @@ class MeanShift(nn.Conv2d):
         self.requires_grad_(False)
         assert self.bias is not None
         with torch.no_grad():
-            self.weight.copy_(torch.eye(3)[:, :, None, None])
-            self.bias.copy_(sign * 255.0 * torch.tensor(DIV2K_MEAN))
+            nn.init.dirac_(self.weight)
+            self.bias.copy_(sign * 255.0 * torch.tensor(DIV2K_MEAN, dtype=torch.float32, device=self.bias.device))

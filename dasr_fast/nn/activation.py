@@ -25,9 +25,10 @@ def make_activation(name: Activation, negative_slope: float) -> nn.Module:
 
 
 def fixed_slope(activation: nn.Module) -> float | None:
-    """Slope of the LeakyReLU that `activation` is (ReLU: 0, none: 1), or None if it is learned."""
-    if isinstance(activation, nn.LeakyReLU):
-        return activation.negative_slope
-    if isinstance(activation, nn.ReLU):
+    """Slope in [0, 1] of the LeakyReLU that `activation` is (ReLU: 0, none: 1), or None if it is something else."""
+    forward = type(activation).forward
+    if isinstance(activation, nn.LeakyReLU) and forward is nn.LeakyReLU.forward:
+        return activation.negative_slope if 0 <= activation.negative_slope <= 1 else None
+    if forward is nn.ReLU.forward:
         return 0.0
-    return 1.0 if isinstance(activation, nn.Identity) else None
+    return 1.0 if forward is nn.Identity.forward else None

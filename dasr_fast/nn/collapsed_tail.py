@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dasr_fast.nn.convolution import is_plain, run_layers, untouched
+from dasr_fast.ops.registration import autocasts, without_autocast
 from dasr_fast.reference.layout import accumulation_dtype
 
 
@@ -78,7 +79,7 @@ def run_tail(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
         return x.contiguous()
     first: Any = layers[0]
     dtype = first.weight.dtype  # Replicas of `DataParallel` have no parameters.
-    with torch.autocast(x.device.type, enabled=False):
+    with without_autocast(x.device.type):
         kernels = region_kernels(*collapse_tail(layers, accumulation_dtype(dtype)), dtype)
     y = convolve_regions(x, kernels)
     return shuffle(y, y.dtype)
@@ -93,7 +94,7 @@ def collapsible(layers: Sequence[nn.Module]) -> bool:
     return (
         len(pairs) in (2, 4)
         and all(is_plain(layer, 3) for layer in (*pairs[::2], conv))
-        and all(isinstance(layer, nn.PixelShuffle) for layer in pairs[1::2])
+        and all(type(layer).forward is nn.PixelShuffle.forward for layer in pairs[1::2])
         and isinstance(last, nn.Conv2d)
         and last.out_channels == COLOURS
     )
@@ -242,7 +243,7 @@ def _collect(r: int, like: Tensor) -> Tensor:
 
 def _computes(conv: Any, x: Tensor) -> bool:
     """Whether the convolution takes features of that type and on that device; if not, it shall say so itself."""
-    same_type = x.dtype == conv.weight.dtype or torch.is_autocast_enabled(x.device.type)
+    same_type = x.dtype == conv.weight.dtype or autocasts(x.device.type)
     return same_type and x.device == conv.weight.device and x.shape[1] == conv.in_channels
 
 

@@ -4,10 +4,12 @@ from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from dasr_fast import ops
 from dasr_fast.nn.activation import fixed_slope
 from dasr_fast.ops.backends import has_kernel, has_matrix_unit, state
+from dasr_fast.ops.registration import autocasts
 from dasr_fast.reference.layout import memory_format
 
 
@@ -29,7 +31,7 @@ def convolved(
         backend: See `dasr_fast.ops`.
     """
     y: Tensor
-    slope = fixed_slope(activation) if activation is not None and untouched(activation) else None
+    slope = None if activation is None else uncalled_slope(activation)
     if activation is not None and slope is None:
         y = activation(convolved(conv, x, backend=backend))
         return y if residual is None else y + residual
@@ -66,7 +68,7 @@ def computable(conv: nn.Module, x: Tensor) -> TypeGuard[nn.Conv2d]:
         and untouched(conv)
         and not torch.compiler.is_exporting()
         and x.shape[1] == conv.in_channels
-        and (_autocast_to_kernels(x) if torch.is_autocast_enabled(x.device.type) else x.dtype == conv.weight.dtype)
+        and (_autocast_to_kernels(x) if autocasts(x.device.type) else x.dtype == conv.weight.dtype)
     )
 
 
@@ -80,6 +82,7 @@ def is_plain(conv: object, size: int) -> TypeGuard[nn.Conv2d]:
     return (
         isinstance(conv, nn.Conv2d)
         and type(conv).forward is nn.Conv2d.forward
+        and type(conv)._conv_forward is nn.Conv2d._conv_forward
         and conv.kernel_size == (size, size)
         and conv.padding == (size // 2, size // 2)
         and (conv.stride, conv.dilation, conv.groups) == ((1, 1), (1, 1), 1)
@@ -87,13 +90,28 @@ def is_plain(conv: object, size: int) -> TypeGuard[nn.Conv2d]:
     )
 
 
+def uncalled_slope(activation: nn.Module) -> float | None:
+    """The slope with which an op may compute an activation in its place, or None if it has to be called."""
+    return fixed_slope(activation) if untouched(activation) else None
+
+
+def unchanged(module: object, kind: type[nn.Module]) -> bool:
+    """Whether computing what `kind` does, with the module's parts, is the same as calling the module."""
+    return isinstance(module, kind) and type(module).forward is kind.forward and untouched(module)
+
+
 def untouched(*modules: nn.Module) -> bool:
-    """Whether computing with the modules' weights is the same as calling them: no hooks, no other forward."""
+    """Whether computing with the modules' weights is the same as calling them.
+
+    They have no hooks (which pruning and the older weight and spectral normalisation use too), no forward of their own
+    and no parametrization, whose weights may change each time they are read.
+    """
     return not any(
         module._forward_hooks
         or module._forward_pre_hooks
         or module._backward_hooks
         or module._backward_pre_hooks
         or "forward" in module.__dict__
+        or parametrize.is_parametrized(module)
         for module in modules
     )

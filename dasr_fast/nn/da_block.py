@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dasr_fast.nn.activation import Activation, fixed_slope, make_activation
-from dasr_fast.nn.convolution import convolved, untouched
+from dasr_fast.nn.activation import Activation, make_activation
+from dasr_fast.nn.convolution import convolved, uncalled_slope, unchanged
 from dasr_fast.nn.da_conv import DAConv, half_block
 from dasr_fast.nn.inputs import features_and_representation
 
@@ -53,8 +53,8 @@ class DABlock(nn.Module):
 
     def _half(self, layer: DAConv, conv: nn.Module, x: Tensor, v: Tensor, residual: Tensor | None) -> Tensor:
         """DA convolution, activation, convolution; then the activation, or the sum if there is a residual."""
-        slope = fixed_slope(self.relu) if untouched(self.relu) else None
-        if slope is not None and slope == layer.slope_of_op():
+        slope = uncalled_slope(self.relu)
+        if slope is not None and unchanged(layer, DAConv) and slope == layer.slope_of_op():
             assert layer.conv is not None
             kernel, gate = layer.kernel_and_gate(v)
             y = half_block(x, kernel, layer.conv, gate, conv, residual, negative_slope=slope, backend=layer.backend)
@@ -64,7 +64,7 @@ class DABlock(nn.Module):
         return convolved(conv, self._activated(layer, x, v), residual, activation=activation, backend=layer.backend)
 
     def _activated(self, layer: DAConv, x: Tensor, v: Tensor) -> Tensor:
-        slope = fixed_slope(self.relu)
-        if slope is not None and slope == fixed_slope(layer.relu):
+        slope = uncalled_slope(self.relu)
+        if slope is not None and unchanged(layer, DAConv) and slope == uncalled_slope(layer.relu):
             return layer(x, v, activate=True)
         return self.relu(layer(x, v))

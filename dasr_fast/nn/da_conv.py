@@ -1,15 +1,16 @@
 """The degradation-aware convolution as a layer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from dasr_fast import ops
-from dasr_fast.nn.activation import Activation, fixed_slope, make_activation
+from dasr_fast.nn.activation import Activation, make_activation
 from dasr_fast.nn.channel_modulation import ChannelModulation
-from dasr_fast.nn.convolution import computable, untouched
+from dasr_fast.nn.convolution import computable, is_plain, uncalled_slope, unchanged, untouched
 from dasr_fast.nn.inputs import features_and_representation
 from dasr_fast.nn.spatial_gate import SpatialGate
 from dasr_fast.nn.static_kernel import StaticKernel
@@ -115,6 +116,7 @@ class DAConv(nn.Module):
             self.conv,
             gate,
             self.relu,
+            modulation=None if gate is not None or self.ca is None else partial(self.ca, v=v),
             series=self.gate == "series",
             further=None if self.sa is None else x * self.sa(x),
             activate=activate,
@@ -122,23 +124,32 @@ class DAConv(nn.Module):
         )
 
     def kernel_and_gate(self, v: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Depthwise filters `[B, C, k, k]` and channel modulation `[B, C_out]` for representations `[B, ...]`."""
+        """Depthwise filters `[B, C, k, k]` and channel modulation `[B, C_out]` for representations `[B, ...]`.
+
+        There is no modulation without `ca`, and where `ca` has to be called, since it has hooks or another forward.
+        """
         kernel = self.kernel(v).unflatten(1, (self.channels, self.kernel_size, self.kernel_size))
-        return kernel, None if self.ca is None else self.ca.gate(v)
+        return kernel, self.ca.gate(v) if self.ca is not None and unchanged(self.ca, ChannelModulation) else None
 
     def slope_of_op(self) -> float | None:
-        """The slope with which `ops.da_conv` computes the layer, or None if the layer is something else."""
-        plain = self.conv is not None and self.gate != "series" and self.sa is None and untouched(self)
-        return fixed_slope(self.relu) if plain else None
+        """The slope with which `ops.da_conv` computes the layer, or None where that is something else."""
+        parallel = self.ca is None or (self.gate == "parallel" and unchanged(self.ca, ChannelModulation))
+        return slope_of_da_conv(self.conv, self.relu) if parallel and self.sa is None else None
+
+
+def slope_of_da_conv(conv: nn.Module | None, activation: nn.Module) -> float | None:
+    """The slope with which `ops.da_conv` computes a 1x1 convolution and an activation, None if one must be called."""
+    return uncalled_slope(activation) if is_plain(conv, 1) and untouched(conv) else None
 
 
 def da_conv_branches(
     x: Tensor,
     kernel: Tensor,
-    conv: nn.Conv2d | None,
+    conv: nn.Module | None,
     gate: Tensor | None,
     activation: nn.Module,
     *,
+    modulation: Callable[[Tensor], Tensor] | None = None,
     series: bool = False,
     further: Tensor | None = None,
     activate: bool = False,
@@ -152,6 +163,7 @@ def da_conv_branches(
         conv: 1x1 convolution, if there is one.
         gate: Channel modulation `[B, C]`, if there is one.
         activation: What follows the depthwise convolution.
+        modulation: What multiplies features by the gate, if that has to be called; then there is no `gate`.
         series: Whether the gate multiplies the result, instead of being added times `x`.
         further: A third branch `[B, C_out, H, W]`, such as a spatial gate times `x`, if there is one.
         activate: Whether the activation is applied to the result too.
@@ -160,10 +172,14 @@ def da_conv_branches(
     Returns:
         `[B, C_out, H, W]`.
     """
-    slope = fixed_slope(activation)
-    if conv is not None and slope is not None and further is None and not (series and gate is not None):
+    slope = slope_of_da_conv(conv, activation)
+    if slope is not None and modulation is None and further is None and not (series and gate is not None):
+        assert isinstance(conv, nn.Conv2d)
         weight = conv.weight.flatten(1)
         return ops.da_conv(x, kernel, weight, conv.bias, gate, negative_slope=slope, activate=activate, backend=backend)
+    # Whoever gets the op's own result may change it in place, and the op needs its activation's sign.
+    own = conv is None and gate is None and modulation is None and further is None
+    slope = None if own else uncalled_slope(activation)
     y = ops.dynamic_depthwise_conv(x, kernel, negative_slope=slope, backend=backend)
     if slope is None:
         y = activation(y)
@@ -173,6 +189,8 @@ def da_conv_branches(
         y = ops.channel_modulation(y, gate, backend=backend)
     elif gate is not None:
         y = ops.channel_modulation(x, gate, y, backend=backend)
+    elif modulation is not None:
+        y = modulation(y) if series else y + modulation(x)
     if further is not None:
         y = y + further
     return activation(y) if activate else y

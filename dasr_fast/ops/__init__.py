@@ -1,6 +1,7 @@
 """The ops: checked, differentiable, with a choice of backend. One file each.
 
-Every op works under `torch.compile(fullgraph=True)` and autocast, and accepts an empty batch.
+Every op works under `torch.compile(fullgraph=True)` and autocast, and accepts an empty batch. A backward pass gives first
+derivatives. Forward-mode derivatives, and the transforms of `torch.func`, take the reference's mathematics, which has all.
 """
 
 from dasr_fast.ops.blur_downsample import blur_downsample

@@ -5,9 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dasr_fast.ops.backends import choose
 from dasr_fast.ops.checks import check_device, check_floating, check_shape, check_tensor
-from dasr_fast.ops.registration import define, differentiate
+from dasr_fast.ops.registration import compute, define, differentiate, needs_gradient
 from dasr_fast.reference.layout import image_format
 
 OP = "blur_downsample"
@@ -78,8 +77,7 @@ def blur_downsample(
     _check_noise(hr, scale, noise, level)
     if quantize:
         hr, kernel = hr.detach(), kernel.detach()
-    arguments = (hr, kernel, scale, mode, noise, level, bool(quantize))
-    return _forward(*arguments, choose(OP, backend, hr.device.type, arguments))
+    return compute(OP, _forward, backend, (hr, kernel, scale, mode, noise, level, bool(quantize)))
 
 
 def _check_noise(hr: Tensor, scale: int, noise: Tensor | None, level: Tensor | None) -> None:
@@ -96,7 +94,7 @@ def _check_noise(hr: Tensor, scale: int, noise: Tensor | None, level: Tensor | N
         check_floating(OP, name, tensor)
         check_shape(OP, name, tensor, shape, meaning)
         check_device(OP, name, tensor, hr, "hr")
-        if tensor.requires_grad and torch.is_grad_enabled():
+        if needs_gradient(tensor):
             raise ValueError(f"{OP}: {name} has no gradient here; add noise that needs one to the result.")
 
 

@@ -5,9 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dasr_fast.ops.backends import choose
 from dasr_fast.ops.checks import check_alike, check_features, check_shape, check_tensor
-from dasr_fast.ops.registration import autocast, define, differentiate
+from dasr_fast.ops.registration import autocast, compute, define, differentiate
 from dasr_fast.reference.layout import memory_format
 
 OP = "channel_modulation"
@@ -44,8 +43,7 @@ def channel_modulation(x: Tensor, gate: Tensor, residual: Tensor | None = None, 
     if residual is not None:
         check_shape(OP, "residual", residual, x.shape, "[B, C, H, W]")
         check_alike(OP, "residual", residual, x)
-    backend = choose(OP, backend, x.device.type, (x, gate, residual))
-    return _forward(x, gate, residual, backend)
+    return compute(OP, _forward, backend, (x, gate, residual))
 
 
 def _fake(x: Tensor, gate: Tensor, residual: Tensor | None, backend: str) -> Tensor:

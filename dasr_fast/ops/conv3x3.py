@@ -5,9 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dasr_fast.ops.backends import choose
 from dasr_fast.ops.checks import check_alike, check_features, check_shape, check_slope, check_tensor
-from dasr_fast.ops.registration import autocast, define, differentiate
+from dasr_fast.ops.registration import autocast, compute, define, differentiate, needs_gradient
 from dasr_fast.reference.layout import memory_format
 
 OP = "conv3x3"
@@ -63,11 +62,10 @@ def conv3x3(
             check_alike(OP, name, tensor, x)
     if negative_slope is not None:
         check_slope(OP, negative_slope)
-        if residual is not None and torch.is_grad_enabled() and any(t.requires_grad for t in (x, weight, residual)):
+        if residual is not None and needs_gradient(x, weight, bias, residual):
             # The gradient needs the sign of what the activation returned, which the sum would hide.
             return conv3x3(x, weight, bias, negative_slope=negative_slope, backend=backend) + residual
-    arguments = (x, weight, bias, residual, negative_slope)
-    return _forward(*arguments, choose(OP, backend, x.device.type, arguments))
+    return compute(OP, _forward, backend, (x, weight, bias, residual, negative_slope))
 
 
 def _fake(

@@ -5,7 +5,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dasr_fast.ops.backends import choose
 from dasr_fast.ops.checks import (
     check_alike,
     check_features,
@@ -14,7 +13,7 @@ from dasr_fast.ops.checks import (
     check_slope,
     check_tensor,
 )
-from dasr_fast.ops.registration import autocast, define, differentiate
+from dasr_fast.ops.registration import autocast, compute, define, differentiate
 from dasr_fast.reference.layout import memory_format
 
 OP = "da_conv"
@@ -75,8 +74,7 @@ def da_conv(
         if tensor is not None:
             check_alike(OP, name, tensor, x)
     check_slope(OP, negative_slope)
-    arguments = (x, kernel, weight, bias, gate, negative_slope, activate)
-    return _forward(*arguments, choose(OP, backend, x.device.type, arguments))
+    return compute(OP, _forward, backend, (x, kernel, weight, bias, gate, negative_slope, activate))
 
 
 def _fake(

@@ -5,7 +5,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dasr_fast.ops.backends import choose
 from dasr_fast.ops.checks import (
     check_alike,
     check_features,
@@ -15,7 +14,7 @@ from dasr_fast.ops.checks import (
     check_tensor,
 )
 from dasr_fast.ops.da_conv import fake_backward as of_da_conv
-from dasr_fast.ops.registration import autocast, define, differentiate
+from dasr_fast.ops.registration import autocast, compute, define, differentiate, needs_gradient
 from dasr_fast.reference.layout import memory_format
 
 OP = "da_half_block"
@@ -95,12 +94,7 @@ def da_half_block(
         if tensor is not None:
             check_alike(OP, name, tensor, x)
     check_slope(OP, negative_slope)
-    if (
-        activate
-        and residual is not None
-        and torch.is_grad_enabled()
-        and any(tensor.requires_grad for tensor in (x, *others.values()) if tensor is not None)
-    ):
+    if activate and residual is not None and needs_gradient(x, *others.values()):
         # The gradient needs the sign of what the activation returned, which the sum would hide.
         return residual + da_half_block(
             *(x, kernel, weight, bias, gate, conv_weight, conv_bias),
@@ -109,7 +103,7 @@ def da_half_block(
             backend=backend,
         )
     arguments = (x, kernel, weight, bias, gate, conv_weight, conv_bias, residual, negative_slope, activate)
-    return _forward(*arguments, choose(OP, backend, x.device.type, arguments))
+    return compute(OP, _forward, backend, arguments)
 
 
 def _fake(

@@ -5,9 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dasr_fast.ops.backends import choose
 from dasr_fast.ops.checks import check_alike, check_features, check_kernel, check_slope, check_tensor
-from dasr_fast.ops.registration import autocast, define, differentiate
+from dasr_fast.ops.registration import autocast, compute, define, differentiate
 from dasr_fast.reference.layout import memory_format
 
 OP = "dynamic_depthwise_conv"
@@ -43,8 +42,7 @@ def dynamic_depthwise_conv(
     check_alike(OP, "kernel", kernel, x)
     if negative_slope is not None:
         check_slope(OP, negative_slope)
-    backend = choose(OP, backend, x.device.type, (x, kernel, negative_slope))
-    return _forward(x, kernel, negative_slope, backend)
+    return compute(OP, _forward, backend, (x, kernel, negative_slope))
 
 
 def _fake(x: Tensor, kernel: Tensor, negative_slope: float | None, backend: str) -> Tensor:

@@ -4,8 +4,7 @@ import torch
 from torch import Tensor
 
 from dasr_fast import reference
-from dasr_fast.ops.backends import choose
-from dasr_fast.ops.registration import define
+from dasr_fast.ops.registration import compute, define, needs_gradient
 
 OP = "gaussian_kernel"
 
@@ -21,11 +20,9 @@ def gaussian_kernel(
         sigma_x, theta = torch.broadcast_tensors(sigma_x, theta)  # type: ignore[no-untyped-call]
     else:
         sigma_x, sigma_y, theta = torch.broadcast_tensors(sigma_x, sigma_y, theta)  # type: ignore[no-untyped-call]
-    arguments = (sigma_x, sigma_y, theta, size)
-    needed = [value.requires_grad for value in (sigma_x, sigma_y, theta) if value is not None]
-    if any(needed) and torch.is_grad_enabled():
-        return reference.gaussian_kernel(*arguments)
-    return _forward(*arguments, choose(OP, backend, sigma_x.device.type, arguments))
+    if needs_gradient(sigma_x, sigma_y, theta):
+        return reference.gaussian_kernel(sigma_x, sigma_y, theta, size)
+    return compute(OP, _forward, backend, (sigma_x, sigma_y, theta, size))
 
 
 def _fake(sigma_x: Tensor, sigma_y: Tensor | None, theta: Tensor, size: int, backend: str) -> Tensor:

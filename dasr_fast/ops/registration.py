@@ -1,12 +1,15 @@
-"""Registration of an op with PyTorch, and what autocast does to its arguments."""
+"""Registration of an op with PyTorch, the choice of what computes a call, and what autocast does to its arguments."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.autograd import forward_ad
 
-from dasr_fast.ops.backends import function
+from dasr_fast.ops.backends import BackendError, choose, function
 
 # Asked once: torch.compile of PyTorch 2.11 can't trace the question.
 _AUTOCASTING = tuple(kind for kind in ("cpu", "cuda", "mps", "xpu") if torch.amp.is_autocast_available(kind))
@@ -23,12 +26,8 @@ def define(op: str, name: str, schema: str, fake: Callable[..., Any]) -> Any:
     """
 
     def body(*arguments: Any) -> Any:
-        implementation = function(op, arguments[-1], name)
-        device = arguments[0].device.type
-        if not _autocasts(device):
-            return implementation(*arguments[:-1])
-        with torch.autocast(device, enabled=False):
-            return implementation(*arguments[:-1])
+        with without_autocast(arguments[0].device.type):
+            return function(op, arguments[-1], name)(*arguments[:-1])
 
     _LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
     _LIBRARY.impl(name, body, "CompositeExplicitAutograd")
@@ -36,6 +35,37 @@ def define(op: str, name: str, schema: str, fake: Callable[..., Any]) -> Any:
     if name != op:
         refuse_gradient(name, f"{op}: only first derivatives are implemented; dasr_fast.reference.{op} has all.")
     return getattr(torch.ops.dasr_fast, name).default
+
+
+def compute(op: str, forward: Callable[..., Tensor], backend: str, arguments: tuple[Any, ...]) -> Tensor:
+    """The op's result: by `forward`, its registration, with the backend that is chosen for its arguments.
+
+    A registered op has the derivatives of a backward pass alone. Forward-mode derivatives would be zero without a word,
+    so that dual tensors, and all transforms of `torch.func`, take the mathematics of the reference instead.
+
+    Raises:
+        ValueError: No backend has that name.
+        BackendError: The backend asked for can't do it; the message says why.
+    """
+    device = arguments[0].device.type
+    if not transformed(*arguments):
+        return forward(*arguments, choose(op, backend, device, arguments))
+    if backend not in ("auto", "reference"):
+        choose(op, backend, device, arguments)
+        raise BackendError(
+            f"{op}: the backend {backend} can't run: only the reference has forward-mode derivatives, and works under "
+            "the transforms of torch.func."
+        )
+    # Tensors under `torch.vmap` can't say whether they are channels-last.
+    contiguous = tuple(value.contiguous() if isinstance(value, Tensor) else value for value in arguments)
+    with without_autocast(device):
+        result: Tensor = function(op, "reference", op)(*contiguous)
+    return result
+
+
+def needs_gradient(*tensors: Tensor | None) -> bool:
+    """Whether a backward pass may ask for the gradient of one of the tensors."""
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
 
 def differentiate(name: str, backward: Callable[..., Any], save: Callable[..., None]) -> None:
@@ -55,7 +85,7 @@ def _refuse(reason: str, *_: Any) -> None:
 def autocast(*tensors: Any) -> tuple[Any, ...]:
     """The tensors in autocast's type where autocast is on for their device (float64 stays), as convolutions do."""
     device = tensors[0].device.type
-    if not _autocasts(device):
+    if not autocasts(device):
         return tensors
     dtype = torch.get_autocast_dtype(device)
 
@@ -67,5 +97,19 @@ def autocast(*tensors: Any) -> tuple[Any, ...]:
     return tuple(cast(tensor) for tensor in tensors)
 
 
-def _autocasts(device: str) -> bool:
+def transformed(*values: Any) -> bool:
+    """Whether a transform of `torch.func` is on, or a tensor among the values carries a forward-mode derivative."""
+    if torch._C._are_functorch_transforms_active():
+        return True
+    tensors = (value for value in values if isinstance(value, Tensor))
+    return any(forward_ad.unpack_dual(t).tangent is not None for t in tensors)  # type: ignore[no-untyped-call]
+
+
+def autocasts(device: str) -> bool:
+    """Whether autocast is on for a kind of device; some, such as "meta", have none."""
     return device in _AUTOCASTING and torch.is_autocast_enabled(device)
+
+
+def without_autocast(device: str) -> AbstractContextManager[Any]:
+    """Where autocast is off for a kind of device."""
+    return torch.autocast(device, enabled=False) if autocasts(device) else nullcontext()

@@ -46,7 +46,7 @@ def blur_downsample(
         y = y + noise.to(wide) * factor
     if quantize:
         y = y.round().clamp(0, 255)
-    return y.to(dtype).contiguous(memory_format=image_format(hr))
+    return y.to(dtype, copy=True, memory_format=image_format(hr))  # A view could not be changed in place.
 
 
 def blur_downsample_grad_hr(grad: Tensor, kernel: Tensor, scale: int, mode: str, height: int, width: int) -> Tensor:

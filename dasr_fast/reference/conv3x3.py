@@ -61,6 +61,7 @@ def convolution_backward(
         return x.new_zeros(x.shape), weight.new_zeros(weight.shape), weight.new_zeros(len(weight))
     # PyTorch sums over pixels more exactly in this format, and by itself more exactly than in a convolution.
     grad, x = (t.contiguous(memory_format=torch.channels_last) for t in (grad, x))
+    weight = weight.contiguous()  # Of one output channel in another format, some of its convolutions refuse.
     ones, mask = [1, 1], [of_x, of_weight, False]
     grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
         grad, x, weight, None, ones, ones, ones, False, [0, 0], 1, mask

@@ -23,8 +23,8 @@ def dynamic_depthwise_conv(x: Tensor, kernel: Tensor, negative_slope: float | No
     wide = accumulation_dtype(x.dtype)
     y = _depthwise(x.to(wide), kernel.to(wide))
     if negative_slope is not None:
-        y = F.leaky_relu(y, negative_slope)
-    return y.to(x.dtype).contiguous(memory_format=memory_format(x))
+        return F.leaky_relu(y, negative_slope).to(x.dtype).contiguous(memory_format=memory_format(x))
+    return y.to(x.dtype, copy=True, memory_format=memory_format(x))  # A view could not be changed in place.
 
 
 def dynamic_depthwise_conv_backward(

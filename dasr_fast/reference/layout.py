@@ -9,7 +9,7 @@ def memory_format(x: Tensor) -> torch.memory_format:
 
     Channels-last when `x` is laid out so, contiguous in every other case (also for slices and transposes).
     """
-    if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
+    if not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
         return torch.channels_last
     return torch.contiguous_format
 

@@ -119,6 +119,17 @@ def test_gradients_of_the_image():
     assert lr.grad.abs().max() > 0
 
 
+@pytest.mark.parametrize("inference", [False, True])
+def test_forward_mode_derivatives(inference: bool):
+    model = Blind(2, 1, 1).eval()
+    original = copy.deepcopy(model).double()
+    dasr_fast.accelerate(model, inference=inference)
+    lr, along = torch.rand(1, 3, 50, 50) * 255, torch.randn(1, 3, 50, 50)
+    _, tangent = torch.func.jvp(model, (lr,), (along,))
+    _, expected = torch.func.jvp(original, (lr.double(),), (along.double(),))
+    assert (tangent - expected).norm() <= 1e-4 * expected.norm()
+
+
 def test_another_network_is_told():
     model = UNet()
     dasr_fast.accelerate(model, inference=True)

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -9,10 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+import torch.utils._pytree as pytree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interpretation import few_programs, large_tiles, replace_once_a_launch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 from dasr_fast import ops, reference
@@ -237,16 +241,77 @@ def test_second_derivatives_are_refused(op: str, backend: str, device: str):
         grads[0].square().sum().backward()
 
 
+def complete(op: str, backend: str, device: str) -> dict[str, Any]:
+    """As `example`, with every optional tensor that has a gradient, and an activation."""
+    arguments = example(op, backend, device)
+    parameters = inspect.signature(getattr(ops, op)).parameters
+    if "activate" in parameters:
+        arguments["activate"] = True
+    elif "negative_slope" in parameters:
+        arguments["negative_slope"] = 0.1
+    if "residual" in parameters:
+        y = getattr(ops, op)(**arguments, backend=backend)
+        # Large enough for the sum to have another sign than the activation in most places.
+        arguments["residual"] = 3 * torch.randn(y.shape, device=device).to(y)
+    return arguments
+
+
 @every_op
 def test_some_inputs_need_no_gradient(op: str, backend: str, device: str):
-    for wanted in differentiable(example(op, backend, device)):
-        arguments = example(op, backend, device)
-        arguments[wanted].requires_grad_()
+    arguments = complete(op, backend, device)
+    y = getattr(ops, op)(**arguments, backend=backend)
+    names = [name for name, value in arguments.items() if isinstance(value, Tensor)]
+    targets = dict(zip(names, exact_gradients(op, arguments, y, torch.ones_like(y)), strict=True))
+    sizes = [1] if INTERPRETED else [1, len(names) - 1] if len(names) > 5 else range(1, len(names) + 1)
+    for wanted in itertools.chain.from_iterable(itertools.combinations(names, size) for size in sizes):
+        for name in names:
+            arguments[name].requires_grad_(name in wanted)
         y = getattr(ops, op)(**arguments, backend=backend)
-        (grad,) = torch.autograd.grad(y.sum(), [arguments[wanted]])
-        names = list(differentiable(arguments))
-        target = exact_gradients(op, arguments, y, torch.ones_like(y))[names.index(wanted)]
-        assert distance(grad, target) <= SPECIFICATIONS[op].gradients * SPECIFICATIONS[op].tolerance[y.dtype]
+        for name, grad in zip(wanted, torch.autograd.grad(y.sum(), [arguments[n] for n in wanted]), strict=True):
+            limit = SPECIFICATIONS[op].gradients * SPECIFICATIONS[op].tolerance[y.dtype]
+            assert distance(grad, targets[name]) <= limit, (name, wanted)
+
+
+class AgainstFakes(TorchDispatchMode):
+    """Compares what every op of ours returns, gradients among them, with what its fake says to `torch.compile`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func.namespace == "dasr_fast":
+            self.seen.add(func.overloadpacket.__name__)
+            with FakeTensorMode() as mode:
+                faked = func(*pytree.tree_map_only(Tensor, mode.from_tensor, args))
+            for tensor, fake in zip(pytree.tree_leaves(result), pytree.tree_leaves(faked), strict=True):
+                assert (tensor.shape, tensor.dtype, tensor.device) == (fake.shape, fake.dtype, fake.device), func
+                if tensor.numel() > 0:
+                    strides = zip(tensor.shape, tensor.stride(), fake.stride(), strict=True)
+                    assert all(size == 1 or own == told for size, own, told in strides), (func, tensor.stride())
+        return result
+
+
+@pytest.mark.parametrize("layout", ["contiguous", *LAYOUTS])
+@every_op
+def test_results_have_the_strides_that_the_fakes_tell(op: str, backend: str, device: str, layout: str):
+    lay_out = LAYOUTS.get(layout, torch.Tensor.contiguous)
+    examples = (complete,) if INTERPRETED else (complete, example)
+    for arguments in (make(op, backend, device) for make in examples):
+        for name, value in arguments.items():
+            if isinstance(value, Tensor) and value.dim() == 4:
+                arguments[name] = lay_out(value)
+        if not SPECIFICATIONS[op].general and refused(op, backend, arguments) is not None:
+            continue
+        inputs = list(differentiable(arguments).values())
+        with large_tiles() if INTERPRETED else nullcontext(), AgainstFakes() as checked:
+            y = getattr(ops, op)(**arguments, backend=backend)
+            grad = lay_out(torch.ones_like(y)) if y.dim() == 4 else torch.ones_like(y)
+            torch.autograd.grad(y, inputs, grad)
+        assert not y._is_view()  # Which nobody could change in place.
+        assert op in checked.seen
+        assert len(checked.seen) > 1
 
 
 @every_op

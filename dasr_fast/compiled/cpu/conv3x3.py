@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dasr_fast.compiled.cpu import winograd
 from dasr_fast.compiled.cpu.support import MATRIX_UNIT, in_tiles, unsupported_types
+from dasr_fast.compiled.layout import like
 from dasr_fast.compiled.library import cpu
 from dasr_fast.reference.conv3x3 import finished
 
@@ -37,15 +38,14 @@ def conv3x3(
 
     Channels-last features, and a `weight` that is `[3, 3, C, C_out]` in memory, are not copied.
     """
-    b, _, h, w = x.shape
-    y = x.new_empty(b, h, w, len(weight))
+    y = winograd.features(x, len(weight))
     cpu.conv3x3(
         *(winograd.pixels(x), winograd.taps(weight), None if bias is None else bias.contiguous()),
         *(None if residual is None else winograd.pixels(residual), negative_slope),
         **winograd.workspace(weight),
-        y=y,
+        y=winograd.pixels(y),
     )
-    return winograd.features(y, x)
+    return like(x, y)
 
 
 def conv3x3_backward(
@@ -64,11 +64,11 @@ def conv3x3_backward(
 def _input_gradient(grad: Tensor, y: Tensor | None, weight: Tensor, negative_slope: float, x: Tensor) -> Tensor:
     """For features `x`; `grad` and `y` are `[B, H, W, C_out]`."""
     turned = weight.flip(2, 3).transpose(0, 1)
-    grad_x = grad.new_empty(*grad.shape[:3], len(turned))
+    grad_x = winograd.features(x, len(turned))
     cpu.conv3x3_input_gradient(
-        grad, winograd.taps(turned), y, negative_slope, **winograd.workspace(turned), grad_x=grad_x
+        grad, winograd.taps(turned), y, negative_slope, **winograd.workspace(turned), grad_x=winograd.pixels(grad_x)
     )
-    return winograd.features(grad_x, x)
+    return like(x, grad_x)
 
 
 def _weight_gradient(grad: Tensor, y: Tensor | None, x: Tensor, negative_slope: float) -> tuple[Tensor, Tensor]:

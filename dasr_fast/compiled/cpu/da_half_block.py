@@ -8,6 +8,7 @@ from dasr_fast.compiled.cpu import winograd
 from dasr_fast.compiled.cpu.conv3x3 import conv3x3_backward
 from dasr_fast.compiled.cpu.da_conv import da_conv, da_conv_backward
 from dasr_fast.compiled.cpu.support import unsupported_types
+from dasr_fast.compiled.layout import like
 from dasr_fast.compiled.library import cpu
 from dasr_fast.reference.da_half_block import da_half_block_backward as backward_of_both
 
@@ -32,17 +33,16 @@ def da_half_block(
 
     Channels-last features, and a `conv_weight` that is `[3, 3, C, C_out]` in memory, are not copied.
     """
-    b, _, h, w = x.shape
-    y = x.new_empty(b, h, w, len(conv_weight))
+    y = winograd.features(x, len(conv_weight))
     bias, gate, conv_bias = (tensor if tensor is None else tensor.contiguous() for tensor in (bias, gate, conv_bias))
     cpu.da_half_block(
         *(winograd.pixels(x), kernel.contiguous(), weight.contiguous(), bias, gate),
         *(winograd.taps(conv_weight), conv_bias, None if residual is None else winograd.pixels(residual)),
         *(negative_slope, activate),
         **winograd.workspace(conv_weight),
-        y=y,
+        y=winograd.pixels(y),
     )
-    return winograd.features(y, x)
+    return like(x, y)
 
 
 def da_half_block_backward(*arguments: Any) -> tuple[Tensor, ...]:

@@ -46,5 +46,6 @@ def kernel_sums(x: Tensor, kernel: Tensor) -> Tensor:
 
 def kernel_gradient(parts: Tensor, x: Tensor, kernel: Tensor) -> Tensor:
     """The gradient for `kernel` from what a raw op wrote to `kernel_sums`."""
-    grad_kernel = parts.sum(1).transpose(1, 2).reshape(kernel.shape) if channels_last(x) else parts
-    return grad_kernel.to(kernel.dtype)
+    if channels_last(x):
+        parts = parts.sum(1).transpose(1, 2).contiguous()
+    return parts.view(kernel.shape).to(kernel.dtype)

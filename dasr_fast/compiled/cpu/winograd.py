@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from dasr_fast.compiled.cpu.support import in_tiles
-from dasr_fast.reference.layout import memory_format
 
 LINE = 16
 """Floats in a vector of the widest instruction set, and columns of a tile."""
@@ -20,9 +19,11 @@ def pixels(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).contiguous()
 
 
-def features(y: Tensor, x: Tensor) -> Tensor:
-    """`y` `[B, H, W, C]` as features `[B, C, H, W]` in the format of `x`, copied unless that is channels-last."""
-    return y.permute(0, 3, 1, 2).contiguous(memory_format=memory_format(x))
+def features(x: Tensor, channels: int) -> Tensor:
+    """Memory for features `[B, channels, H, W]` of the type of `x`, channels-last: what `pixels` doesn't copy."""
+    # Not a view of `[B, H, W, channels]`: autograd lets nobody change a view in place that an op returns.
+    shape = (x.shape[0], channels, *x.shape[2:])
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
 
 def taps(weight: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dasr_fast.inference.engine import Engine
 from dasr_fast.inference.replacements.replacement import Plan, restore
+from dasr_fast.ops.registration import autocasts, needs_gradient, transformed
 
 _PRECISIONS = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
 
@@ -86,7 +87,7 @@ class BlindSRPlan(Plan):
 
 
 def _is_ordinary(model: nn.Module, x: Tensor) -> bool:
-    """Whether `x` is an image of the model's type, on its device, that needs no gradient."""
+    """Whether `x` is an image of the model's type, on its device, that needs no derivative."""
     weight = next(model.parameters(), None)  # Copies by DataParallel have none.
     return (
         weight is not None
@@ -95,6 +96,6 @@ def _is_ordinary(model: nn.Module, x: Tensor) -> bool:
         and x.numel() > 0
         and (x.dtype, x.device) == (weight.dtype, weight.device)
         and x.dtype in _PRECISIONS
-        and not (x.requires_grad and torch.is_grad_enabled())
-        and not torch.is_autocast_enabled(x.device.type)
+        and not (needs_gradient(x) or transformed(x))
+        and not autocasts(x.device.type)
     )

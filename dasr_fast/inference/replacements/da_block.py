@@ -73,10 +73,10 @@ def _half(
         y = function(call_layer(da_conv, x, v))
     else:
         pointwise = plan.pointwise(da_conv)
-        if pointwise is not None:
-            kernel, gate = plan.kernel_and_gate(da_conv, v)
-            fused = half_block(x, kernel, pointwise, gate, conv, last, negative_slope=slope)
-            if fused is not None:
-                return fused
+        assert isinstance(pointwise, nn.Conv2d)
+        kernel, gate = plan.kernel_and_gate(da_conv, v)
+        fused = half_block(x, kernel, pointwise, gate, conv, last, negative_slope=slope)
+        if fused is not None:
+            return fused
         y = plan.branches(da_conv, x, v, activate=True)
     return convolved(conv, y, last, activation=function if last is None else None)

@@ -19,9 +19,8 @@ from dasr_fast.inference.replacements.structure import (
     kernel_sizes,
     net_widths,
 )
-from dasr_fast.nn.activation import fixed_slope
 from dasr_fast.nn.convolution import is_plain, untouched
-from dasr_fast.nn.da_conv import da_conv_branches
+from dasr_fast.nn.da_conv import da_conv_branches, slope_of_da_conv
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ class DAConvPlan(LayerPlan):
                     yield Proposal(signature.examples(), _plans(candidate, signature, size, name))
 
     def is_intact(self, layer: nn.Module) -> bool:
-        conv = None if self.conv is None else layer.get_submodule(self.conv)
+        conv = self.pointwise(layer)
         uncalled = [activation(layer, self.function), *(() if conv is None else (conv,))]
         if self.gate is not None and "." in self.gate.path:
             uncalled.append(layer.get_submodule(self.gate.path.partition(".")[0]))
@@ -113,11 +112,9 @@ class DAConvPlan(LayerPlan):
             activate=activate,
         )
 
-    def pointwise(self, layer: nn.Module) -> nn.Conv2d | None:
+    def pointwise(self, layer: nn.Module) -> nn.Module | None:
         """The 1x1 convolution, if there is one."""
-        conv = None if self.conv is None else layer.get_submodule(self.conv)
-        assert conv is None or isinstance(conv, nn.Conv2d)
-        return conv
+        return None if self.conv is None else layer.get_submodule(self.conv)
 
     def kernel_and_gate(self, layer: nn.Module, v: Tensor) -> tuple[Tensor, Tensor | None]:
         """Kernels `[B, C, k, k]` and gates `[B, C]` from the representation `[B, R]`."""
@@ -127,8 +124,8 @@ class DAConvPlan(LayerPlan):
 
     def slope(self, layer: nn.Module) -> float | None:
         """The activation's slope, if one op may compute the layer and the same activation after it."""
-        simple = self.conv is not None and not self.series and self.spatial is None and not self.activate
-        return fixed_slope(activation(layer, self.function)) if simple else None
+        simple = not self.series and self.spatial is None and not self.activate
+        return slope_of_da_conv(self.pointwise(layer), activation(layer, self.function)) if simple else None
 
 
 def _plans(layer: nn.Module, signature: Signature, kernel_size: int, kernel: str) -> Iterator[DAConvPlan]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dasr_fast import ops
 from dasr_fast.degradation import gaussian_kernel
-from dasr_fast.inference.replacements.replacement import Example, Plan, Proposal, plan_of
+from dasr_fast.inference.replacements.replacement import PROBED, Example, Plan, Proposal, plan_of
 from dasr_fast.inference.replacements.resampling import BicubicPlan, BlurPlan
 
 _SETTINGS = ("blur_type", "sig", "sig_min", "sig_max", "lambda_1", "lambda_2", "theta", "lambda_min", "lambda_max")
@@ -136,4 +136,4 @@ def _constant(value: float) -> Tensor:
 
 def _example(random: bool) -> Example:
     batch = 2 if random else 1  # The released code takes one image at a time where nothing is random.
-    return lambda generator: (torch.rand(batch, 2, 3, 96, 72, generator=generator) * 255, random)
+    return lambda generator: (torch.rand(batch, 2, 3, 96, 72, generator=generator, **PROBED) * 255, random)

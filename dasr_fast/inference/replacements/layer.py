@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dasr_fast.inference.replacements.replacement import Example, Plan, plan_of
+from dasr_fast.inference.replacements.replacement import PROBED, Example, Plan, plan_of
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Signature:
         """A small call."""
 
         def make(generator: torch.Generator) -> tuple[Any, ...]:
-            x = torch.randn(2, self.channels, 6, 5, generator=generator)
-            return self.arguments(x, torch.randn(2, self.representation, generator=generator))
+            x = torch.randn(2, self.channels, 6, 5, generator=generator, **PROBED)
+            return self.arguments(x, torch.randn(2, self.representation, generator=generator, **PROBED))
 
         return (make,)
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dasr_fast.inference.replacements.replacement import Plan, Proposal
+from dasr_fast.inference.replacements.replacement import PROBED, Plan, Proposal
 from dasr_fast.models.moco import contrast, enqueue, update_key_encoder
 
 
@@ -75,4 +75,5 @@ def _shapes(module: nn.Module) -> list[tuple[str, torch.Size]]:
 
 
 def _patches(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    return torch.rand(2, 3, 16, 16, generator=generator) * 255, torch.rand(2, 3, 16, 16, generator=generator) * 255
+    query, key = 255 * torch.rand(2, 2, 3, 16, 16, generator=generator, **PROBED)
+    return query, key

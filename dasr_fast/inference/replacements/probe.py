@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from dasr_fast.inference.replacements.replacement import Plan, Proposal, is_replaced, replace, restore
+from dasr_fast.inference.replacements.replacement import PROBED, Plan, Proposal, is_replaced, replace, restore
 
 OUTPUTS = 2e-5
 """Largest sum of the differences, as a part of the sum: where results are rounded, a few numbers differ by one."""
@@ -136,7 +136,7 @@ def _set_random_weights(own: Any, fast: Any) -> None:
     for module, twin in zip(_modules_of(own), _modules_of(fast), strict=True):
         for name, parameter in module.named_parameters(recurse=False):
             inputs = parameter[0].numel() if parameter.dim() > 1 else 4
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) / inputs**0.5)
+            parameter.copy_(torch.randn(parameter.shape, generator=generator, **PROBED) / inputs**0.5)
             twin.get_parameter(name).copy_(parameter)
 
 
@@ -192,7 +192,7 @@ def _gradients(outputs: list[Tensor], inputs: list[Tensor], generator: torch.Gen
     inputs = [tensor for tensor in inputs if tensor.requires_grad]
     if not outputs:
         return []
-    directions = [torch.randn(output.shape, generator=generator) for output in outputs]
+    directions = [torch.randn(output.shape, generator=generator, **PROBED) for output in outputs]
     found = torch.autograd.grad(outputs, inputs, directions, allow_unused=True)
     return [torch.zeros_like(tensor) if grad is None else grad for tensor, grad in zip(inputs, found, strict=True)]
 

@@ -14,6 +14,9 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+PROBED: Any = {"dtype": torch.float32, "device": "cpu"}
+"""What is probed, whatever PyTorch's defaults are."""
+
 Example = Callable[[torch.Generator], tuple[Any, ...]]
 """Makes the arguments of a call, with numbers from the generator."""
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dasr_fast import ops
 from dasr_fast.degradation import bicubic_downsample, bicubic_upsample
-from dasr_fast.inference.replacements.replacement import Example, Plan, Proposal
+from dasr_fast.inference.replacements.replacement import PROBED, Example, Plan, Proposal
 
 SCALES = (1, 2, 3, 4)
 
@@ -84,11 +84,11 @@ def _columns_first(images: Tensor) -> Tensor:
 
 def _blur_example(size: int) -> Example:
     def make(generator: torch.Generator) -> tuple[Any, ...]:
-        images = torch.rand(2, 3, size + 4, size + 3, generator=generator) * 255
-        return images, torch.rand(2, size, size, generator=generator) / size**2
+        images = torch.rand(2, 3, size + 4, size + 3, generator=generator, **PROBED) * 255
+        return images, torch.rand(2, size, size, generator=generator, **PROBED) / size**2
 
     return make
 
 
 def _bicubic_example(factor: float) -> Example:
-    return lambda generator: (torch.rand(2, 3, 26, 17, generator=generator) * 255, factor)
+    return lambda generator: (torch.rand(2, 3, 26, 17, generator=generator, **PROBED) * 255, factor)

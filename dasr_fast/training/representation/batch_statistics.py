@@ -20,9 +20,9 @@ class SynchronizedBatchNorm(nn.BatchNorm2d):
         if not self.training or world == 1:
             return super().forward(x)
         wide = x.to(accumulation_dtype(x.dtype))
-        moments = torch.stack((wide.mean((0, 2, 3)), wide.square().mean((0, 2, 3))))
-        mean, square = gather(moments[None]).mean(0)
-        variance = square - mean.square()
+        # Each rank's own variance, then that of their means: a difference of squares may fall below zero.
+        variances, means = gather(torch.stack(torch.var_mean(wide, (0, 2, 3), correction=0))[None]).unbind(1)
+        mean, variance = means.mean(0), variances.mean(0) + means.var(0, correction=0)
         with torch.no_grad():
             count = world * x.numel() / x.shape[1]
             assert self.momentum is not None

@@ -1,7 +1,8 @@
 """The ops: checked, differentiable, with a choice of backend. One file each.
 
-Every op works under `torch.compile(fullgraph=True)` and autocast, and accepts an empty batch. A backward pass gives first
-derivatives. Forward-mode derivatives, and the transforms of `torch.func`, take the reference's mathematics, which has all.
+Every op works under `torch.compile(fullgraph=True)` and autocast, and accepts an empty batch. A backward pass gives
+first derivatives. Forward-mode derivatives and the transforms of `torch.func` take the reference's mathematics, which
+has all. `torch.utils.flop_counter` counts the ops' products, as convolutions without Winograd's filtering.
 """
 
 from dasr_fast.ops.blur_downsample import blur_downsample

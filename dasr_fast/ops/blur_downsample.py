@@ -1,5 +1,7 @@
 """The op `blur_downsample`: every image blurred with its sample's kernel, then downsampled."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -121,24 +123,45 @@ def _fake_grad_kernel(grad: Tensor, hr: Tensor, kernel: Tensor, scale: int, mode
     return kernel.new_empty(kernel.shape)
 
 
+def _flops(hr: Sequence[int], kernel: Sequence[int], scale: int, mode: str, *_: Any, **__: Any) -> int:
+    """Those of the blur; of the kept pixels alone where the others aren't needed."""
+    pixels = math.prod(hr) if mode == "bicubic" else math.prod(hr[:-2]) * (hr[-2] // scale) * (hr[-1] // scale)
+    return 2 * pixels * kernel[1] * kernel[2]
+
+
+def _flops_grad_hr(
+    grad: Sequence[int], kernel: Sequence[int], scale: int, mode: str, height: int, width: int, *_: Any, **__: Any
+) -> int:
+    return _flops((*grad[:-2], height, width), kernel, scale, mode)
+
+
+def _flops_grad_kernel(
+    grad: Sequence[int], hr: Sequence[int], kernel: Sequence[int], scale: int, mode: str, *_: Any, **__: Any
+) -> int:
+    return _flops(hr, kernel, scale, mode)
+
+
 _forward = define(
     OP,
     OP,
     "(Tensor hr, Tensor kernel, int scale, str mode, Tensor? noise, Tensor? level, bool quantize, str backend) "
     "-> Tensor",
     _fake,
+    _flops,
 )
 _grad_hr = define(
     OP,
     f"{OP}_grad_hr",
     "(Tensor grad, Tensor kernel, int scale, str mode, SymInt height, SymInt width, str backend) -> Tensor",
     _fake_grad_hr,
+    _flops_grad_hr,
 )
 _grad_kernel = define(
     OP,
     f"{OP}_grad_kernel",
     "(Tensor grad, Tensor hr, Tensor kernel, int scale, str mode, str backend) -> Tensor",
     _fake_grad_kernel,
+    _flops_grad_kernel,
 )
 
 

@@ -1,5 +1,7 @@
 """The op `da_conv`: both branches of a degradation-aware convolution and the activation after them."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -110,12 +112,24 @@ def fake_backward(
     )
 
 
+def flops(x: Sequence[int], kernel: Sequence[int], weight: Sequence[int], *_: Any, **__: Any) -> int:
+    return 2 * math.prod(x) * (kernel[-1] ** 2 + weight[0])
+
+
+def flops_backward(
+    grad: Sequence[int], x: Sequence[int], kernel: Sequence[int], weight: Sequence[int], *_: Any, **__: Any
+) -> int:
+    """Those of both gradients of both convolutions, and of the depthwise result once more."""
+    return 2 * math.prod(x) * (3 * kernel[-1] ** 2 + 2 * weight[0])
+
+
 _forward = define(
     OP,
     OP,
     "(Tensor x, Tensor kernel, Tensor weight, Tensor? bias, Tensor? gate, float negative_slope, bool activate, "
     "str backend) -> Tensor",
     _fake,
+    flops,
 )
 _backward = define(
     OP,
@@ -123,6 +137,7 @@ _backward = define(
     "(Tensor grad, Tensor x, Tensor kernel, Tensor weight, Tensor? gate, Tensor? y, float negative_slope, "
     "str backend) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
     fake_backward,
+    flops_backward,
 )
 
 

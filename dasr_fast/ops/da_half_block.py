@@ -1,5 +1,6 @@
 """The op `da_half_block`: half of a degradation-aware block."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,7 +14,10 @@ from dasr_fast.ops.checks import (
     check_slope,
     check_tensor,
 )
+from dasr_fast.ops.conv3x3 import flops as flops_of_conv3x3
 from dasr_fast.ops.da_conv import fake_backward as of_da_conv
+from dasr_fast.ops.da_conv import flops as flops_of_da_conv
+from dasr_fast.ops.da_conv import flops_backward as flops_backward_of_da_conv
 from dasr_fast.ops.registration import autocast, compute, define, differentiate, needs_gradient
 from dasr_fast.reference.layout import memory_format
 
@@ -38,6 +42,7 @@ def da_half_block(
 
     Both halves of the released `DAB`: the first with `activate`, the second with the block's input as `residual`.
     Differentiable in all tensors (once). Nothing between the convolutions is kept: the backward pass computes it again.
+    The 3x3 convolution's rounding errors on a CPU are those of `conv3x3`.
 
     Args:
         x: Features `[B, C, H, W]`, contiguous or channels-last; any strides are accepted.
@@ -142,12 +147,46 @@ def _fake_backward(
     )
 
 
+def _flops(
+    x: Sequence[int],
+    kernel: Sequence[int],
+    weight: Sequence[int],
+    bias: Sequence[int] | None,
+    gate: Sequence[int] | None,
+    conv_weight: Sequence[int],
+    *_: Any,
+    **__: Any,
+) -> int:
+    return flops_of_da_conv(x, kernel, weight) + flops_of_conv3x3(_middle(x, weight), conv_weight)
+
+
+def _flops_backward(
+    grad: Sequence[int],
+    x: Sequence[int],
+    kernel: Sequence[int],
+    weight: Sequence[int],
+    bias: Sequence[int] | None,
+    gate: Sequence[int] | None,
+    conv_weight: Sequence[int],
+    *_: Any,
+    **__: Any,
+) -> int:
+    """Those of all gradients, and of the DA convolution once more."""
+    of_da_conv = flops_of_da_conv(x, kernel, weight) + flops_backward_of_da_conv(grad, x, kernel, weight)
+    return of_da_conv + 2 * flops_of_conv3x3(_middle(x, weight), conv_weight)
+
+
+def _middle(x: Sequence[int], weight: Sequence[int]) -> Sequence[int]:
+    return x[0], weight[0], *x[2:]
+
+
 _forward = define(
     OP,
     OP,
     "(Tensor x, Tensor kernel, Tensor weight, Tensor? bias, Tensor? gate, Tensor conv_weight, Tensor? conv_bias, "
     "Tensor? residual, float negative_slope, bool activate, str backend) -> Tensor",
     _fake,
+    _flops,
 )
 
 _backward = define(
@@ -156,6 +195,7 @@ _backward = define(
     "(Tensor grad, Tensor x, Tensor kernel, Tensor weight, Tensor? bias, Tensor? gate, Tensor conv_weight, Tensor? y, "
     "float negative_slope, str backend) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     _fake_backward,
+    _flops_backward,
 )
 
 

@@ -1,5 +1,7 @@
 """The op `dynamic_depthwise_conv`: a k x k depthwise filter for every sample and channel."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -58,12 +60,21 @@ def _fake_backward(
     )
 
 
-_forward = define(OP, OP, "(Tensor x, Tensor kernel, float? negative_slope, str backend) -> Tensor", _fake)
+def _flops(x: Sequence[int], kernel: Sequence[int], *_: Any, **__: Any) -> int:
+    return 2 * math.prod(x) * kernel[-1] ** 2
+
+
+def _flops_backward(grad: Sequence[int], x: Sequence[int], kernel: Sequence[int], *_: Any, **__: Any) -> int:
+    return 2 * _flops(x, kernel)
+
+
+_forward = define(OP, OP, "(Tensor x, Tensor kernel, float? negative_slope, str backend) -> Tensor", _fake, _flops)
 _backward = define(
     OP,
     f"{OP}_backward",
     "(Tensor grad, Tensor x, Tensor kernel, Tensor y, float? negative_slope, str backend) -> (Tensor, Tensor)",
     _fake_backward,
+    _flops_backward,
 )
 
 

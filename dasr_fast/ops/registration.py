@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.utils.flop_counter import register_flop_formula
 
 from dasr_fast.ops.backends import BackendError, choose, function
 
@@ -16,13 +17,14 @@ _AUTOCASTING = tuple(kind for kind in ("cpu", "cuda", "mps", "xpu") if torch.amp
 _LIBRARY: Any = torch.library.Library("dasr_fast", "FRAGMENT")  # type: ignore[no-untyped-call]
 
 
-def define(op: str, name: str, schema: str, fake: Callable[..., Any]) -> Any:
+def define(op: str, name: str, schema: str, fake: Callable[..., Any], flops: Callable[..., int] | None = None) -> Any:
     """Register `dasr_fast::name` (the op's own name, or a gradient's) for every device, and return it.
 
     The last argument names the backend whose function `name` is called with the others, out of autocast's reach:
     `autocast` has decided on the types. To `torch.compile` the op is one call; looking into it would show the
     compiler a number of groups that varies with the batch, which is more than Inductor can handle. The low-level
-    registration costs 10 us a call less than `torch.library.custom_op`.
+    registration costs 10 us a call less than `torch.library.custom_op`. `flops` tells `FlopCounterMode` the operations
+    of products, twice the multiplications, from the arguments with shapes for tensors; None for an op without products.
     """
 
     def body(*arguments: Any) -> Any:
@@ -32,6 +34,8 @@ def define(op: str, name: str, schema: str, fake: Callable[..., Any]) -> Any:
     _LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
     _LIBRARY.impl(name, body, "CompositeExplicitAutograd")
     torch.library.register_fake(f"dasr_fast::{name}", fake, lib=_LIBRARY)
+    if flops is not None:
+        register_flop_formula(getattr(torch.ops.dasr_fast, name))(flops)
     if name != op:
         refuse_gradient(name, f"{op}: only first derivatives are implemented; dasr_fast.reference.{op} has all.")
     return getattr(torch.ops.dasr_fast, name).default

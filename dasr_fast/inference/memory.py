@@ -1,15 +1,10 @@
 """How much memory there is, and what it looks like when there isn't enough."""
 
 import re
-from pathlib import Path
 
 import torch
 
-CONTAINERS = (
-    ("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
-    ("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-)
-"""Where Linux tells a container's limit, its use of memory, and files there that can be dropped; versions 2 and 1."""
+from dasr_fast.memory import available_memory
 
 NO_GRAPH = (0, 0)
 """PyTorch's name of the pool of memory that no CUDA graph has for itself."""
@@ -35,18 +30,6 @@ def free_memory(device: torch.device) -> int | None:
     return None
 
 
-def available_memory(root: Path = Path("/")) -> int | None:
-    """Bytes of the machine's memory that a program may still take; `root` is where its files lie."""
-    lines = _read(root / "proc/meminfo").splitlines()
-    left = [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
-    for folder, limit, used, files in CONTAINERS:
-        allowed, taken = (_read(root / folder / name).strip() for name in (limit, used))
-        if allowed.isdecimal() and taken.isdecimal():
-            droppable = re.search(rf"^{files} (\d+)$", _read(root / folder / "memory.stat"), re.MULTILINE)
-            left.append(int(allowed) - int(taken) + (int(droppable[1]) if droppable else 0))
-    return max(0, min(left)) if left else None
-
-
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory couldn't be had, on any device."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
@@ -65,10 +48,3 @@ def _kept_by_pytorch(device: torch.device) -> int:
         for segment in segments
         if segment["device"] == index and tuple(segment["segment_pool_id"]) == NO_GRAPH
     )
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""

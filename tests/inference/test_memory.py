@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from dasr_fast.cuda_graph import CudaCapture
-from dasr_fast.inference.memory import available_memory, free_memory, is_out_of_memory
+from dasr_fast.inference.memory import free_memory, is_out_of_memory
+from dasr_fast.memory import available_memory
 
 MEMINFO = "MemTotal:       24000000 kB\nMemFree:         1000000 kB\nMemAvailable:    8000000 kB\n"
 

@@ -104,7 +104,7 @@ class Picture:
 def read_image(path: str | Path) -> Picture:
     """Read a PNG, JPEG, WebP or TIFF file, whatever its name, turned upright.
 
-    Palettes become RGB, 1 and 4 bits 8, CMYK sRGB. Of several pages or frames the first is read, with an
+    Palettes become RGB, 1 to 4 bits 8, CMYK sRGB. Of several pages or frames the first is read, with an
     `ImageWarning`.
 
     Raises:
@@ -134,7 +134,7 @@ def read_image(path: str | Path) -> Picture:
         _check_pixels(name, image)
         metadata = _metadata(image)
         if image.interpretation not in ("srgb", "rgb", "rgb16", "b-w", "grey16"):
-            image = image.colourspace("srgb")
+            image = image.colourspace("rgb16" if image.format == "ushort" else "srgb")
             metadata.pop("icc-profile-data", None)  # Of the colours that were there before.
         array = _upright(_decoded(image), _get(image, "orientation"))
     except pyvips.Error as error:
@@ -241,7 +241,7 @@ def _check_pixels(name: str, image: Any) -> None:
     if image.format not in ("uchar", "ushort"):
         raise ImageError(f"{name} has pixels of type {image.format}; only 8 and 16-bit integers are supported.")
     colours = image.bands - image.hasalpha()
-    if image.interpretation == "multiband" or colours not in (1, 3, 4):
+    if colours not in ((4,) if image.interpretation == "cmyk" else (1, 3)):
         raise ImageError(f"{name} has {colours} colour channels; only grey and RGB are supported.")
     size, free = image.width * image.height * image.bands * np.dtype(_TYPES[image.format]).itemsize, available_memory()
     if free is not None and 2 * size > free:  # With a decoder that holds the image too.

@@ -138,11 +138,13 @@ def represent(
         representations = encoded(encode, list(progress(degraded, f"Encoding by {title}", len(degraded))))
         found = separability(representations, neighbours)
         panels.append(Panel(title, representations, in_two_dimensions(representations, seed=seed), found))
-    plot(panels, settings, output)
     _print_table(panels, settings)
+    with report.guard(output, counted=False):
+        plot(panels, settings, output)
     if json_path is not None:
         facts = {"scale": scale, "patches": patches, "size": size, "neighbours": neighbours, "seed": seed}
-        _write_json(json_path, {"source": folder.resolve().name, **facts}, panels, settings, report)
+        with report.guard(json_path, counted=False):
+            _write_json(json_path, {"source": folder.resolve().name, **facts}, panels, settings, report)
     return report.finish(f"Represented {folder} in {output}")
 
 

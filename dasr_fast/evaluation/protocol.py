@@ -1,7 +1,9 @@
 """The paper's protocol: HR images degraded on the fly, restored, and compared on Y inside a border."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -21,6 +23,17 @@ class Score:
 
     psnr: float
     ssim: float
+
+
+def mean_score(scores: Iterable[Score]) -> Score:
+    """The mean figures of one image or more.
+
+    The mean PSNR is that of the images which aren't restored exactly: of those that are, such as flat ones, the PSNR is
+    infinite, as the mean is if there are no others.
+    """
+    scores = list(scores)
+    psnr = [score.psnr for score in scores if math.isfinite(score.psnr)]
+    return Score(fmean(psnr) if psnr else math.inf, fmean(score.ssim for score in scores))
 
 
 def evaluate_image(hr: Tensor, name: str, restore: Restore, setting: Setting, scale: int, *, seed: int = 0) -> Score:

@@ -179,7 +179,7 @@ def test_comparison_beside_the_result(call: Call, photo: Path, weights: Path, tm
 @pytest.mark.parametrize(
     ("name", "output", "message"),
     [
-        ("text.png", "text.png", "text.png is not a whole image"),
+        ("text.png", "text.png", "text.png is not a PNG, JPEG, WebP or TIFF image"),
         ("alpha.png", "alpha.jpg", "alpha.jpg: JPEG can't hold transparency; choose .png, .webp or .tif."),
         ("real.tif", "real.tif", "real.tif has pixels of type float; only 8 and 16-bit integers are supported."),
     ],

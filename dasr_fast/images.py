@@ -84,7 +84,20 @@ class Picture:
         Args:
             image: `[1, C, H, W]` in 0 to 255; for a grey picture the mean of the channels is taken.
             alpha: `[1, 1, H, W]` in 0 to 255, or None.
+
+        Raises:
+            TypeError: One isn't a tensor of floating-point numbers.
+            ValueError: One has another shape.
         """
+        for name, tensor, channels in (("image", image, (1, 3)), ("alpha", alpha, (1,))):
+            if name == "alpha" and tensor is None:
+                continue
+            if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+                raise TypeError(f"replaced: {name} must be a tensor of floating-point numbers.")
+            if tensor.dim() != 4 or tensor.shape[0] != 1 or tensor.shape[1] not in channels or 0 in tensor.shape:
+                raise ValueError(
+                    f"replaced: {name} must be [1, C, H, W] with C in {channels}; got {list(tensor.shape)}."
+                )
         if self.pixels.shape[2] == 1:
             image = image.mean(1, keepdim=True)
         planes = self._array(image), None if alpha is None else self._array(alpha)[:, :, 0]
@@ -148,8 +161,11 @@ def read_image(path: str | Path) -> Picture:
     return Picture(pixels, alpha, metadata, (image.xres, image.yres))
 
 
-def check_format(path: Path, picture: Picture) -> None:
+def check_format(path: str | Path, picture: Picture) -> None:
     """Raise an ImageError if the format that `path` names isn't written, or can't hold a picture of that kind."""
+    path = Path(path)
+    if not isinstance(picture, Picture):
+        raise TypeError(f"{path.name}: what is written must be a Picture; got {type(picture).__name__}.")
     if path.suffix.lower() not in SUFFIXES:
         raise ImageError(f"{path.name}: images are written as {', '.join(SUFFIXES)}.")
     if picture.alpha is not None and path.suffix.lower() in (".jpg", ".jpeg"):
@@ -171,8 +187,6 @@ def write_image(path: str | Path, picture: Picture) -> None:
     import pyvips
 
     path = Path(path)
-    if not isinstance(picture, Picture):
-        raise TypeError(f"write_image: picture must be a Picture; got {type(picture).__name__}.")
     check_format(path, picture)
     _use_threads("write_image")
     suffix = path.suffix.lower()

@@ -356,7 +356,7 @@ def test_names_that_are_no_utf_8(tmp_path: Path):
 def test_pictures_that_cannot_be(arguments: tuple[Any, ...], kind: type[Exception], message: str, tmp_path: Path):
     with pytest.raises(kind, match=f"Picture: {message}"):
         Picture(*arguments)
-    with pytest.raises(TypeError, match="write_image: picture must be a Picture; got"):
+    with pytest.raises(TypeError, match=r"a.png: what is written must be a Picture; got"):
         write_image(tmp_path / "a.png", arguments[0])
     assert list(tmp_path.iterdir()) == []
 

@@ -9,6 +9,7 @@ from dasr_fast.ops.backends import choose
 from dasr_fast.ops.checks import (
     check_alike,
     check_features,
+    check_flag,
     check_kernel,
     check_shape,
     check_slope,
@@ -75,7 +76,8 @@ def da_conv(
         if tensor is not None:
             check_alike(OP, name, tensor, x)
     check_slope(OP, negative_slope)
-    arguments = (x, kernel, weight, bias, gate, negative_slope, activate)
+    check_flag(OP, "activate", activate)
+    arguments = (x, kernel, weight, bias, gate, negative_slope, bool(activate))
     return _forward(*arguments, choose(OP, backend, x.device.type, arguments))
 
 

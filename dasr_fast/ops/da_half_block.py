@@ -9,6 +9,7 @@ from dasr_fast.ops.backends import choose
 from dasr_fast.ops.checks import (
     check_alike,
     check_features,
+    check_flag,
     check_kernel,
     check_shape,
     check_slope,
@@ -95,6 +96,7 @@ def da_half_block(
         if tensor is not None:
             check_alike(OP, name, tensor, x)
     check_slope(OP, negative_slope)
+    check_flag(OP, "activate", activate)
     if (
         activate
         and residual is not None
@@ -108,7 +110,7 @@ def da_half_block(
             activate=True,
             backend=backend,
         )
-    arguments = (x, kernel, weight, bias, gate, conv_weight, conv_bias, residual, negative_slope, activate)
+    arguments = (x, kernel, weight, bias, gate, conv_weight, conv_bias, residual, negative_slope, bool(activate))
     return _forward(*arguments, choose(OP, backend, x.device.type, arguments))
 
 

@@ -112,6 +112,8 @@ def represent(
         raise click.UsageError(f"{output}: plots are written as {', '.join(PICTURES)}.")
     for target in (output, *(() if json_path is None else (json_path,))):
         check_target(target, overwrite)
+    if json_path == output:
+        raise click.UsageError(f"The plot and --json would both be written to {output}.")
     if anisotropic and widths:
         raise click.UsageError("--anisotropic has its own kernels; leave out --sigma.")
     settings = anisotropic_settings(noise_levels) if anisotropic else isotropic_settings(widths or WIDTHS, noise_levels)

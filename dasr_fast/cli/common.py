@@ -202,18 +202,25 @@ def results_in(folder: Path) -> Iterator[None]:
     """Create the folder of results, and remove it and its new parents again if nothing is in them after the block.
 
     Raises:
-        click.UsageError: It can't be made.
-        OSError: It can't be written into.
+        click.UsageError: It can't be made, or files can't be written into it; the message says why.
     """
     new = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
     try:
         make_folder(folder)
-        check_writable(folder / "result")
+        _check_folder(folder)
         yield
     finally:
         for place in new:
             with suppress(OSError):
                 place.rmdir()
+
+
+def _check_folder(folder: Path) -> None:
+    try:
+        check_writable(folder / "result")
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise click.UsageError(f"The folder {folder} can't be written into: {why}.") from None
 
 
 def load_model(weights: str | None, scale: int | None, device: str) -> Any:

@@ -180,7 +180,7 @@ def test_a_full_disk_is_named_and_nothing_is_left(call: Call, photo: Path, tmp_p
         code, _, err = call("degrade", photo, "-o", tmp_path / "new" / "lr.tif")
     assert code == 2
     assert one_line(err)
-    assert "can't be written: File too large." in err
+    assert f"The folder {tmp_path / 'new'} can't be written into: File too large." in err
     assert not (tmp_path / "new").exists()
 
 

@@ -280,7 +280,7 @@ def _decoded(image: Any) -> Pixels:
     return array
 
 
-_ROWS = 16
+_ROWS = 64
 
 
 def _upright(array: Pixels, orientation: int) -> Pixels:

@@ -2,8 +2,9 @@
 
 import os
 import secrets
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
@@ -16,19 +17,48 @@ def written_whole(path: str | Path) -> Iterator[Path]:
 
     Raises:
         FileNotFoundError: The folder of `path` doesn't exist.
+        OSError: The file can't be written; the message says why.
     """
     path = Path(path)
+    with _beside(path) as temporary:
+        mode = stat.S_IMODE(temporary.stat().st_mode)
+        yield temporary
+        temporary.chmod(mode)  # Some libraries make files that only their owner can read.
+        os.replace(temporary, path)
+
+
+def check_writable(path: str | Path) -> None:
+    """Find out, before long work, whether a small file can be written to `path`, and leave no trace of it.
+
+    Raises:
+        FileNotFoundError: The folder of `path` doesn't exist.
+        OSError: The file can't be written; the message says why.
+    """
+    path = Path(path)
+    with _beside(path) as temporary:
+        temporary.write_bytes(bytes(4096))
+        with suppress(FileNotFoundError):
+            path.lstat()  # Raises where the name is too long.
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A new empty file in the folder of `path` while the block runs; a failure to write it is one of `path`."""
     if not path.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {path.parent} to write {path.name} into.")
     temporary = path.with_name(f".{secrets.token_hex(4)}{path.suffix}")
     try:
+        temporary.touch(exist_ok=False)
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # Some libraries make files that only their owner can read.
-        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(temporary), str(path)):
+            raise
+        failure = type(error)(f"{path} can't be written: {os.strerror(error.errno)}.")
+        failure.errno = error.errno
+        raise failure from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def find_images(folder: str | Path) -> list[Path]:

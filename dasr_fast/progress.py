@@ -1,17 +1,47 @@
-"""Progress where someone can see it."""
+"""Signs of life while files are worked on."""
 
 import sys
-from collections.abc import Iterable
+import threading
+import time
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 Item = TypeVar("Item")
 
 
-def progress(items: Iterable[Item], what: str, total: int) -> Iterable[Item]:
-    """The items behind a progress bar on standard error; without one if that is no terminal."""
-    if total < 2 or not sys.stderr.isatty():
-        return items
-    from rich.console import Console
-    from rich.progress import track
+def progress(items: Iterable[Item], what: str, total: int, *, every: float = 30.0) -> Iterator[Item]:
+    """The items, with a progress bar on standard error; if that is no terminal, with a line now and then.
 
-    return track(items, description=what, total=total, console=Console(stderr=True))
+    Args:
+        items: To work on.
+        what: Is done with them, such as "Upscaling".
+        total: Number of items.
+        every: Seconds between two lines.
+    """
+    return _with_bar(items, what, total) if sys.stderr.isatty() else _with_lines(items, what, total, every)
+
+
+def _with_bar(items: Iterable[Item], what: str, total: int) -> Iterator[Item]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    text = TextColumn("[progress.description]{task.description}")
+    columns = (SpinnerColumn(), text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        yield from bar.track(items, total=total, description=what)
+
+
+def _with_lines(items: Iterable[Item], what: str, total: int, every: float) -> Iterator[Item]:
+    done, began, finished = 0, time.monotonic(), threading.Event()
+
+    def tell() -> None:
+        while not finished.wait(every):
+            print(f"{what}: {done} of {total} done after {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+
+    threading.Thread(target=tell, daemon=True).start()
+    try:
+        for item in items:
+            yield item
+            done += 1
+    finally:
+        finished.set()

@@ -1,16 +1,22 @@
 """Image files against Pillow, which writes or reads them independently."""
 
 import io
+import os
+import signal
+import struct
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import pyvips
 import torch
+from full_disk import files_of_at_most
 from PIL import Image, ImageCms
 
 from dasr_fast.files import find_images
-from dasr_fast.images import ImageError, Picture, read_image, write_image
+from dasr_fast.images import ImageError, ImageWarning, Picture, read_image, write_image
 
 RANDOM = np.random.default_rng(0)
 RGB = RANDOM.integers(0, 256, (11, 7, 3), dtype=np.uint8)
@@ -104,8 +110,27 @@ def test_orientation_is_applied_and_metadata_kept(orientation: int, tmp_path: Pa
         assert written.info["icc_profile"] == profile
         if suffix != ".webp":
             assert [round(float(dpi)) for dpi in written.info["dpi"]] == [300, 300]
-        if suffix != ".tif":
-            assert written.getexif()[0x010F] == "A camera"
+        assert written.getexif()[0x010F] == "A camera"
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])
+def test_frames_and_pages_that_are_left_out_are_named(suffix: str, tmp_path: Path):
+    frames = [Image.fromarray(np.full((9, 8, 3), value, np.uint8)) for value in (10, 90, 200)]
+    lossless = {"lossless": True} if suffix == ".webp" else {}
+    frames[0].save(tmp_path / f"a{suffix}", save_all=True, append_images=frames[1:], **lossless)
+    with pytest.warns(ImageWarning, match=rf"Of the 3 frames or pages of .*a\{suffix} only the first is read"):
+        picture = read_image(tmp_path / f"a{suffix}")
+    np.testing.assert_array_equal(picture.pixels, np.asarray(frames[0]))
+
+
+def test_a_profile_of_other_colours_is_not_kept(tmp_path: Path):
+    profile = pyvips.Image.profile_load("cmyk")
+    Image.new("CMYK", (8, 8), (200, 20, 10, 0)).save(tmp_path / "a.tif", icc_profile=profile)
+    picture = read_image(tmp_path / "a.tif")
+    write_image(tmp_path / "b.png", picture)
+    assert "icc_profile" not in Image.open(tmp_path / "b.png").info
+    red, green, blue = picture.pixels[0, 0].astype(int)
+    assert red < green < blue
 
 
 def test_grey_takes_the_mean_and_values_are_clamped():
@@ -131,8 +156,8 @@ def broken(folder: Path) -> dict[str, str]:
     return {
         "truncated.png": "is not a whole image",
         "truncated.jpg": "is not a whole image",
-        "text.png": "is not a whole image",
-        "empty.tif": "is not a whole image",
+        "text.png": "is not a PNG, JPEG, WebP or TIFF image; no other format is read",
+        "empty.tif": "is not a PNG, JPEG, WebP or TIFF image; no other format is read",
         "scrgb.tif": "has pixels of type float",
         "float.tif": "has pixels of type float; only 8 and 16-bit integers are supported",
     }
@@ -169,6 +194,116 @@ def test_what_cannot_be_written_leaves_nothing(
     with pytest.raises(kind, match=message):
         write_image(tmp_path / name, picture)
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == ([(name, "old")] if "/" not in name else [])
+
+
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>'
+
+
+@pytest.mark.parametrize("kind", ["svg", "v", "bmp", "gif", "ppm", "avif"])
+def test_other_formats_are_not_read_under_the_name_of_a_documented_one(kind: str, tmp_path: Path):
+    image = pyvips.Image.new_from_array(RGB)
+    if kind == "svg":
+        content = SVG
+    elif kind == "v":
+        image.write_to_file(str(tmp_path / "a.v"))
+        content = (tmp_path / "a.v").read_bytes()
+    else:
+        buffer = io.BytesIO()
+        Image.fromarray(RGB).save(buffer, kind)
+        content = buffer.getvalue()
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(ImageError, match=r"a.png is not a PNG, JPEG, WebP or TIFF image; no other format is read\."):
+        read_image(tmp_path / "a.png")
+
+
+def test_the_content_decides_not_the_name(tmp_path: Path):
+    Image.fromarray(RGB).save(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(tmp_path / "a.jpg")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.jpg").pixels, RGB)
+
+
+def test_images_larger_than_the_memory_are_not_decoded(tmp_path: Path):
+    write_image(tmp_path / "a.png", Picture(RGB[:, :, :1]))
+    content = bytearray((tmp_path / "a.png").read_bytes())
+    content[16:24] = struct.pack(">LL", 2_000_000, 2_000_000)
+    content[29:33] = struct.pack(">L", zlib.crc32(content[12:29]))
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(ImageError, match=r"a.png has 2000000x2000000 pixels, and 8000.0 GB of memory are needed; "):
+        read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.png", {}),
+        ("a.jpg", {"interlace": True}),
+        ("b.png", {"interlace": True}),
+        ("a.tif", {}),
+        ("b.tif", {"tile": True, "tile_width": 16, "tile_height": 16}),
+    ],
+)
+def test_processes_that_were_forked_can_read(name: str, options: dict[str, bool | int], tmp_path: Path):
+    large = RGB.repeat(9, 0).repeat(9, 1)
+    pyvips.Image.new_from_array(large).copy(interpretation="srgb").write_to_file(str(tmp_path / name), **options)
+    expected = np.asarray(Image.open(tmp_path / name))
+    before = read_image(tmp_path / name).pixels
+    np.testing.assert_allclose(before.astype(int), expected, atol=4 if name == "a.jpg" else 0)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        same = np.array_equal(read_image(tmp_path / name).pixels, before)
+        os._exit(0 if same else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.parametrize("call", ["read_image", "write_image"])
+def test_a_forked_process_says_what_it_cannot_do(call: str, tmp_path: Path):
+    write_image(tmp_path / "a.webp", Picture(RGB))
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        try:
+            read_image(tmp_path / "a.webp") if call == "read_image" else write_image(tmp_path / "b.png", Picture(RGB))
+        except RuntimeError as error:
+            os._exit(0 if str(error).startswith(call) and "the method spawn" in str(error) else 1)
+        os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_names_that_are_no_utf_8(tmp_path: Path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.png")
+    write_image(path, Picture(RGB))
+    np.testing.assert_array_equal(read_image(path).pixels, RGB)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message"),
+    [
+        ((RGB.tolist(),), TypeError, "pixels must be a NumPy array; got list"),
+        ((None,), TypeError, "pixels must be a NumPy array; got NoneType"),
+        ((RGB.astype(np.float32),), TypeError, "pixels must be uint8 or uint16; got float32"),
+        ((RGB[:, :, 0],), ValueError, r"pixels must be \[H, W, C\] with C 1 or 3; got \[11, 7\]"),
+        ((RGB[:0],), ValueError, r"pixels must be \[H, W, C\] with C 1 or 3; got \[0, 7, 3\]"),
+        ((RGB, ALPHA.astype(np.uint16)), TypeError, "alpha must be uint8 as pixels are; got uint16"),
+        ((RGB, ALPHA[:5]), ValueError, r"alpha must be \[H, W\] = \[11, 7\]; got \[5, 7\]"),
+        ((RGB, 3), TypeError, "alpha must be a NumPy array; got int"),
+    ],
+)
+def test_pictures_that_cannot_be(arguments: tuple[Any, ...], kind: type[Exception], message: str, tmp_path: Path):
+    with pytest.raises(kind, match=f"Picture: {message}"):
+        Picture(*arguments)
+    with pytest.raises(TypeError, match=r"a.png: what is written must be a Picture; got"):
+        write_image(tmp_path / "a.png", arguments[0])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_named(tmp_path: Path):
+    large = Picture(RANDOM.integers(0, 256, (90, 90, 3), dtype=np.uint8))
+    for suffix in (".png", ".jpg", ".webp", ".tif"):
+        path = tmp_path / f"a{suffix}"
+        with files_of_at_most(4096), pytest.raises(OSError, match=rf"{path} can't be written: File too large\.$"):
+            write_image(path, large)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_find_images(tmp_path: Path):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import click
 
-from dasr_fast.cli.common import warn
+from dasr_fast.cli.common import reason, warn, warnings_as_lines
 from dasr_fast.cli.degrade import degrade
 from dasr_fast.cli.doctor import doctor
 from dasr_fast.cli.evaluate import evaluate
@@ -39,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str] | None = None) -> int:
     """As `main`, and return the exit code instead of leaving."""
     try:
-        return commands.main(arguments, prog_name="dasr-fast", standalone_mode=False) or 0
+        with warnings_as_lines():
+            return commands.main(arguments, prog_name="dasr-fast", standalone_mode=False) or 0
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
     except click.ClickException as error:
@@ -48,5 +49,5 @@ def run(arguments: Sequence[str] | None = None) -> int:
         warn("Interrupted.")
         return 130
     except (ValueError, OSError) as error:
-        warn(str(error))
+        warn(reason(error))
     return USAGE

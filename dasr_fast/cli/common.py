@@ -1,15 +1,18 @@
 """What the commands share: which files, progress, reports, exit codes."""
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from dasr_fast.files import SUFFIXES, find_images
+from dasr_fast.files import SUFFIXES, check_writable, find_images
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -27,31 +30,79 @@ class Number(click.FloatRange):
 
 
 def warn(message: str) -> None:
-    """One line on standard error."""
-    click.echo(f"dasr-fast: {' '.join(message.split())}", err=True)
+    """One line on standard error, above a progress bar if there is one."""
+    click.echo(f"dasr-fast: {printable(' '.join(message.split()))}", file=sys.stderr)
+
+
+@contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Print warnings as this program's other messages are printed, each once."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("once", RuntimeWarning)
+        warnings.simplefilter("once", UserWarning)
+        warnings.showwarning = lambda message, *_, **__: warn(str(message))
+        yield
+
+
+def printable(text: str) -> str:
+    """The text with a mark in place of what isn't UTF-8 in the names of files."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def reason(error: BaseException) -> str:
+    """What an error says, without the number of the system's."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}."
+    return str(error) or type(error).__name__
 
 
 @dataclass
 class Report:
-    """What became of each file."""
+    """What became of each file: those done, those whose results were there already, and those that failed."""
 
     done: list[Path] = field(default_factory=list)
+    there: list[Path] = field(default_factory=list)
     failed: list[tuple[Path, str]] = field(default_factory=list)
 
     @contextmanager
-    def guard(self, path: Path) -> Iterator[None]:
-        """Count the file as done; if the block can't, say why and go on."""
+    def guard(self, path: Path, *, counted: bool = True) -> Iterator[None]:
+        """Count the file as done; if the block can't, say why and go on.
+
+        Args:
+            path: The file.
+            counted: Whether it is one of those to be worked on, not a list of results or the like.
+        """
         try:
             yield
-            self.done.append(path)
+            if counted:
+                self.done.append(path)
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
-            reason = str(error) or type(error).__name__
-            self.failed.append((path, reason))
-            warn(reason if str(path) in reason else f"{path}: {reason}")
+            why = reason(error)
+            self.failed.append((path, why))
+            warn(why if str(path) in why else f"{path}: {why}")
+
+    def unfinished(self, results: dict[Path, list[Path]], overwrite: bool) -> dict[Path, list[Path]]:
+        """The images of a folder without those whose results exist all; these are counted as there already.
+
+        Raises:
+            click.UsageError: The results are the images themselves.
+        """
+        if overwrite:
+            return results
+        finished = {image for image, files in results.items() if all(map(os.path.exists, files))}
+        if any(results[image][0].samefile(image) for image in finished):
+            raise click.UsageError("The results would replace the images themselves; name another folder.")
+        self.there += finished
+        return {image: files for image, files in results.items() if image not in finished}
 
     def finish(self, what: str) -> int:
-        """Print a summary; returns the exit code: 0 if all was done, else 1."""
-        click.echo(f"{what}: {len(self.done)} done" + (f", {len(self.failed)} failed" if self.failed else ""))
+        """Print a summary; returns the exit code: 0 if nothing failed, else 1."""
+        others = (
+            f", {len(files)} {name}"
+            for name, files in (("there already", self.there), ("failed", self.failed))
+            if files
+        )
+        click.echo(printable(f"{what}: {len(self.done)} done{''.join(others)}"))
         return 1 if self.failed else 0
 
 
@@ -84,8 +135,9 @@ def output_paths(
         return f"{image.stem}{mark}{suffix or image.suffix}"
 
     if output is None:
+        beside = source.resolve()
         targets = (
-            {image: source.resolve().parent / (source.resolve().name + mark) / renamed(image) for image in images}
+            {image: beside.with_name(beside.name + mark) / renamed(image) for image in images}
             if source.is_dir()
             else {source: source.with_name(renamed(source, mark))}
         )
@@ -100,11 +152,15 @@ def output_paths(
         targets = {source: output}
     else:
         targets = {image: output / renamed(image) for image in images}
-    names = [str(target) for target in targets.values()]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    refuse_same_names(targets.values())
+    return targets
+
+
+def refuse_same_names(targets: Iterable[Path]) -> None:
+    """Raises click.UsageError if two of the files that are to be written have one name."""
+    twice = next((target for target, count in Counter(targets).items() if count > 1), None)
     if twice is not None:
         raise click.UsageError(f"Two images would both be written to {twice}.")
-    return targets
 
 
 def refuse_overwriting(target: Path, overwrite: bool) -> None:
@@ -114,14 +170,11 @@ def refuse_overwriting(target: Path, overwrite: bool) -> None:
 
 
 def check_target(target: Path, overwrite: bool) -> None:
-    """Raises an error if `target` can't be written later: it exists, or its folder doesn't."""
+    """Raises an error if `target` can't be written: it exists, its folder doesn't, or the system doesn't let it."""
     if target.is_dir():
         raise click.UsageError(f"{target} is a folder; name a file.")
     refuse_overwriting(target, overwrite)
-    if not target.parent.is_dir():
-        raise click.UsageError(f"There is no folder {target.parent} to write {target.name} into.")
-    if not os.access(target.parent, os.W_OK):
-        raise click.UsageError(f"The folder {target.parent} doesn't allow writing {target.name}.")
+    check_writable(target)
 
 
 def refuse_angle_alone(sigma_y: float | None, theta: float | None) -> None:
@@ -134,12 +187,40 @@ def make_folder(folder: Path) -> None:
     """Create the folder of results and its parents.
 
     Raises:
-        click.UsageError: Something else has that name.
+        click.UsageError: It can't be made; the message says why.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise click.UsageError(f"{folder} is not a folder.") from None
+    except OSError as error:
+        raise click.UsageError(f"The folder {folder} can't be made: {error.strerror}.") from None
+
+
+@contextmanager
+def results_in(folder: Path) -> Iterator[None]:
+    """Create the folder of results, and remove it and its new parents again if nothing is in them after the block.
+
+    Raises:
+        click.UsageError: It can't be made, or files can't be written into it; the message says why.
+    """
+    new = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
+    try:
+        make_folder(folder)
+        _check_folder(folder)
+        yield
+    finally:
+        for place in new:
+            with suppress(OSError):
+                place.rmdir()
+
+
+def _check_folder(folder: Path) -> None:
+    try:
+        check_writable(folder / "result")
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise click.UsageError(f"The folder {folder} can't be written into: {why}.") from None
 
 
 def load_model(weights: str | None, scale: int | None, device: str) -> Any:

@@ -10,15 +10,19 @@ from dasr_fast.cli.common import (
     blur_options,
     check_target,
     input_images,
-    make_folder,
     mode_option,
     output_paths,
     overwrite_option,
+    printable,
     refuse_angle_alone,
     refuse_overwriting,
+    results_in,
     seed_option,
 )
 from dasr_fast.progress import progress
+
+SUM_TOLERANCE = 1e-3
+"""How far from 1 the sum of a kernel of one's own may be: a quarter of a grey level in white."""
 
 
 @click.command()
@@ -34,7 +38,9 @@ from dasr_fast.progress import progress
     "noise level up to --noise.",
 )
 @click.option(
-    "--kernel-file", type=click.Path(path_type=Path), help="Blur with the kernel in this .npy file (two dimensions)."
+    "--kernel-file",
+    type=click.Path(path_type=Path),
+    help="Blur with the kernel in this .npy file: real numbers, two dimensions, of sum 1.",
 )
 @mode_option
 @click.option(
@@ -59,7 +65,9 @@ def degrade(
 ) -> int:
     """Make LR images from SOURCE, an HR image or a folder of them: blur, downsample, add noise.
 
-    Exit code: 0 if all was done, 1 if an image failed, 2 if nothing was tried.
+    Formats are those of upscale, and as much of each image is kept. Images of a folder whose results exist already are
+    skipped, but with --save-kernels they fail. Exit code: 0 if all was done, 1 if an image failed, 2 if nothing was
+    tried.
 
     \b
     dasr-fast degrade photo.png -o lr.png --scale 4 --sigma 2.4
@@ -71,7 +79,7 @@ def degrade(
     from dasr_fast.degradation import Degradation, bicubic_downsample, image_generator
     from dasr_fast.evaluation import Setting
     from dasr_fast.files import written_whole
-    from dasr_fast.images import read_image, write_image
+    from dasr_fast.images import check_format, read_image, write_image
 
     gaussian = sigma or sigma_y is not None or theta is not None
     if random_kernel and (kernel_file or gaussian):
@@ -88,32 +96,55 @@ def degrade(
     images = input_images(source)
     targets = output_paths(source, images, output, f"_lr{scale}", None)
     if save_kernels is not None:
-        save_kernels = save_kernels.with_suffix(".npz")
+        save_kernels = _kernels_file(save_kernels)
         check_target(save_kernels, overwrite)
+    folder = targets[images[0]].parent
     report, kernels = Report(), {}
-    for image, target in progress(targets.items(), "Degrading", len(targets)):
-        make_folder(target.parent)
-        with report.guard(image):
-            refuse_overwriting(target, overwrite)
-            picture = read_image(image)
-            lr, used = degradation(picture.tensor(), generator=image_generator(image.name, seed))
-            alpha = picture.alpha_plane()
-            write_image(target, picture.replaced(lr, None if alpha is None else bicubic_downsample(alpha, scale)))
-            kernels[image.name] = used[0].numpy()
-    if save_kernels is not None:
-        with written_whole(save_kernels) as temporary:
-            np.savez(temporary, **kernels)
-    return report.finish(f"Degraded to {next(iter(targets.values())).parent}")
+    results = {image: [target] for image, target in targets.items()}
+    # The file of kernels is to hold those of all images.
+    to_do = report.unfinished(results, overwrite) if source.is_dir() and save_kernels is None else results
+    with results_in(folder):
+        for image, (target,) in progress(to_do.items(), "Degrading", len(to_do)):
+            with report.guard(image):
+                refuse_overwriting(target, overwrite)
+                picture = read_image(image)
+                check_format(target, picture)
+                lr, used = degradation(picture.tensor(), generator=image_generator(image.name, seed))
+                alpha = picture.alpha_plane()
+                write_image(target, picture.replaced(lr, None if alpha is None else bicubic_downsample(alpha, scale)))
+                kernels[printable(image.name)] = used[0].numpy()
+        if save_kernels is not None:
+            with report.guard(save_kernels, counted=False), written_whole(save_kernels) as temporary:
+                np.savez(temporary, **kernels)
+    return report.finish(f"Degraded to {folder}")
+
+
+def _kernels_file(path: Path) -> Path:
+    if path.is_dir():
+        raise click.UsageError(f"{path} is a folder; name a file for the kernels.")
+    if path.suffix not in ("", ".npz"):
+        raise click.UsageError(f"{path}: kernels are written as .npz.")
+    return path.with_suffix(".npz")
 
 
 def _read_kernel(path: Path) -> Any:
+    """The blur kernel `[kh, kw]` in a file, as float32."""
     import numpy as np
     import torch
 
     try:
         kernel = np.load(path, allow_pickle=False)
-        return torch.from_numpy(np.asarray(kernel, dtype=np.float32).reshape(kernel.shape))
     except FileNotFoundError:
         raise click.UsageError(f"There is no file {path}.") from None
-    except (ValueError, OSError, EOFError, TypeError, AttributeError):
-        raise click.UsageError(f"{path} is not a .npy file of numbers.") from None
+    except (ValueError, OSError, EOFError):
+        kernel = None
+    if not isinstance(kernel, np.ndarray) or kernel.dtype.kind not in "iuf":
+        raise click.UsageError(f"{path} is not a .npy file of real numbers.")
+    if kernel.ndim != 2 or kernel.size == 0:
+        raise click.UsageError(f"{path}: kernel must be [kh, kw]; got {list(kernel.shape)}.")
+    if not np.isfinite(kernel).all():
+        raise click.UsageError(f"{path}: kernel must be finite; it holds NaN or infinity.")
+    total = float(kernel.sum(dtype=np.float64))
+    if abs(total - 1) > SUM_TOLERANCE:
+        raise click.UsageError(f"{path}: kernel must sum to 1, or the images become darker or brighter; got {total:g}.")
+    return torch.from_numpy(kernel.astype(np.float32))

@@ -4,7 +4,6 @@ import json
 import math
 from dataclasses import asdict, replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any, Literal
 
 import click
@@ -18,6 +17,7 @@ from dasr_fast.cli.common import (
     load_model,
     mode_option,
     overwrite_option,
+    printable,
     refuse_angle_alone,
     seed_option,
 )
@@ -54,7 +54,8 @@ def evaluate(
     """Degrade the HR images in SOURCE, restore them, and print PSNR and SSIM (on Y, border of SCALE pixels).
 
     SOURCE is a folder, such as Set5, or one image. Images that can't be read or are too small are reported and left
-    out. Exit code: 0 if all was done, 1 if an image failed, 2 if nothing was tried.
+    out. The mean PSNR leaves out images that are restored exactly, whose PSNR is infinite (null in --json). Exit code:
+    0 if all was done, 1 if an image failed or the file of --json couldn't be written, 2 if nothing was tried.
 
     \b
     dasr-fast evaluate Set5/ --scale 4 --method bicubic --sigma 1.2
@@ -93,7 +94,8 @@ def evaluate(
     if report.done:
         _print_table(scores, f"{source.resolve().name} x{scale} {method or 'DASR'}")
     if json_path is not None:
-        _write_json(json_path, source, scale, method, seed, scores, report)
+        with report.guard(json_path, counted=False):
+            _write_json(json_path, source, scale, method, seed, scores, report)
     return report.finish(f"Evaluated {source}")
 
 
@@ -102,18 +104,25 @@ def _print_table(scores: dict[Any, dict[str, Any]], title: str) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(title))
+    from dasr_fast.evaluation import mean_score
+
+    table = Table(title=escape(printable(title)))
     for name in ("kernel", "noise", "image", "PSNR", "SSIM"):
         table.add_column(name, justify="left" if name == "image" else "right")
     for setting, by_image in scores.items():
         if len(scores) == 1:
             for name, score in by_image.items():
                 table.add_row(
-                    setting.kernel, f"{setting.noise:g}", escape(name), f"{score.psnr:.2f}", f"{score.ssim:.4f}"
+                    setting.kernel,
+                    f"{setting.noise:g}",
+                    escape(printable(name)),
+                    f"{score.psnr:.2f}",
+                    f"{score.ssim:.4f}",
                 )
             table.add_section()
-        psnr, ssim = (fmean(getattr(score, figure) for score in by_image.values()) for figure in ("psnr", "ssim"))
-        table.add_row(setting.kernel, f"{setting.noise:g}", f"mean of {len(by_image)}", f"{psnr:.2f}", f"{ssim:.4f}")
+        mean, exact = mean_score(by_image.values()), sum(math.isinf(score.psnr) for score in by_image.values())
+        name = f"mean of {len(by_image)}" + (f", PSNR without {exact} exact" if exact else "")
+        table.add_row(setting.kernel, f"{setting.noise:g}", name, f"{mean.psnr:.2f}", f"{mean.ssim:.4f}")
     Console().print(table)
 
 
@@ -126,13 +135,15 @@ def _write_json(
     scores: dict[Any, dict[str, Any]],
     report: Report,
 ) -> None:
+    from dasr_fast.evaluation import mean_score
     from dasr_fast.files import written_whole
 
+    means = {setting: mean_score(by_image.values()) for setting, by_image in scores.items() if by_image}
     rows = [
         {
             **asdict(setting),
-            "psnr": _number(fmean(score.psnr for score in by_image.values())) if by_image else None,
-            "ssim": fmean(score.ssim for score in by_image.values()) if by_image else None,
+            "psnr": _number(means[setting].psnr) if by_image else None,
+            "ssim": means[setting].ssim if by_image else None,
             "images": {name: {"psnr": _number(score.psnr), "ssim": score.ssim} for name, score in by_image.items()},
         }
         for setting, by_image in scores.items()

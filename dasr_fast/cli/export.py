@@ -63,7 +63,7 @@ def export(
         with written_whole(output) as temporary:
             _write(model, temporary, part)
             verdict = _compare(model, temporary, part)
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:
         warn(f"{output} was not written: {error}")
         return 1
     click.echo(f"Exported to {output}, {verdict}")

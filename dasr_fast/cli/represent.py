@@ -112,6 +112,8 @@ def represent(
         raise click.UsageError(f"{output}: plots are written as {', '.join(PICTURES)}.")
     for target in (output, *(() if json_path is None else (json_path,))):
         check_target(target, overwrite)
+    if json_path == output:
+        raise click.UsageError(f"The plot and --json would both be written to {output}.")
     if anisotropic and widths:
         raise click.UsageError("--anisotropic has its own kernels; leave out --sigma.")
     settings = anisotropic_settings(noise_levels) if anisotropic else isotropic_settings(widths or WIDTHS, noise_levels)
@@ -138,11 +140,13 @@ def represent(
         representations = encoded(encode, list(progress(degraded, f"Encoding by {title}", len(degraded))))
         found = separability(representations, neighbours)
         panels.append(Panel(title, representations, in_two_dimensions(representations, seed=seed), found))
-    plot(panels, settings, output)
     _print_table(panels, settings)
+    with report.guard(output, counted=False):
+        plot(panels, settings, output)
     if json_path is not None:
         facts = {"scale": scale, "patches": patches, "size": size, "neighbours": neighbours, "seed": seed}
-        _write_json(json_path, {"source": folder.resolve().name, **facts}, panels, settings, report)
+        with report.guard(json_path, counted=False):
+            _write_json(json_path, {"source": folder.resolve().name, **facts}, panels, settings, report)
     return report.finish(f"Represented {folder} in {output}")
 
 

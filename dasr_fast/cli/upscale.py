@@ -1,8 +1,6 @@
 """`dasr-fast upscale`."""
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +11,11 @@ from dasr_fast.cli.common import (
     device_option,
     input_images,
     load_model,
-    make_folder,
     output_paths,
     overwrite_option,
     refuse_overwriting,
-    warn,
+    refuse_same_names,
+    results_in,
 )
 from dasr_fast.progress import progress
 
@@ -81,9 +79,13 @@ def upscale(
 ) -> int:
     """Super-resolve SOURCE, an image or a folder of images.
 
-    PNG, JPEG, WebP and TIFF, 8 or 16 bits, grey or RGB; transparency, orientation, colour profile and EXIF are kept.
-    Images that can't be read are reported and skipped. Exit code: 0 if all was done, 1 if an image failed, 2 if
-    nothing was tried.
+    PNG, JPEG, WebP and TIFF, 8 or 16 bits, grey or RGB, are read and written; palettes and CMYK become RGB, and JPEG
+    and WebP are written with 8 bits. Images are turned upright. Transparency, colour profile, resolution, EXIF and XMP
+    are kept, IPTC data in JPEG and TIFF, text in PNG, and comments in JPEG. A warning names what is left out, such as
+    all but the first frame of an animation.
+
+    Images that can't be read are reported and skipped, and so are those of a folder whose results exist already. Exit
+    code: 0 if all was done, 1 if an image failed, 2 if nothing was tried.
 
     \b
     dasr-fast upscale photo.png -o large.png --scale 4
@@ -97,42 +99,27 @@ def upscale(
     images = input_images(source)
     engine = Engine(load_model(weights, scale, device), precision)
     targets = output_paths(source, images, output, f"_x{engine.scale}", f".{suffix}" if suffix else None)
-    comparisons = _comparison_paths(list(targets.values())) if compare else {}
+    results = {image: [target, *([_comparison_path(target)] if compare else ())] for image, target in targets.items()}
+    refuse_same_names(file for files in results.values() for file in files)
+    folder = targets[images[0]].parent
     report = Report()
-    with _warnings_as_lines():
-        for image, target in progress(targets.items(), "Upscaling", len(targets)):
-            make_folder(target.parent)
+    to_do = report.unfinished(results, overwrite) if source.is_dir() else results
+    with results_in(folder):
+        for image, files in progress(to_do.items(), "Upscaling", len(to_do)):
             with report.guard(image):
-                refuse_overwriting(target, overwrite)
-                if compare:
-                    refuse_overwriting(comparisons[target], overwrite)
+                for file in files:
+                    refuse_overwriting(file, overwrite)
                 lr = read_image(image)
-                check_format(target, lr)
+                check_format(files[0], lr)
                 sr = upscale_picture(engine, lr, tile=tile)
-                write_image(target, sr)
+                write_image(files[0], sr)
                 if compare:
-                    write_image(comparisons[target], comparison(lr, sr))
-    return report.finish(f"Upscaled to {next(iter(targets.values())).parent}")
+                    shown = comparison(lr, sr)
+                    profile = {name: value for name, value in shown.metadata.items() if name == "icc-profile-data"}
+                    write_image(files[1], replace(shown, metadata=profile))
+    return report.finish(f"Upscaled to {folder}")
 
 
-def _comparison_paths(targets: list[Path]) -> dict[Path, Path]:
-    """Where the comparison goes for each result.
-
-    Raises:
-        click.UsageError: Two of all these files would have one name.
-    """
-    paths = {target: target.with_name(f"{target.stem}_compare.png") for target in targets}
-    names = [*targets, *paths.values()]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise click.UsageError(f"With --compare two images would both be written to {twice}.")
-    return paths
-
-
-@contextmanager
-def _warnings_as_lines() -> Iterator[None]:
-    """Print what the engine warns of as this program's other messages are printed, once each."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("once", RuntimeWarning)
-        warnings.showwarning = lambda message, *_, **__: warn(str(message))
-        yield
+def _comparison_path(target: Path) -> Path:
+    """Where the comparison goes for a result."""
+    return target.with_name(f"{target.stem}_compare.png")

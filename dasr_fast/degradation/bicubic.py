@@ -1,12 +1,22 @@
-"""Bicubic resizing by whole factors as MATLAB's `imresize` does it."""
+"""Bicubic resizing by whole factors, as the released code does it.
+
+The weights are those of MATLAB's `imresize`. At the border it differs: pixels there are repeated outwards, where MATLAB
+mirrors the image.
+"""
 
 from torch import Tensor
 
-from dasr_fast import reference
+from dasr_fast import ops, reference
+from dasr_fast.ops.checks import check_floating, check_tensor, shown
+
+LARGEST_BLURRED = 4
+"""Scale up to which `ops.blur_downsample` goes."""
 
 
 def bicubic_downsample(image: Tensor, scale: int) -> Tensor:
-    """Downsample with antialiasing; indices are clamped at the edge. The released module `bicubic`.
+    """Downsample with antialiasing; pixels at the border are repeated outwards. The released module `bicubic`.
+
+    Up to scale 4 it is `ops.blur_downsample` with a kernel of one pixel, and differentiable once, as that is.
 
     Args:
         image: `[N, C, H, W]`, floating point.
@@ -23,7 +33,9 @@ def bicubic_downsample(image: Tensor, scale: int) -> Tensor:
         raise ValueError(
             f"bicubic_downsample: image must be at least {scale} pixels high and wide; got {list(image.shape)}."
         )
-    return reference.bicubic_downsample(image, scale)
+    if scale > LARGEST_BLURRED:
+        return reference.bicubic_downsample(image, scale)
+    return ops.blur_downsample(image, image.new_ones(image.shape[0], 1, 1), scale)
 
 
 def bicubic_upsample(image: Tensor, scale: int) -> Tensor:
@@ -44,9 +56,9 @@ def bicubic_upsample(image: Tensor, scale: int) -> Tensor:
 
 
 def _check(name: str, image: Tensor, scale: int) -> None:
+    check_tensor(name, "image", image)
     if image.dim() != 4 or 0 in image.shape[2:]:
         raise ValueError(f"{name}: image must be [N, C, H, W]; got {list(image.shape)}.")
-    if not image.is_floating_point():
-        raise TypeError(f"{name}: image must be floating point; got {str(image.dtype).removeprefix('torch.')}.")
+    check_floating(name, "image", image)
     if isinstance(scale, bool) or not isinstance(scale, int) or scale < 1:
-        raise ValueError(f"{name}: scale must be a whole number of at least 1; got {scale}.")
+        raise ValueError(f"{name}: scale must be a whole number of at least 1; got {shown(scale)}.")

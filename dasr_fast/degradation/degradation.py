@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dasr_fast import ops
 from dasr_fast.degradation.gaussian_kernel import gaussian_kernel
+from dasr_fast.ops.checks import check_mode, check_scale, check_tensor, shown
 
 Range = Sequence[float]
 """Both ends (low, high) from between which a number is drawn uniformly."""
@@ -53,19 +54,20 @@ class Degradation(nn.Module):
     Args:
         scale: 1 (no downsampling) to 4.
         kernel: "isotropic" or "anisotropic" Gaussians, or kernels of one's own, as they are correlated with the
-            image: one, `[kh, kw]`, or several to draw from, `[K, kh, kw]`. They are a buffer: `.to(device)` moves
-            them where the images are.
+            image: one, `[kh, kw]`, or several to draw from, `[K, kh, kw]`, floating point. They are a buffer:
+            `.to(device)` moves them where the images are.
         noise: Largest standard deviation of the noise in grey levels; each image's is uniform in [0, noise]. A pair
             gives both ends of the range.
-        size: Rows and columns of the Gaussian kernels.
+        size: Rows and columns of the Gaussian kernels; 21 if None.
         sigma: Standard deviation of the Gaussians in pixels, along x if anisotropic: a number, or the range from
-            which it is drawn uniformly. Width 0 doesn't blur.
+            which it is drawn uniformly; (0.2, 4) if None. Width 0 doesn't blur.
         sigma_y: The same along the other axis of anisotropic kernels; as `sigma` (drawn anew) if None.
-        theta: Angle of anisotropic kernels in radians, from x towards y: a number or a range.
+        theta: Angle of anisotropic kernels in radians, from x towards y: a number or a range; (0, pi) if None.
         mode: "bicubic" or "s-fold" downsampling.
 
     Raises:
-        ValueError: An argument is out of range; the message names it.
+        TypeError: Kernels of one's own aren't floating point.
+        ValueError: An argument is out of range, or is for another kind of kernel; the message names it.
     """
 
     kernels: Tensor | None
@@ -76,31 +78,34 @@ class Degradation(nn.Module):
         kernel: Literal["isotropic", "anisotropic"] | Tensor = "anisotropic",
         noise: float | Range = 25.0,
         *,
-        size: int = 21,
-        sigma: float | Range = (0.2, 4.0),
+        size: int | None = None,
+        sigma: float | Range | None = None,
         sigma_y: float | Range | None = None,
-        theta: float | Range = (0.0, math.pi),
+        theta: float | Range | None = None,
         mode: Literal["bicubic", "s-fold"] = "bicubic",
     ) -> None:
         super().__init__()
-        if isinstance(scale, bool) or scale not in (1, 2, 3, 4):
-            raise ValueError(f"Degradation: scale must be 1, 2, 3 or 4; got {scale!r}.")
-        if mode not in ("bicubic", "s-fold"):
-            raise ValueError(f"Degradation: mode must be bicubic or s-fold; got {mode!r}.")
+        check_scale("Degradation", scale)
+        check_mode("Degradation", mode)
         if isinstance(kernel, Tensor):
             _check_kernels(kernel)
             self.register_buffer("kernels", kernel.float().reshape(-1, *kernel.shape[-2:]), persistent=False)
         elif isinstance(kernel, str) and kernel in ("isotropic", "anisotropic"):
             self.kernels = None
         else:
-            raise ValueError(f"Degradation: kernel must be isotropic, anisotropic or a tensor; got {kernel!r}.")
-        if not isinstance(size, int) or size < 1:
-            raise ValueError(f"Degradation: size must be a whole number of at least 1; got {size!r}.")
+            raise ValueError(f"Degradation: kernel must be isotropic, anisotropic or a tensor; got {shown(kernel)}.")
+        if isinstance(kernel, Tensor):
+            _refuse("kernels of one's own", size=size, sigma=sigma, sigma_y=sigma_y, theta=theta)
+        elif kernel == "isotropic":
+            _refuse("isotropic kernels", sigma_y=sigma_y, theta=theta)
+        size = 21 if size is None else size
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ValueError(f"Degradation: size must be a whole number of at least 1; got {shown(size)}.")
         self.scale, self.mode, self.size = scale, mode, size
         self.isotropic = not isinstance(kernel, Tensor) and kernel == "isotropic"
-        self.sigma = _range("sigma", sigma)
+        self.sigma = _range("sigma", (0.2, 4.0) if sigma is None else sigma)
         self.sigma_y = self.sigma if sigma_y is None else _range("sigma_y", sigma_y)
-        self.theta = _range("theta", theta, low=-LARGEST)
+        self.theta = _range("theta", (0.0, math.pi) if theta is None else theta, low=-LARGEST)
         low, high = _range("noise", noise)
         self.noise = (low, high) if isinstance(noise, Sequence) else (0.0, high)
 
@@ -135,8 +140,7 @@ class Degradation(nn.Module):
         Raises:
             TypeError, ValueError: As `ops.blur_downsample`.
         """
-        if not isinstance(hr, Tensor):
-            raise TypeError(f"Degradation: hr must be a tensor; got {type(hr).__name__}.")
+        check_tensor("Degradation", "hr", hr)
         if hr.dim() not in (4, 5):
             raise ValueError(f"Degradation: hr must be [B, N, C, H, W] or [B, C, H, W]; got {list(hr.shape)}.")
         drawn = self.draw(hr.shape, hr.device, generator, kernels=kernels)
@@ -151,8 +155,11 @@ class Degradation(nn.Module):
         kernels: Tensor | None = None,
     ) -> Drawn:
         """What `forward` draws for HR images of `shape`, as it does."""
+        if generator is not None and not isinstance(generator, torch.Generator):
+            raise TypeError(f"Degradation: generator must be a torch.Generator or None; got {shown(generator)}.")
         if kernels is None:
             kernels = self.draw_kernels(shape[0], device, generator)
+        check_tensor("Degradation", "kernels", kernels)
         if self.noise[1] == 0:
             return Drawn(kernels)
         level = _uniform((self.noise,), shape[0], device, generator)[0]
@@ -190,12 +197,22 @@ def _range(name: str, value: float | Range, low: float = 0.0) -> tuple[float, fl
     numbers = len(bounds) == 2 and all(isinstance(bound, Real) for bound in bounds)
     if not numbers or not low <= bounds[0] <= bounds[1] <= LARGEST:
         raise ValueError(
-            f"Degradation: {name} must be a number from {low:g} to {LARGEST:g}, or a pair (low, high); got {value!r}."
+            f"Degradation: {name} must be a number from {low:g} to {LARGEST:g}, or a pair (low, high); "
+            f"got {shown(value)}."
         )
     return float(bounds[0]), float(bounds[1])
 
 
+def _refuse(kernels: str, **settings: object) -> None:
+    """Raise a ValueError if one of the settings, which kernels of that kind don't have, isn't None."""
+    for name, value in settings.items():
+        if value is not None:
+            raise ValueError(f"Degradation: {name} is not for {kernels}; got {shown(value)}.")
+
+
 def _check_kernels(kernel: Tensor) -> None:
+    if not kernel.is_floating_point():
+        raise TypeError(f"Degradation: kernel must be floating point; got {str(kernel.dtype).removeprefix('torch.')}.")
     if kernel.dim() not in (2, 3) or kernel.numel() == 0:
         raise ValueError(f"Degradation: kernel must be [kh, kw] or [K, kh, kw]; got {list(kernel.shape)}.")
     if not torch.isfinite(kernel.float()).all():

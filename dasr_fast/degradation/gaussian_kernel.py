@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dasr_fast.ops.checks import shown
 from dasr_fast.ops.gaussian_kernel import gaussian_kernel as gaussian_kernel_op
 from dasr_fast.reference.gaussian_kernel import WIDEST
 
@@ -29,18 +30,25 @@ def gaussian_kernel(
         size: Rows and columns.
         sigma_x: Standard deviation in pixels: a number, or `[B]` for B kernels.
         sigma_y: The same along the other axis; `sigma_x` (isotropic) if None.
-        theta: Angle in radians.
+        theta: Angle in radians: a number, or `[B]`.
 
     Returns:
         float32 `[size, size]` (rows are y) if all are numbers, else `[B, size, size]` on the tensors' device.
 
     Raises:
-        ValueError: The size is below 1, or a number is negative or not finite.
+        TypeError: A tensor isn't one of real numbers.
+        ValueError: The size is below 1, a tensor has another shape, or a number is negative or not finite. Of tensors
+            on a GPU the numbers aren't looked at, for which it would be waited; NaN there gives kernels of NaN.
     """
     if not isinstance(size, int) or size < 1:
-        raise ValueError(f"gaussian_kernel: size must be a whole number of at least 1; got {size!r}.")
-    sigma_x, sigma_y, theta = _number("sigma_x", sigma_x), _number("sigma_y", sigma_y), _number("theta", theta)
+        raise ValueError(f"gaussian_kernel: size must be a whole number of at least 1; got {shown(size)}.")
+    sigma_x, theta = _number("sigma_x", sigma_x), _number("theta", theta)
+    sigma_y = None if sigma_y is None else _number("sigma_y", sigma_y)
     given = [value for value in (sigma_x, sigma_y, theta) if isinstance(value, Tensor)]
+    if len({len(value) for value in given} - {1}) > 1:
+        raise ValueError(
+            f"gaussian_kernel: tensors must have one length; got {', '.join(str(len(value)) for value in given)}."
+        )
     device = given[0].device if given else None
 
     def column(value: float | Tensor) -> Tensor:
@@ -59,10 +67,17 @@ def gaussian_kernel(
 
 
 def _number(name: str, value: Any) -> Any:
-    """A tensor as it is, anything else as a float that has been checked."""
-    if value is None or isinstance(value, Tensor):
+    """A tensor as it is, anything else as a float; either has been checked."""
+    accepted = "finite" if name == "theta" else "finite and not negative"
+    if isinstance(value, Tensor):
+        if value.is_complex():
+            raise TypeError(f"gaussian_kernel: {name} must be real; got {str(value.dtype).removeprefix('torch.')}.")
+        if value.dim() != 1:
+            raise ValueError(f"gaussian_kernel: {name} must be a number or [B]; got {list(value.shape)}.")
+        looked_at = value.device.type == "cpu" and not torch.compiler.is_compiling()
+        if looked_at and not (value.isfinite().all() and (name == "theta" or (value >= 0).all())):
+            raise ValueError(f"gaussian_kernel: {name} must hold numbers, {accepted}; it holds others.")
         return value
     if not isinstance(value, Real) or not math.isfinite(value) or (name != "theta" and value < 0):
-        least = "finite" if name == "theta" else "finite and not negative"
-        raise ValueError(f"gaussian_kernel: {name} must be a number, {least}; got {value!r}.")
+        raise ValueError(f"gaussian_kernel: {name} must be a number, {accepted}; got {shown(value)}.")
     return min(float(value), WIDEST) if name != "theta" else float(value)

@@ -1,7 +1,7 @@
 """PSNR, SSIM and the paper's evaluation protocol."""
 
 from dasr_fast.evaluation.metrics import psnr, quantize, ssim
-from dasr_fast.evaluation.protocol import Score, bicubic, evaluate_image, network
+from dasr_fast.evaluation.protocol import Score, bicubic, evaluate_image, mean_score, network
 from dasr_fast.evaluation.setting import Setting, table2, table3
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "Setting",
     "bicubic",
     "evaluate_image",
+    "mean_score",
     "network",
     "psnr",
     "quantize",

@@ -4,12 +4,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dasr_fast.ops.checks import check_flag, check_tensor, shown
+
 LUMA = (65.738, 129.057, 25.064)
 """RGB to Y of ITU-R BT.601 in studio range, over 256 (PSNR) or 255 (SSIM, plus 16) as the released code has it."""
 
 
 def quantize(image: Tensor) -> Tensor:
-    """Round to whole grey levels and clamp to 0 to 255."""
+    """Round to whole grey levels and clamp to 0 to 255.
+
+    Raises:
+        TypeError: The image isn't a tensor of real numbers.
+    """
+    check_tensor("quantize", "image", image)
+    if image.is_complex():
+        raise TypeError(f"quantize: image must be real; got {str(image.dtype).removeprefix('torch.')}.")
     return image.round().clamp(0, 255)
 
 
@@ -28,10 +37,11 @@ def psnr(sr: Tensor, hr: Tensor, *, border: int, luma: bool = True) -> Tensor:
         float64, `[]` or `[B]`.
 
     Raises:
-        TypeError: An image isn't a tensor.
+        TypeError: An image isn't a tensor of real numbers.
         ValueError: Shapes differ or are too small, or an image holds NaN or infinity.
     """
     _check("psnr", sr, hr, border, least=1)
+    check_flag("psnr", "luma", luma)
     difference = (sr.double() - hr.double()) / 255
     if luma and difference.shape[-3] == 3:
         difference = _luma(difference) / 256
@@ -54,7 +64,7 @@ def ssim(sr: Tensor, hr: Tensor, *, border: int) -> Tensor:
         float64, `[]` or `[B]`.
 
     Raises:
-        TypeError: An image isn't a tensor.
+        TypeError: An image isn't a tensor of real numbers.
         ValueError: Shapes differ or are too small, or an image holds NaN or infinity.
     """
     _check("ssim", sr, hr, border, least=11)
@@ -100,12 +110,14 @@ def _check(name: str, sr: Tensor, hr: Tensor, border: int, least: int) -> None:
             f"{list(hr.shape)}."
         )
     if not isinstance(border, int) or border < 0:
-        raise ValueError(f"{name}: border must be a whole number and not negative; got {border!r}.")
+        raise ValueError(f"{name}: border must be a whole number and not negative; got {shown(border)}.")
     if min(sr.shape[-2:]) - 2 * border < least:
         raise ValueError(
             f"{name}: images must be at least {least + 2 * border} pixels high and wide for a border of {border}; "
             f"got {sr.shape[-2]} x {sr.shape[-1]}."
         )
     for which, image in (("sr", sr), ("hr", hr)):
+        if image.is_complex():
+            raise TypeError(f"{name}: {which} must be real; got {str(image.dtype).removeprefix('torch.')}.")
         if not torch.isfinite(image).all():
             raise ValueError(f"{name}: {which} holds NaN or infinity.")

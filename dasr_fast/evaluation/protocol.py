@@ -1,7 +1,9 @@
 """The paper's protocol: HR images degraded on the fly, restored, and compared on Y inside a border."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from dasr_fast.degradation import bicubic_upsample, image_generator
 from dasr_fast.evaluation.metrics import psnr, quantize, ssim
 from dasr_fast.evaluation.setting import Setting
 from dasr_fast.models import BlindSR
+from dasr_fast.ops.checks import check_scale, check_tensor, shown
 
 Restore = Callable[[Tensor], Tensor]
 """LR images `[1, 3, h, w]` in 0 to 255 to SR images `[1, 3, h * scale, w * scale]`."""
@@ -21,6 +24,25 @@ class Score:
 
     psnr: float
     ssim: float
+
+
+def mean_score(scores: Iterable[Score]) -> Score:
+    """The mean figures of one image or more.
+
+    The mean PSNR is that of the images which aren't restored exactly: of those that are, such as flat ones, the PSNR is
+    infinite, as the mean is if there are no others.
+
+    Raises:
+        TypeError: They aren't all `Score`.
+        ValueError: There are none.
+    """
+    scores = list(scores)
+    if not scores:
+        raise ValueError("mean_score: scores must be one or more; got none.")
+    if not all(isinstance(score, Score) for score in scores):
+        raise TypeError(f"mean_score: scores must be Score; got {type(scores[0]).__name__}.")
+    psnr = [score.psnr for score in scores if math.isfinite(score.psnr)]
+    return Score(fmean(psnr) if psnr else math.inf, fmean(score.ssim for score in scores))
 
 
 def evaluate_image(hr: Tensor, name: str, restore: Restore, setting: Setting, scale: int, *, seed: int = 0) -> Score:
@@ -38,8 +60,18 @@ def evaluate_image(hr: Tensor, name: str, restore: Restore, setting: Setting, sc
         seed: Of the noise.
 
     Raises:
-        ValueError: The image is too small for the kernel, the scale or the metrics, or SR isn't finite.
+        TypeError: The image isn't a tensor, the method can't be called, or the setting is none.
+        ValueError: The scale is another, the image isn't `[3, H, W]` or too small for the kernel, the scale or the
+            metrics, or SR isn't finite.
     """
+    check_tensor("evaluate_image", "hr", hr)
+    if hr.dim() != 3 or hr.shape[0] != 3:
+        raise ValueError(f"evaluate_image: hr must be [3, H, W]; got {list(hr.shape)}.")
+    if not callable(restore):
+        raise TypeError(f"evaluate_image: restore must be a function of LR images; got {shown(restore)}.")
+    if not isinstance(setting, Setting):
+        raise TypeError(f"evaluate_image: setting must be a Setting; got {shown(setting)}.")
+    check_scale("evaluate_image", scale)
     height, width = (size // scale * scale for size in hr.shape[-2:])
     hr = hr[:, :height, :width]
     lr, _ = setting.degradation(scale)(hr[None].float(), generator=image_generator(name, seed))
@@ -48,12 +80,23 @@ def evaluate_image(hr: Tensor, name: str, restore: Restore, setting: Setting, sc
 
 
 def bicubic(scale: int) -> Restore:
-    """The baseline: bicubic upsampling."""
+    """The baseline: bicubic upsampling.
+
+    Raises:
+        ValueError: The scale isn't 1, 2, 3 or 4.
+    """
+    check_scale("bicubic", scale)
     return lambda lr: bicubic_upsample(lr, scale)
 
 
 def network(model: BlindSR) -> Restore:
-    """DASR with a model in evaluation mode, on the model's device."""
+    """DASR with a model in evaluation mode, on the model's device.
+
+    Raises:
+        TypeError: The model isn't a module.
+    """
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"network: model must be a BlindSR; got {shown(model)}.")
     device = next(model.parameters()).device
 
     @torch.inference_mode()

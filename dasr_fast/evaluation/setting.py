@@ -3,9 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Literal
 
 from dasr_fast.degradation import Degradation
+from dasr_fast.ops.checks import check_mode, shown
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,9 @@ class Setting:
         theta: Angle of an anisotropic kernel in degrees, from x towards y.
         noise: Standard deviation of the noise in grey levels.
         mode: Downsampling.
+
+    Raises:
+        ValueError: An attribute is out of range, or there is an angle without a second width, which would do nothing.
     """
 
     sigma: float = 0.0
@@ -25,6 +30,16 @@ class Setting:
     theta: float = 0.0
     noise: float = 0.0
     mode: Literal["bicubic", "s-fold"] = "bicubic"
+
+    def __post_init__(self) -> None:
+        widths = {"sigma": self.sigma, "sigma_y": 0.0 if self.sigma_y is None else self.sigma_y, "noise": self.noise}
+        for name, value in (*widths.items(), ("theta", self.theta)):
+            if not isinstance(value, Real) or not abs(value) < math.inf or (name != "theta" and value < 0):
+                accepted = "finite" if name == "theta" else "finite and not negative"
+                raise ValueError(f"Setting: {name} must be a number, {accepted}; got {shown(value)}.")
+        check_mode("Setting", self.mode)
+        if self.theta != 0 and self.sigma_y is None:
+            raise ValueError(f"Setting: theta turns an anisotropic blur, and sigma_y is None; got {self.theta!r}.")
 
     @property
     def kernel(self) -> str:
@@ -39,10 +54,10 @@ class Setting:
             scale,
             "isotropic" if self.sigma_y is None else "anisotropic",
             (self.noise, self.noise),
-            size=1 if self.sigma == 0 and self.sigma_y is None else 21,
+            size=1 if self.sigma == 0 and self.sigma_y is None else None,
             sigma=self.sigma,
             sigma_y=self.sigma_y,
-            theta=math.radians(self.theta),
+            theta=None if self.sigma_y is None else math.radians(self.theta),
             mode=self.mode,
         )
 
@@ -54,8 +69,8 @@ def table2(scale: int) -> list[Setting]:
         ValueError: The table has no such scale.
     """
     steps = {2: 0.6, 3: 0.8, 4: 1.2}
-    if scale not in steps:
-        raise ValueError(f"Table 2 has scales 2, 3 and 4; got {scale}.")
+    if not isinstance(scale, int) or scale not in steps:
+        raise ValueError(f"Table 2 has scales 2, 3 and 4; got {shown(scale)}.")
     return [Setting(sigma=round(i * steps[scale], 1)) for i in range(4)]
 
 
@@ -84,6 +99,6 @@ def table3(scale: int) -> list[Setting]:
     Raises:
         ValueError: The table has no such scale.
     """
-    if scale != 4:
-        raise ValueError(f"Table 3 has scale 4 only; got {scale}.")
+    if not isinstance(scale, int) or scale != 4:
+        raise ValueError(f"Table 3 has scale 4 only; got {shown(scale)}.")
     return anisotropic_settings((0.0, 5.0, 10.0))

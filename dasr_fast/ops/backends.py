@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from dasr_fast.compiled import record
+from dasr_fast.ops.checks import shown
 
 OPS = (
     "dynamic_depthwise_conv",
@@ -132,11 +133,11 @@ def choose(op: str, backend: str, device: str, arguments: tuple[Any, ...]) -> st
         ValueError: No backend has that name.
         BackendError: The backend asked for can't do it; the message says why.
     """
-    if backend == "auto":
+    if isinstance(backend, str) and backend == "auto":
         candidates = (name for name, candidate in BACKENDS.items() if candidate.automatic)
         return next(name for name in candidates if refusal(op, name, device, arguments) is None)
     if not isinstance(backend, str) or backend not in BACKENDS:
-        raise ValueError(f"{op}: backend must be one of auto, {', '.join(BACKENDS)}; got {backend!r}.")
+        raise ValueError(f"{op}: backend must be one of auto, {', '.join(BACKENDS)}; got {shown(backend)}.")
     reason = refusal(op, backend, device, arguments)
     if reason is not None:
         raise BackendError(f"{op}: the backend {backend} can't run: {reason}.")

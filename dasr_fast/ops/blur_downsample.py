@@ -7,12 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dasr_fast.ops.checks import check_device, check_floating, check_shape, check_tensor
+from dasr_fast.ops.checks import (
+    check_device,
+    check_flag,
+    check_floating,
+    check_mode,
+    check_scale,
+    check_shape,
+    check_tensor,
+)
 from dasr_fast.ops.registration import compute, define, differentiate, needs_gradient
 from dasr_fast.reference.layout import image_format
 
 OP = "blur_downsample"
-MODES = ("bicubic", "s-fold")
 
 
 def blur_downsample(
@@ -38,8 +45,8 @@ def blur_downsample(
         kernel: Floating-point blur kernels `[B, kh, kw]`, as they are correlated with the image. Even sizes are
             padded by `k // 2` before and `k // 2 - 1` after.
         scale: Whole factor from 1 to 4; 1 only blurs.
-        mode: "bicubic": MATLAB's antialiased `imresize`, indices of the blurred image clamped at the edge;
-            "s-fold": every `scale`-th pixel from the first.
+        mode: "bicubic": antialiased, with the weights of MATLAB's `imresize`, indices of the blurred image clamped at
+            the edge as in the released code, where MATLAB mirrors; "s-fold": every `scale`-th pixel from the first.
         noise: Floating-point noise to add, of the result's shape, or None.
         level: Factor of each sample's noise, `[B]`, or None for 1.
         quantize: Whether to round to whole grey levels from 0 to 255; such a result has no gradient.
@@ -65,10 +72,9 @@ def blur_downsample(
         raise ValueError(
             f"{OP}: kernel must be [B, kh, kw] with B = {hr.shape[0]} as hr has it; got {list(kernel.shape)}."
         )
-    if isinstance(scale, bool) or scale not in (1, 2, 3, 4):
-        raise ValueError(f"{OP}: scale must be 1, 2, 3 or 4; got {scale}.")
-    if mode not in MODES:
-        raise ValueError(f"{OP}: mode must be bicubic or s-fold; got {mode!r}.")
+    check_scale(OP, scale)
+    check_mode(OP, mode)
+    check_flag(OP, "quantize", quantize)
     for side, size, taps in zip(("high", "wide"), hr.shape[-2:], kernel.shape[1:], strict=True):
         if size < max(scale, taps // 2 + 1):
             raise ValueError(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,7 +55,32 @@ def check_kernel(op: str, kernel: Tensor, x: Tensor) -> None:
 
 def check_slope(op: str, negative_slope: object) -> None:
     if not isinstance(negative_slope, (int, float)) or not 0 <= negative_slope <= 1:
-        raise ValueError(f"{op}: negative_slope must be from 0 (ReLU) to 1 (no activation); got {negative_slope}.")
+        raise ValueError(
+            f"{op}: negative_slope must be from 0 (ReLU) to 1 (no activation); got {shown(negative_slope)}."
+        )
+
+
+def check_flag(op: str, name: str, value: object) -> None:
+    if not isinstance(value, (bool, int, np.bool_)):
+        raise TypeError(f"{op}: {name} must be True or False; got {shown(value)}.")
+
+
+def check_scale(op: str, scale: object) -> None:
+    """`scale` must be 1, 2, 3 or 4."""
+    if isinstance(scale, (bool, Tensor, np.ndarray)) or scale not in (1, 2, 3, 4):
+        raise ValueError(f"{op}: scale must be 1, 2, 3 or 4; got {shown(scale)}.")
+
+
+def check_mode(op: str, mode: object) -> None:
+    if not isinstance(mode, str) or mode not in ("bicubic", "s-fold"):
+        raise ValueError(f"{op}: mode must be bicubic or s-fold; got {shown(mode)}.")
+
+
+def shown(value: object) -> str:
+    """A value as an error names it: in a line, and of what is larger than a number or a word only the type."""
+    if value is None or isinstance(value, (str, bool, int, float, complex)):
+        return repr(value)
+    return type(value).__name__ if len(repr(value)) > 60 or isinstance(value, (Tensor, np.ndarray)) else repr(value)
 
 
 def _short(dtype: torch.dtype) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 from dasr_fast.ops.checks import (
     check_alike,
     check_features,
+    check_flag,
     check_kernel,
     check_shape,
     check_slope,
@@ -76,7 +77,8 @@ def da_conv(
         if tensor is not None:
             check_alike(OP, name, tensor, x)
     check_slope(OP, negative_slope)
-    return compute(OP, _forward, backend, (x, kernel, weight, bias, gate, negative_slope, activate))
+    check_flag(OP, "activate", activate)
+    return compute(OP, _forward, backend, (x, kernel, weight, bias, gate, negative_slope, bool(activate)))
 
 
 def _fake(

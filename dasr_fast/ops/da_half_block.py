@@ -9,6 +9,7 @@ from torch import Tensor
 from dasr_fast.ops.checks import (
     check_alike,
     check_features,
+    check_flag,
     check_kernel,
     check_shape,
     check_slope,
@@ -99,6 +100,7 @@ def da_half_block(
         if tensor is not None:
             check_alike(OP, name, tensor, x)
     check_slope(OP, negative_slope)
+    check_flag(OP, "activate", activate)
     if activate and residual is not None and needs_gradient(x, *others.values()):
         # The gradient needs the sign of what the activation returned, which the sum would hide.
         return residual + da_half_block(
@@ -107,7 +109,7 @@ def da_half_block(
             activate=True,
             backend=backend,
         )
-    arguments = (x, kernel, weight, bias, gate, conv_weight, conv_bias, residual, negative_slope, activate)
+    arguments = (x, kernel, weight, bias, gate, conv_weight, conv_bias, residual, negative_slope, bool(activate))
     return compute(OP, _forward, backend, arguments)
 
 

@@ -1,5 +1,6 @@
-"""Bicubic resizing by whole factors as MATLAB's `imresize` does it: antialiased, indices clamped at the edge.
+"""Bicubic resizing by whole factors, antialiased, with the weights of MATLAB's `imresize`.
 
+Indices are clamped at the edge, as in the released code; MATLAB mirrors the image there.
 Cubic convolution kernel of Keys (1981) with a = -0.5. At a whole factor every output pixel has the same taps
 (downsampling) or one of `scale` sets of taps (upsampling), so no table of indices is needed.
 """

@@ -23,8 +23,8 @@ def blur_downsample(
         hr: Images `[B, N, C, H, W]` or `[B, C, H, W]`, floating point or uint8.
         kernel: Blur kernels `[B, kh, kw]`; an even size is padded by (k // 2, k // 2 - 1).
         scale: Whole factor from 1 to 4.
-        mode: "bicubic" (MATLAB's, antialiased, indices of the blurred image clamped) or "s-fold" (every
-            `scale`-th pixel).
+        mode: "bicubic" (antialiased, with MATLAB's weights; indices of the blurred image are clamped at the edge, where
+            MATLAB mirrors) or "s-fold" (every `scale`-th pixel).
         noise: To add, of the result's shape.
         level: Factors `[B]` of the noise.
         quantize: Whether to round to whole numbers from 0 to 255.

@@ -3,13 +3,12 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from statistics import fmean
 
 import torch
 from torch import Tensor
 
 from dasr_fast.degradation import bicubic_upsample, image_generator
-from dasr_fast.evaluation import Setting, evaluate_image, table2
+from dasr_fast.evaluation import Setting, evaluate_image, mean_score, table2
 from dasr_fast.evaluation.protocol import Restore
 from dasr_fast.evaluation.setting import ANISOTROPIC
 from dasr_fast.training.configuration import Configuration
@@ -58,8 +57,8 @@ def validate(images: ImageCache, make_restore: MakeRestore, chosen: list[Setting
             evaluate_image(hr, name, restore, setting, scale)
             for name, hr in zip(images.names, _each(images), strict=True)
         ]
-        psnr, ssim = fmean(score.psnr for score in scores), fmean(score.ssim for score in scores)
-        rows.append(Row(setting.kernel, setting.noise, psnr, ssim))
+        mean = mean_score(scores)
+        rows.append(Row(setting.kernel, setting.noise, mean.psnr, mean.ssim))
     return rows
 
 

@@ -1,10 +1,12 @@
 import math
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from cli_helpers import Call, one_line, pixels
+from full_disk import files_of_at_most
 from PIL import Image
 
 from dasr_fast.degradation import Degradation, gaussian_kernel, image_generator
@@ -73,7 +75,14 @@ def test_grey_is_degraded_as_one_channel(call: Call, tmp_path: Path):
         (["--mode", "area"], "'area' is not one of 'bicubic', 's-fold'"),
         (["--random", "isotropic", "--sigma", "2"], "--random draws the kernel"),
         (["--kernel-file", "nowhere.npy"], "There is no file nowhere.npy"),
-        (["--kernel-file", "{photo}"], "is not a .npy file of numbers"),
+        (["--kernel-file", "{photo}"], "is not a .npy file of real numbers"),
+        (["--kernel-file", "{complex}"], "is not a .npy file of real numbers"),
+        (["--kernel-file", "{dates}"], "is not a .npy file of real numbers"),
+        (["--kernel-file", "{kernels}.npz"], "is not a .npy file of real numbers"),
+        (["--kernel-file", "{here}"], "is not a .npy file of real numbers"),
+        (["--kernel-file", "{three}"], "kernel must be [kh, kw]; got [1, 3, 3]"),
+        (["--kernel-file", "{double}"], "kernel must sum to 1, or the images become darker or brighter; got 2"),
+        (["--kernel-file", "{nothing}"], "kernel must sum to 1, or the images become darker or brighter; got 0"),
         (["--kernel-file", "{bad}"], "kernel must be finite"),
         (["--kernel-file", "{flat}"], "kernel must be [kh, kw]"),
         (["--kernel-file", "{flat}", "--sigma", "1"], "--kernel-file is the kernel"),
@@ -82,25 +91,97 @@ def test_grey_is_degraded_as_one_channel(call: Call, tmp_path: Path):
         (["--sigma", "2", "--theta", "30"], "--theta turns an anisotropic blur; give --sigma-y too"),
         (["--sigma", "1", "--save-kernels", "{kernels}"], "kernels.npz exists already"),
         (["--sigma", "1", "--save-kernels", "nowhere/k.npz"], "There is no folder nowhere"),
+        (["--sigma", "1", "--save-kernels", "{here}"], "is a folder; name a file for the kernels"),
+        (["--sigma", "1", "--save-kernels", "{here}/k.txt"], "k.txt: kernels are written as .npz"),
         (["--sigma", "1", "-o", "lr.gif"], "lr.gif: images are written as .png"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_2(call: Call, photo: Path, tmp_path: Path, arguments: list[str], message: str):
-    np.save(tmp_path / "bad.npy", np.full((3, 3), np.nan))
-    np.save(tmp_path / "flat.npy", np.ones(3))
     np.savez(tmp_path / "kernels.npz", a=np.ones(1))
     places = {
         "kernels": tmp_path / "kernels",
         "photo": photo,
-        "bad": tmp_path / "bad.npy",
-        "flat": tmp_path / "flat.npy",
+        "here": tmp_path,
     }
+    kernels = {
+        "bad": np.full((3, 3), np.nan),
+        "flat": np.ones(3),
+        "complex": np.full((1, 1), 1 + 1j),
+        "dates": np.ones((1, 1), "datetime64[s]"),
+        "three": np.full((1, 3, 3), 1 / 9),
+        "double": np.full((2, 2), 0.5),
+        "nothing": np.zeros((3, 3)),
+    }
+    for name, kernel in kernels.items():
+        np.save(tmp_path / f"{name}.npy", kernel)
+        places[name] = tmp_path / f"{name}.npy"
     before = sorted(tmp_path.rglob("*"))
     code, _, err = call("degrade", photo, *(argument.format(**places) for argument in arguments))
     assert code == 2
     assert one_line(err)
     assert message in err
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_finished_folder_is_not_made_again(call: Call, folder: Path, tmp_path: Path):
+    (folder / "b.png").unlink()
+    arguments = ("degrade", folder, "-o", tmp_path / "lr", "--sigma", 1)
+    assert call(*arguments)[0] == 0
+    (tmp_path / "lr" / "a.png").unlink()
+    before = (tmp_path / "lr" / "c.tif").stat().st_mtime_ns
+    code, out, err = call(*arguments)
+    assert (code, err) == (0, "")
+    assert "1 done, 1 there already" in out
+    assert (tmp_path / "lr" / "c.tif").stat().st_mtime_ns == before
+    code, _, err = call(*arguments, "--save-kernels", tmp_path / "k.npz")
+    assert code == 1
+    assert err.count("exists already; --overwrite replaces it") == 2
+    code, _, err = call("degrade", folder, "-o", folder, "--sigma", 1)
+    assert code == 2
+    assert "The results would replace the images themselves; name another folder" in err
+
+
+@pytest.mark.parametrize("name", ["text.png", f"{'n' * 300}.png"])
+def test_a_failure_leaves_no_folder_behind(call: Call, photo: Path, tmp_path: Path, name: str):
+    (tmp_path / "text.png").write_text("no image")
+    source = tmp_path / name if name == "text.png" else photo
+    code, _, err = call("degrade", source, "-o", tmp_path / "new" / "one" / name)
+    assert code == 1
+    assert one_line(err)
+    assert "Errno" not in err
+    assert not (tmp_path / "new").exists()
+
+
+def test_names_that_are_no_utf_8(call: Call, photo: Path, tmp_path: Path):
+    (tmp_path / "odd").mkdir()
+    photo.rename(tmp_path / "odd" / os.fsdecode(b"caf\xe9.png"))
+    code, out, err = call(
+        "degrade", tmp_path / "odd", "-o", tmp_path / os.fsdecode(b"\xe9"), "--save-kernels", tmp_path / "k.npz"
+    )
+    assert (code, err) == (0, "")
+    assert "\ufffd: 1 done" in out
+    assert set(np.load(tmp_path / "k.npz")) == {"caf\ufffd.png"}
+
+
+def test_what_is_left_out_is_one_line(call: Call, tmp_path: Path):
+    frames = [Image.new("RGB", (24, 24), (value, 0, 0)) for value in (9, 99, 200)]
+    frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:], lossless=True)
+    code, _, err = call("degrade", tmp_path / "a.webp", "-o", tmp_path / "b.png")
+    assert code == 0
+    assert err == f"dasr-fast: Of the 3 frames or pages of {tmp_path / 'a.webp'} only the first is read.\n"
+
+
+def test_a_full_disk_is_named_and_nothing_is_left(call: Call, photo: Path, tmp_path: Path):
+    with files_of_at_most(5000):
+        code, _, err = call("degrade", photo, "-o", tmp_path / "new" / "lr.tif", "--scale", 1)
+    assert code == 1
+    assert err == f"dasr-fast: {photo}: {tmp_path / 'new' / 'lr.tif'} can't be written: File too large.\n"
+    with files_of_at_most(0):
+        code, _, err = call("degrade", photo, "-o", tmp_path / "new" / "lr.tif")
+    assert code == 2
+    assert one_line(err)
+    assert f"The folder {tmp_path / 'new'} can't be written into: File too large." in err
+    assert not (tmp_path / "new").exists()
 
 
 def test_images_smaller_than_the_kernel(call: Call, tmp_path: Path):

@@ -4,6 +4,7 @@ from statistics import fmean
 
 import pytest
 from cli_helpers import Call, one_line
+from full_disk import files_of_at_most
 from golden import arrays, table
 from PIL import Image
 
@@ -91,6 +92,38 @@ def test_noise_does_not_depend_on_other_images(call: Call, folder: Path, tmp_pat
     call("evaluate", folder / "c.tif", *arguments, tmp_path / "one.json")
     both, one = (json.loads((tmp_path / name).read_text())["rows"][0]["images"] for name in ("all.json", "one.json"))
     assert both["c.tif"] == one["c.tif"]
+
+
+def test_images_that_are_restored_exactly_do_not_make_the_mean_infinite(call: Call, photo: Path, tmp_path: Path):
+    Image.new("RGB", (60, 60), (9, 9, 9)).save(tmp_path / "flat.png")
+    arguments = ("evaluate", tmp_path, "--method", "bicubic", "--scale", 2, "--json", tmp_path / "r.json")
+    code, out, _ = call(*arguments)
+    assert code == 0
+    assert "mean of 2, PSNR without 1 exact" in " ".join(out.split())
+    (row,) = json.loads((tmp_path / "r.json").read_text())["rows"]
+    assert row["images"]["flat.png"] == {"psnr": None, "ssim": 1.0}
+    assert row["psnr"] == row["images"]["photo.png"]["psnr"]
+    assert row["ssim"] == pytest.approx((1 + row["images"]["photo.png"]["ssim"]) / 2)
+    photo.unlink()
+    assert call(*arguments, "--overwrite")[0] == 0
+    assert json.loads((tmp_path / "r.json").read_text())["rows"][0]["psnr"] is None
+
+
+def test_a_full_disk_is_found_before_the_work_and_loses_no_table(call: Call, tmp_path: Path):
+    (tmp_path / "many").mkdir()
+    for number in range(16):
+        Image.linear_gradient("L").resize((24, 24)).save(tmp_path / "many" / f"{'n' * 240}{number:02}.png")
+    arguments = ("evaluate", tmp_path / "many", "--method", "bicubic", "--json", tmp_path / "r.json")
+    with files_of_at_most(1000):
+        code, out, err = call(*arguments)
+    assert (code, out) == (2, "")
+    assert err == f"dasr-fast: {tmp_path / 'r.json'} can't be written: File too large.\n"
+    with files_of_at_most(4096):  # Filled by others meanwhile.
+        code, out, err = call(*arguments)
+    assert code == 1
+    assert "mean of 16" in out
+    assert err == f"dasr-fast: {tmp_path / 'r.json'} can't be written: File too large.\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["many"]
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,7 @@ def test_images_are_evenly_spread():
         (["-o", "plot.gif"], "plots are written as .png, .svg, .pdf"),
         (["-o", "nowhere/plot.png"], "There is no folder nowhere"),
         (["-o", "{here}/photo.png"], "exists already"),
+        (["-o", "{here}/p.png", "--json", "{here}/p.png"], "The plot and --json would both be written to"),
         (["-o", "{here}/p.png", "--anisotropic", "--sigma", "1"], "--anisotropic has its own kernels"),
         (["-o", "{here}/p.png", "--sigma", "1"], "Two different degradations are needed"),
         (

@@ -179,7 +179,7 @@ def test_comparison_beside_the_result(call: Call, photo: Path, weights: Path, tm
 @pytest.mark.parametrize(
     ("name", "output", "message"),
     [
-        ("text.png", "text.png", "text.png is not a whole image"),
+        ("text.png", "text.png", "text.png is not a PNG, JPEG, WebP or TIFF image"),
         ("alpha.png", "alpha.jpg", "alpha.jpg: JPEG can't hold transparency; choose .png, .webp or .tif."),
         ("real.tif", "real.tif", "real.tif has pixels of type float; only 8 and 16-bit integers are supported."),
     ],
@@ -208,6 +208,18 @@ def test_images_that_cannot_be_used(
     assert one_line(err)
     assert message in err
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_finished_folder_is_not_made_again(call: Call, folder: Path, weights: Path, tmp_path: Path):
+    (folder / "b.png").unlink()
+    arguments = ("upscale", folder, "-o", tmp_path / "large", "--weights", weights, "--device", "cpu", "--compare")
+    assert call(*arguments)[0] == 0
+    (tmp_path / "large" / "a.png").unlink()
+    code, out, err = call(*arguments)
+    assert code == 1
+    assert "0 done, 1 there already, 1 failed" in out
+    assert one_line(err)
+    assert "a_compare.png exists already" in err
 
 
 def test_what_the_engine_warns_of_is_one_line(

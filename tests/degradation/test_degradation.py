@@ -1,10 +1,13 @@
 import math
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from golden import arrays
 
+from dasr_fast import reference
 from dasr_fast.degradation import Degradation, bicubic_downsample, bicubic_upsample, gaussian_kernel, image_generator
 from dasr_fast.ops import blur_downsample
 
@@ -124,7 +127,7 @@ def test_types_of_ranges_and_kernels():
 def test_wrong_bicubic(resize: Any):
     with pytest.raises(ValueError, match=r"image must be \[N, C, H, W\]; got \[3, 8, 8\]"):
         resize(torch.rand(3, 8, 8), 2)
-    with pytest.raises(TypeError, match="image must be floating point; got uint8"):
+    with pytest.raises(TypeError, match="image must be float32, float16, bfloat16 or float64; got uint8"):
         resize(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), 2)
     for scale in (0, 2.5, True):
         with pytest.raises(ValueError, match="scale must be a whole number"):
@@ -152,6 +155,9 @@ def test_scale_1_only_blurs():
     assert torch.equal(lr, expected)
 
 
+HR = torch.full((1, 3, 24, 24), 9.0)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -172,11 +178,52 @@ def test_scale_1_only_blurs():
         ({"kernel": torch.full((3, 3), 1e300, dtype=torch.float64)}, "kernel must be finite"),
         ({"size": 0}, "size must be a whole number of at least 1; got 0"),
         ({"size": 2.5}, "size must be a whole number of at least 1; got 2.5"),
+        ({"kernel": "isotropic", "sigma_y": 2.0}, "sigma_y is not for isotropic kernels; got 2.0"),
+        ({"kernel": "isotropic", "theta": 0.0}, "theta is not for isotropic kernels; got 0.0"),
+        ({"kernel": torch.ones(1, 1), "sigma": 2.0}, "sigma is not for kernels of one's own; got 2.0"),
+        ({"kernel": torch.ones(1, 1), "size": 21}, "size is not for kernels of one's own; got 21"),
+        ({"mode": np.ones(3)}, "mode must be bicubic or s-fold; got ndarray"),
+        ({"scale": torch.ones(2, 3)}, "scale must be 1, 2, 3 or 4; got Tensor"),
     ],
 )
 def test_wrong_settings(options: dict[str, Any], message: str):
     with pytest.raises(ValueError, match=message):
         Degradation(**options)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (lambda: Degradation(kernel=torch.ones(1, 1).long()), TypeError, "kernel must be floating point; got int64"),
+        (lambda: Degradation(2)(None), TypeError, "hr must be a tensor; got NoneType"),
+        (lambda: Degradation(2)(HR, generator=3), TypeError, "generator must be a torch.Generator or None; got 3"),
+        (lambda: Degradation(2)(HR, kernels=np.ones((1, 3, 3))), TypeError, "kernels must be a tensor; got ndarray"),
+        (lambda: bicubic_downsample(None, 2), TypeError, "image must be a tensor; got NoneType"),
+        (lambda: bicubic_upsample(np.ones((1, 1, 3, 3)), 2), TypeError, "image must be a tensor; got ndarray"),
+        (lambda: bicubic_downsample(HR, np.ones((9, 9))), ValueError, "whole number of at least 1; got ndarray"),
+        (lambda: blur_downsample(HR, torch.ones(1, 1, 1), HR), ValueError, "scale must be 1, 2, 3 or 4; got Tensor"),
+        (
+            lambda: blur_downsample(HR, torch.ones(1, 1, 1), 2, quantize="no"),
+            TypeError,
+            "quantize must be True or False",
+        ),
+        (lambda: blur_downsample(HR, torch.ones(1, 1, 1), 2, backend=HR), ValueError, "backend must be one of auto"),
+    ],
+)
+def test_wrong_calls(call: Callable[[], object], kind: type[Exception], message: str):
+    with pytest.raises(kind, match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 4, 5])
+def test_bicubic_downsampling_is_that_of_the_reference(scale: int):
+    image = torch.rand(2, 3, 31, 26)
+    expected = reference.bicubic_downsample(image.double(), scale)
+    torch.testing.assert_close(bicubic_downsample(image, scale).double(), expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(bicubic_downsample(image.double(), scale), expected)
+    if scale == 1:
+        assert torch.equal(bicubic_downsample(image, scale), image)
 
 
 def test_images_smaller_than_the_kernel():

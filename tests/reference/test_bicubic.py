@@ -1,4 +1,4 @@
-"""Against MATLAB's `imresize` written down as the matrix of its contributions."""
+"""Against the contributions of MATLAB's `imresize` written down as a matrix, but for those from beyond the border."""
 
 import math
 

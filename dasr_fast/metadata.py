@@ -1,0 +1,77 @@
+"""Metadata of image files that libvips neither reads nor writes: EXIF in TIFF, text in PNG, comments in JPEG.
+
+Text and comments are kept as the bytes of their chunks and segments, so that nothing has to be decoded.
+"""
+
+from collections.abc import Iterator
+
+from dasr_fast.exif import exif_of_tiff, tiff_with_exif
+
+EXIF, PNG_TEXT, JPEG_COMMENTS = "exif-data", "png-text", "jpeg-comments"
+"""Names beside those of libvips, of which `EXIF` is one."""
+
+_PNG_HEADER = 8 + 25  # Signature and IHDR, after which text may stand.
+_XMP = b"XML:com.adobe.xmp\0"  # A text that libvips reads and writes.
+
+
+def read_metadata(kind: str, content: bytes) -> dict[str, bytes]:
+    """Metadata in the content of a file, by name; what isn't there is left out.
+
+    Args:
+        kind: "png", "jpeg", "webp" or "tiff".
+        content: Of the whole file.
+    """
+    found = {}
+    if kind == "png":
+        found[PNG_TEXT] = b"".join(chunk for name, chunk in _chunks(content) if _is_text(name, chunk))
+    elif kind == "jpeg":
+        found[JPEG_COMMENTS] = b"".join(content[a:b] for code, a, b in _segments(content) if code == 0xFE)
+    elif kind == "tiff":
+        found[EXIF] = exif_of_tiff(content)
+    return {name: value for name, value in found.items() if value}
+
+
+def add_metadata(kind: str, content: bytes, metadata: dict[str, bytes]) -> bytes:
+    """The content of a file that libvips wrote, with what a file of that kind can hold of the metadata."""
+    if kind == "png" and PNG_TEXT in metadata:
+        return b"".join((content[:_PNG_HEADER], metadata[PNG_TEXT], content[_PNG_HEADER:]))
+    if kind == "jpeg" and JPEG_COMMENTS in metadata:
+        place = next(first for code, first, _ in _segments(content) if not 0xE0 <= code <= 0xEF)
+        return b"".join((content[:place], metadata[JPEG_COMMENTS], content[place:]))
+    if kind == "tiff" and EXIF in metadata:
+        return tiff_with_exif(content, metadata[EXIF])
+    return content
+
+
+def frames_of_png(content: bytes) -> int:
+    """How many frames an animated PNG has; 1 if it isn't animated."""
+    counts = (int.from_bytes(chunk[8:12], "big") for name, chunk in _chunks(content) if name == b"acTL")
+    return next(counts, 1)
+
+
+def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Name and bytes of each chunk but those of pixels."""
+    place = 8
+    while place + 12 <= len(png):
+        end = place + 12 + int.from_bytes(png[place : place + 4], "big")
+        name = png[place + 4 : place + 8]
+        if name not in (b"IDAT", b"fdAT"):
+            yield name, png[place:end]
+        place = end
+
+
+def _is_text(name: bytes, chunk: bytes) -> bool:
+    return name in (b"tEXt", b"zTXt", b"iTXt") and not chunk[8:].startswith(_XMP)
+
+
+def _segments(jpeg: bytes) -> Iterator[tuple[int, int, int]]:
+    """Code, begin and end of each segment up to that with which the pixels begin."""
+    place, code = 2, 0
+    while place + 4 <= len(jpeg) and jpeg[place] == 0xFF and code != 0xDA:
+        code = jpeg[place + 1]
+        if code == 0xFF:  # A byte that only fills.
+            place += 1
+            continue
+        end = place + 2 + int.from_bytes(jpeg[place + 2 : place + 4], "big")
+        yield code, place, end
+        place = end

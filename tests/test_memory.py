@@ -1,0 +1,121 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dasr_fast.memory import available_memory
+
+MEMINFO = "MemTotal:       24000000 kB\nMemFree:         1000000 kB\nMemAvailable:    8000000 kB\n"
+AVAILABLE = 8_000_000 * 1024
+MOUNTED = (
+    "31 23 0:28 / /sys/fs/cgroup rw,relatime shared:9 - tmpfs tmpfs rw,mode=755\n"
+    "35 31 0:32 {top} /sys/fs/cgroup/memory rw,relatime shared:15 - cgroup cgroup rw,memory\n"
+    "41 31 0:38 {top} /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n"
+)
+OLD = "/sys/fs/cgroup/memory"
+NEW = "/sys/fs/cgroup/unified"
+
+
+def machine(root: Path, own: str = "/", top: str = "/", **groups: dict[str, str]) -> Path:
+    """A folder with the files that tell of memory.
+
+    Args:
+        root: The folder.
+        own: The process's control group.
+        top: The one that is mounted.
+        groups: Files of control groups, by their folders below `root`.
+    """
+    files = {
+        "proc/meminfo": MEMINFO,
+        "proc/self/cgroup": f"9:name=systemd:/\n4:cpuset,memory:{own}\n0::{own}\n",
+        "proc/self/mountinfo": MOUNTED.format(top=top),
+    }
+    files |= {f"{folder}/memory.{name}": text for folder, names in groups.items() for name, text in names.items()}
+    for name, text in files.items():
+        path = root / name.lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def test_what_linux_calls_available(tmp_path: Path):
+    assert available_memory(machine(tmp_path)) == AVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("limits", "used", "left"),
+    [
+        ({"max": "5000\n"}, "2000\n", 3000),
+        ({"max": "5000\n"}, "7000\n", 0),
+        ({"max": "max\n", "high": "max\n"}, "2000\n", AVAILABLE),
+        ({"max": "5000\n", "high": "4000\n"}, "2000\n", 2000),
+        ({"max": "max\n", "high": "4000\n"}, "2000\n", 2000),
+    ],
+)
+def test_what_a_container_allows(tmp_path: Path, limits: dict[str, str], used: str, left: int):
+    assert available_memory(machine(tmp_path, **{NEW: {**limits, "current": used}})) == left
+
+
+def test_files_in_memory_count_as_free(tmp_path: Path):
+    stat = "anon 1000\ninactive_file 500\nactive_file 70\n"
+    assert available_memory(machine(tmp_path, **{NEW: {"max": "5000\n", "current": "2000\n", "stat": stat}})) == 3500
+
+
+def test_what_an_old_container_allows(tmp_path: Path):
+    stat = "inactive_file 1\ntotal_inactive_file 20\n"
+    old = {"limit_in_bytes": "6000\n", "usage_in_bytes": "1000\n", "stat": stat}
+    assert available_memory(machine(tmp_path, **{OLD: old})) == 5020
+
+
+@pytest.mark.parametrize("limited", ["", "/user", "/user/app", "/user/app/child"])
+@pytest.mark.parametrize("version", [NEW, OLD])
+def test_every_group_around_the_process_counts(tmp_path: Path, version: str, limited: str):
+    limit, used = ("max", "current") if version == NEW else ("limit_in_bytes", "usage_in_bytes")
+    groups = {version + group: {limit: "9000\n", used: "100\n"} for group in ("/user", "/user/app", "/other")}
+    groups[f"{version}/other"][limit] = "101\n"  # Another's, which doesn't matter.
+    groups[version + limited] = {limit: "5000\n", used: "2000\n"}
+    expected = 3000 if limited != "/user/app/child" else 8900
+    assert available_memory(machine(tmp_path, "/user/app", **groups)) == expected
+
+
+@pytest.mark.parametrize(("own", "below"), [("/docker/1f", ""), ("/docker/1f/child", "/child"), ("/elsewhere", "")])
+def test_a_container_that_sees_its_own_group_alone(tmp_path: Path, own: str, below: str):
+    groups = {OLD: {"limit_in_bytes": "9000\n", "usage_in_bytes": "100\n"}}
+    groups[OLD + below] = {"limit_in_bytes": "5000\n", "usage_in_bytes": "2000\n"}
+    assert available_memory(machine(tmp_path, own, "/docker/1f", **groups)) == 3000
+
+
+@pytest.mark.parametrize(
+    ("limit", "left"),
+    [
+        ("Max address space         900000000            unlimited", 900_000_000 - 200_000 * 1024),
+        ("Max data size             900000000            900000000", 900_000_000 - 100_000 * 1024),
+        ("Max address space         unlimited            unlimited", AVAILABLE),
+    ],
+)
+def test_limits_of_the_process(tmp_path: Path, limit: str, left: int):
+    root = machine(tmp_path)
+    (root / "proc/self/limits").write_text(
+        f"Limit                     Soft Limit           Hard Limit           Units\n{limit} bytes\n"
+    )
+    (root / "proc/self/status").write_text("Name:\tpython\nVmSize:\t  200000 kB\nVmData:\t  100000 kB\n")
+    assert available_memory(root) == left
+
+
+@pytest.mark.skipif(not Path("/proc/self/limits").exists(), reason="Linux alone tells")
+def test_a_limit_of_this_process():
+    program = """
+import resource
+import torch
+from dasr_fast.inference.memory import free_memory
+taken = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmSize"))
+resource.setrlimit(resource.RLIMIT_AS, (1024 * taken + 2**28, -1))
+print(free_memory(torch.device("cpu")))
+"""
+    printed = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True, check=True).stdout
+    assert 2**27 < int(printed) <= 2**28
+
+
+def test_a_system_that_does_not_tell(tmp_path: Path):
+    assert available_memory(tmp_path) is None

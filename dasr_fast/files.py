@@ -16,6 +16,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
 
     Raises:
         FileNotFoundError: The folder of `path` doesn't exist.
+        OSError: Writing failed, as on a full disk; the message names `path`.
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -27,6 +28,10 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # Some libraries make files that only their owner can read.
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(temporary)):
+            raise
+        raise OSError(f"{path} can't be written: {error.strerror}.") from None
     finally:
         temporary.unlink(missing_ok=True)
 

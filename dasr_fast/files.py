@@ -10,13 +10,21 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 """Endings of the files that are read and written."""
 
 
+class WriteError(OSError):
+    """A file can't be written; the message says which and why."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} can't be written: {reason}.")
+        self.reason = reason
+
+
 @contextmanager
 def written_whole(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path`, with the same ending, that takes its place if the block succeeds.
 
     Raises:
         FileNotFoundError: The folder of `path` doesn't exist.
-        OSError: Writing failed, as on a full disk; the message names `path`.
+        WriteError: Writing failed, as on a full disk.
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -29,9 +37,10 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)  # Some libraries make files that only their owner can read.
         os.replace(temporary, path)
     except OSError as error:
-        if error.errno is None or error.filename not in (None, str(temporary)):
-            raise
-        raise OSError(f"{path} can't be written: {error.strerror}.") from None
+        reason = error.reason if isinstance(error, WriteError) else error.strerror
+        if reason is None or error.filename not in (None, str(temporary)):
+            raise  # It is about something else.
+        raise WriteError(path, reason) from None
     finally:
         temporary.unlink(missing_ok=True)
 

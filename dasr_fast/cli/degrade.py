@@ -6,6 +6,7 @@ from typing import Any, Literal
 import click
 
 from dasr_fast.cli.common import (
+    PATH,
     Report,
     blur_options,
     check_target,
@@ -22,8 +23,8 @@ from dasr_fast.progress import progress
 
 
 @click.command()
-@click.argument("source", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="File or folder; beside SOURCE if left out.")
+@click.argument("source", type=PATH)
+@click.option("-o", "--output", type=PATH, help="File or folder; beside SOURCE if left out.")
 @click.option("--scale", type=click.IntRange(1, 4), default=4, show_default=True, help="1 doesn't downsample.")
 @blur_options
 @click.option(
@@ -33,13 +34,9 @@ from dasr_fast.progress import progress
     help="Draw a kernel for each image as in training (any angle, widths from 0.2 to SCALE, or to 2 at scale 1), and a "
     "noise level up to --noise.",
 )
-@click.option(
-    "--kernel-file", type=click.Path(path_type=Path), help="Blur with the kernel in this .npy file (two dimensions)."
-)
+@click.option("--kernel-file", type=PATH, help="Blur with the kernel in this .npy file (two dimensions).")
 @mode_option
-@click.option(
-    "--save-kernels", type=click.Path(path_type=Path), help="Write the kernels used to this .npz file, by file name."
-)
+@click.option("--save-kernels", type=PATH, help="Write the kernels used to this .npz file, by file name.")
 @seed_option
 @overwrite_option
 def degrade(

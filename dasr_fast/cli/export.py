@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import click
 
-from dasr_fast.cli.common import check_target, load_model, overwrite_option, warn
+from dasr_fast.cli.common import NAME, PATH, check_target, load_model, overwrite_option, warn
 from dasr_fast.files import WriteError, written_whole
 
 SUFFIXES = (".onnx", ".pt2")
@@ -14,11 +14,11 @@ SUFFIXES = (".onnx", ".pt2")
 
 
 @click.command()
-@click.argument("weights", required=False)
+@click.argument("weights", required=False, type=NAME)
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=PATH,
     required=True,
     help="File that ends in .onnx, or in .pt2 for a program of torch.export.",
 )

@@ -17,7 +17,7 @@ DEPTH = 20
 """How many dictionaries inside one another are opened."""
 
 ALL_UPDATES = "weight of all"
-"""Name, in a training run's checkpoint, of the number by which the sums of its moving average are divided."""
+"""Name, in what a training run stores of its moving average, of the number by which all sums are divided."""
 
 
 class _Leaf(NamedTuple):

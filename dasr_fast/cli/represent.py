@@ -118,6 +118,8 @@ def represent(
         raise click.UsageError(f"{output}: plots are written as {', '.join(PICTURES)}.")
     for target in (output, *(() if json_path is None else (json_path,))):
         check_target(target, overwrite)
+    if json_path is not None and json_path.resolve() == output.resolve():
+        raise click.UsageError(f"The plot and the figures can't both be written to {output}.")
     if anisotropic and widths:
         raise click.UsageError("--anisotropic has its own kernels; leave out --sigma.")
     settings = anisotropic_settings(noise_levels) if anisotropic else isotropic_settings(widths or WIDTHS, noise_levels)

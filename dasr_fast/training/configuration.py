@@ -79,7 +79,15 @@ class Configuration(BaseModel):
     encoder_steps: Count = Field(97_000, description="Steps of the encoder alone: 100 epochs of 970.")
     steps: Count = Field(485_000, description="Steps of everything after them: 500 epochs of 970.")
     encoder_learning_rate: Rate = Field(1e-3, description="Of the encoder alone; a tenth after 60 % of its steps.")
-    learning_rate: Rate = Field(1e-4, description="Of everything; halved after each 25 % of its steps.")
+    learning_rate: Rate = Field(1e-4, description="Largest of everything.")
+    schedule: Literal["halved", "stable"] = Field(
+        "halved",
+        description="Of the learning rate of everything: halved after each 25 % of its steps, as in the paper, or "
+        "stable: it rises over the first 1 %, stays, and falls linearly towards 0 at the end (WSD).",
+    )
+    decay_steps: Count | None = Field(
+        None, description="Steps of that fall at the end; a tenth of all if left out. For the stable schedule alone."
+    )
     batch: Positive = Field(32, description="Images a step, over all processes together.")
     patch: Annotated[int, Field(ge=8, lt=2**16)] = Field(48, description="Side of the LR patches in pixels.")
     clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
@@ -106,6 +114,10 @@ class Configuration(BaseModel):
             raise ValueError("encoder_steps and steps are both 0: there is nothing to train")
         if (self.depthwise, self.gate) == ("static", "none"):
             raise ValueError("depthwise = static and gate = none together leave no use for the representation")
+        if self.decay_steps is not None and self.schedule != "stable":
+            raise ValueError("decay_steps is for schedule = stable")
+        if self.decay_steps is not None and self.decay_steps > self.steps:
+            raise ValueError(f"decay_steps is {self.decay_steps}, above steps, which is {self.steps}")
         if self.sigma_min > self.largest_sigma:
             raise ValueError(f"sigma_min is {self.sigma_min:g}, above sigma_max, which is {self.largest_sigma:g}")
         return self
@@ -114,6 +126,13 @@ class Configuration(BaseModel):
     def largest_sigma(self) -> float:
         """`sigma_max`, or the paper's for the scale."""
         return float(self.scale) if self.sigma_max is None else self.sigma_max
+
+    @property
+    def decay(self) -> int | None:
+        """Steps of the decay at the end; None if the learning rate is halved instead."""
+        if self.schedule == "halved":
+            return None
+        return self.steps // 10 if self.decay_steps is None else self.decay_steps
 
 
 MAY_DIFFER = frozenset(

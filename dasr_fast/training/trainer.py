@@ -71,7 +71,11 @@ class Trainer:
         if processes.world > 1 and c.batch_statistics != "shuffled":
             synchronize(self.learner)
         self.schedule = Schedule(
-            c.encoder_steps if self.learner.learns_alone else 0, c.steps, c.encoder_learning_rate, c.learning_rate
+            c.encoder_steps if self.learner.learns_alone else 0,
+            c.steps,
+            c.encoder_learning_rate,
+            c.learning_rate,
+            c.decay,
         )
         if self.schedule.total == 0:
             raise ConfigurationError(f"The representation {c.representation} is learned in steps, which are 0.")

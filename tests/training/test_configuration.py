@@ -42,6 +42,14 @@ def test_what_is_stored_is_toml_that_gives_the_same_settings(tmp_path: Path):
     assert resumed(tmp_path / "c.toml", {}) == c
 
 
+@pytest.mark.parametrize(
+    ("settings", "decay"),
+    [({}, None), ({"schedule": "stable"}, 48_500), ({"schedule": "stable", "decay_steps": 0}, 0)],
+)
+def test_the_decay(settings: dict[str, Any], decay: int | None):
+    assert configure(None, {"data": "x", **settings}).decay == decay
+
+
 def test_every_learner_can_be_chosen():
     assert set(get_args(Configuration.model_fields["representation"].annotation)) == set(LEARNERS)
 
@@ -69,6 +77,11 @@ def test_every_learner_can_be_chosen():
         ({"data": "x", "channels": 100_000}, "channels should be less than or equal to 1024; got 100000."),
         ({"data": "x", "queue": 10**12}, "queue should be less than or equal to 1048576; got 1000000000000."),
         ({"data": "x", "steps": 10**12}, "steps should be less than 2147483648; got 1000000000000."),
+        ({"data": "x", "decay_steps": 5}, "decay_steps is for schedule = stable."),
+        (
+            {"data": "x", "schedule": "stable", "steps": 4, "decay_steps": 5},
+            "decay_steps is 5, above steps, which is 4.",
+        ),
         ({"data": "x", "steps": 0, "encoder_steps": 0}, "both 0: there is nothing to train."),
     ],
 )

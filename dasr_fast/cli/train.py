@@ -77,7 +77,6 @@ def train(config: Path | None, output: Path | None, resume: Path | None, **optio
     from dasr_fast.training.folder import is_unused, owned
     from dasr_fast.training.interruption import interruptible
     from dasr_fast.training.processes import joined
-    from dasr_fast.training.records import TrainingError
     from dasr_fast.training.trainer import Trainer
 
     with ExitStack() as stack:
@@ -102,7 +101,7 @@ def train(config: Path | None, output: Path | None, resume: Path | None, **optio
         with interruptible(lambda: warn("Stopping after this step; once more stops at once.")) as stop:
             try:
                 finished = trainer.train(stop)
-            except (TrainingError, OSError) as error:
+            except (ValueError, OSError) as error:
                 warn(f"Training ended after step {trainer.taken}: {error}")
                 return FAILED
             except (RuntimeError, MemoryError) as error:

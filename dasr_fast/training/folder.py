@@ -45,7 +45,9 @@ def owned(folder: Path, processes: Processes) -> Iterator[None]:
         except Timeout:
             mine = False
     if processes.any(not mine):
-        raise FolderError(f"{folder} is in use by another process that trains; wait until it ends.")
+        raise FolderError(
+            f"{folder} is in use by another process that trains; wait until it ends, or name another folder."
+        )
     try:
         if processes.rank == 0:
             for path in (*folder.iterdir(), *folder.glob("checkpoints/.*")):

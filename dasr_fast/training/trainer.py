@@ -343,6 +343,8 @@ def _resolved(configuration: Configuration, processes: Processes) -> Configurati
         raise ConfigurationError(f"batch must be a multiple of the number of processes, {world}; got {c.batch}.")
     if c.representation == "moco" and c.queue < c.batch:
         raise ConfigurationError(f"queue must be at least as large as batch, {c.batch}; got {c.queue}.")
+    if c.representation == "in-batch" and c.batch < 2:
+        raise ConfigurationError(f"batch must be at least 2 for the representation in-batch; got {c.batch}.")
     device = processes.device
     precision: Any = c.precision
     if precision == "auto":

@@ -429,6 +429,10 @@ def test_a_finished_run_writes_what_is_asked_for_later(settings: dict[str, Any],
     [
         ({"precision": "tf32"}, "precision tf32 needs an NVIDIA GPU"),
         ({"queue": 2}, "queue must be at least as large as batch, 4; got 2."),
+        (
+            {"representation": "in-batch", "batch": 1},
+            "batch must be at least 2 for the representation in-batch; got 1.",
+        ),
         ({"representation": "oracle", "steps": 0}, "The representation oracle is learned in steps, which are 0."),
         (
             {"batch_statistics": "kept", "encoder_steps": 0},

@@ -38,7 +38,9 @@ def _tile(_: click.Context, __: click.Parameter, value: str) -> Any:
 @click.argument("source", type=PATH)
 @click.option("-o", "--output", type=PATH, help="File or folder; beside SOURCE if left out.")
 @click.option("--scale", type=click.IntRange(2, 4), help="2, 3 or 4; that of --weights if left out, else 4.")
-@click.option("--weights", type=NAME, help="Name of weights that come with the package, or path of a checkpoint.")
+@click.option(
+    "--weights", type=NAME, help="Name of weights that come with the package, or path of a checkpoint or run."
+)
 @click.option(
     "--format",
     "suffix",

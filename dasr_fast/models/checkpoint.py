@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy._core import multiarray
 from torch import Tensor, nn
 
 from dasr_fast.files import written_whole
@@ -41,9 +40,9 @@ _HARMLESS: list[Any] = [
     np.dtype,
     *(getattr(np.dtypes, name) for name in np.dtypes.__all__ if name != "ObjectDType"),
     *(
-        (getattr(multiarray, name), f"numpy.{package}.multiarray.{name}")
+        (value.__reduce__()[0], f"numpy.{package}.multiarray.{name}")
         for package in ("core", "_core")
-        for name in ("scalar", "_reconstruct")
+        for value, name in ((np.float64(), "scalar"), (np.empty(0), "_reconstruct"))
     ),
 ]
 

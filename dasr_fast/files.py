@@ -11,13 +11,21 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 """Endings of the files that are read and written."""
 
 
+class WriteError(OSError):
+    """A file can't be written; the message says which and why."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} can't be written: {reason}.")
+        self.reason = reason
+
+
 @contextmanager
 def written_whole(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path`, with the same ending, that takes its place if the block succeeds.
 
     Raises:
         FileNotFoundError: The folder of `path` doesn't exist.
-        OSError: The file can't be written; the message says why.
+        WriteError: Writing failed, as on a full disk.
     """
     path = Path(path)
     with _beside(path) as temporary:
@@ -32,7 +40,7 @@ def check_writable(path: str | Path) -> None:
 
     Raises:
         FileNotFoundError: The folder of `path` doesn't exist.
-        OSError: The file can't be written; the message says why.
+        WriteError: The file can't be written.
     """
     path = Path(path)
     with _beside(path) as temporary:
@@ -51,11 +59,10 @@ def _beside(path: Path) -> Iterator[Path]:
         temporary.touch(exist_ok=False)
         yield temporary
     except OSError as error:
-        if error.errno is None or error.filename not in (None, str(temporary), str(path)):
-            raise
-        failure = type(error)(f"{path} can't be written: {os.strerror(error.errno)}.")
-        failure.errno = error.errno
-        raise failure from None
+        reason = error.reason if isinstance(error, WriteError) else error.strerror
+        if reason is None or error.filename not in (None, str(temporary), str(path)):
+            raise  # It is about something else.
+        raise WriteError(path, reason) from None
     finally:
         with suppress(OSError):
             temporary.unlink()

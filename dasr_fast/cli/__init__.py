@@ -50,4 +50,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return 130
     except (ValueError, OSError) as error:
         warn(reason(error))
+    except (RuntimeError, MemoryError) as error:
+        from dasr_fast.inference.memory import is_out_of_memory
+
+        if not is_out_of_memory(error):
+            raise
+        warn("There isn't enough memory for what was asked.")
     return USAGE

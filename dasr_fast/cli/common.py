@@ -29,6 +29,27 @@ class Number(click.FloatRange):
         return number
 
 
+class _NotBlank:
+    """Refuses what is empty, as a script's empty variable is; a path would become the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not str(value).strip():
+            raise click.BadParameter("it is empty.", ctx, param)
+        return super().convert(value, param, ctx)  # type: ignore[misc]
+
+
+class FilePath(_NotBlank, click.Path):
+    """A path of a file or folder."""
+
+
+class Name(_NotBlank, click.types.StringParamType):
+    """A name or path of weights."""
+
+
+PATH = FilePath(path_type=Path)
+NAME = Name()
+
+
 def warn(message: str) -> None:
     """One line on standard error, above a progress bar if there is one."""
     click.echo(f"dasr-fast: {printable(' '.join(message.split()))}", file=sys.stderr)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import click
 
 from dasr_fast.cli.common import (
+    PATH,
     Report,
     blur_options,
     check_target,
@@ -26,8 +27,8 @@ SUM_TOLERANCE = 1e-3
 
 
 @click.command()
-@click.argument("source", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="File or folder; beside SOURCE if left out.")
+@click.argument("source", type=PATH)
+@click.option("-o", "--output", type=PATH, help="File or folder; beside SOURCE if left out.")
 @click.option("--scale", type=click.IntRange(1, 4), default=4, show_default=True, help="1 doesn't downsample.")
 @blur_options
 @click.option(
@@ -39,13 +40,11 @@ SUM_TOLERANCE = 1e-3
 )
 @click.option(
     "--kernel-file",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Blur with the kernel in this .npy file: real numbers, two dimensions, of sum 1.",
 )
 @mode_option
-@click.option(
-    "--save-kernels", type=click.Path(path_type=Path), help="Write the kernels used to this .npz file, by file name."
-)
+@click.option("--save-kernels", type=PATH, help="Write the kernels used to this .npz file, by file name.")
 @seed_option
 @overwrite_option
 def degrade(

@@ -9,6 +9,8 @@ from typing import Any, Literal
 import click
 
 from dasr_fast.cli.common import (
+    NAME,
+    PATH,
     Report,
     blur_options,
     check_target,
@@ -25,14 +27,14 @@ from dasr_fast.progress import progress
 
 
 @click.command()
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("source", type=PATH)
 @click.option("--scale", type=click.IntRange(2, 4), help="2, 3 or 4; that of --method if left out, else 4.")
-@click.option("--method", help='"bicubic", or name or path of DASR weights; those of the scale if left out.')
+@click.option("--method", type=NAME, help='"bicubic", or name or path of DASR weights; those of the scale if left out.')
 @blur_options
 @click.option("--table2", "rows", flag_value="table2", help="The paper's Table 2: isotropic widths of the scale.")
 @click.option("--table3", "rows", flag_value="table3", help="Table 3: nine anisotropic kernels, noise 0, 5, 10.")
 @mode_option
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write all figures to this file.")
+@click.option("--json", "json_path", type=PATH, help="Write all figures to this file.")
 @seed_option
 @device_option
 @overwrite_option

@@ -1,22 +1,24 @@
 """`dasr-fast export`."""
 
+import io
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 
-from dasr_fast.cli.common import check_target, load_model, overwrite_option, warn
+from dasr_fast.cli.common import NAME, PATH, check_target, load_model, overwrite_option, warn
+from dasr_fast.files import WriteError, written_whole
 
 SUFFIXES = (".onnx", ".pt2")
 """Endings of the files that are written."""
 
 
 @click.command()
-@click.argument("weights", required=False)
+@click.argument("weights", required=False, type=NAME)
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=PATH,
     required=True,
     help="File that ends in .onnx, or in .pt2 for a program of torch.export.",
 )
@@ -40,8 +42,8 @@ def export(
 
     The file holds standard operators alone and takes any batch, height and width: images "lr", float32
     [batch, 3, height, width], RGB in 0 to 255, to "sr", neither rounded nor clamped. Before it gets its name, its
-    results are compared with the model's. All takes about a minute. Exit code: 0 if it was written, 1 if they differ,
-    2 if nothing was tried.
+    results are compared with the model's. All takes about a minute. Exit code: 0 if it was written, 1 if they differ
+    or the disk is full, 2 if nothing was tried.
 
     \b
     dasr-fast export model_600.pt -o model.onnx
@@ -50,7 +52,6 @@ def export(
     if output.suffix not in SUFFIXES:
         raise click.UsageError(f"{output}: networks are written as {' or '.join(SUFFIXES)}.")
     check_target(output, overwrite)
-    from dasr_fast.files import written_whole
     from dasr_fast.inference.export import require_onnx
 
     if output.suffix == ".onnx":
@@ -66,6 +67,9 @@ def export(
     except (RuntimeError, OSError) as error:
         warn(f"{output} was not written: {error}")
         return 1
+    except WriteError as error:
+        warn(str(error))
+        return 1
     click.echo(f"Exported to {output}, {verdict}")
     return 0
 
@@ -78,7 +82,9 @@ def _write(model: Any, path: Path, part: Literal["whole", "encode", "restore"]) 
     if path.suffix == ".onnx":
         export_onnx(model, path, part)
     else:
-        torch.export.save(export_program(model, part), path)
+        program = io.BytesIO()  # The writer for files aborts the process where the disk is full.
+        torch.export.save(export_program(model, part), program)
+        path.write_bytes(program.getbuffer())
 
 
 def _compare(model: Any, path: Path, part: Literal["whole", "encode", "restore"]) -> str:

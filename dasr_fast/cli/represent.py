@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from dasr_fast.cli.common import (
+    NAME,
+    PATH,
     Number,
     Report,
     check_target,
@@ -24,13 +26,15 @@ UNTRAINED = "untrained"
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--weights", help="Name or path of DASR weights; those of the scale if left out.")
-@click.option("--compare", help='Weights for a second plot beside the first, or "untrained" for random ones.')
+@click.argument("folder", type=PATH)
+@click.option("--weights", type=NAME, help="Name or path of DASR weights; those of the scale if left out.")
+@click.option(
+    "--compare", type=NAME, help='Weights for a second plot beside the first, or "untrained" for random ones.'
+)
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=PATH,
     required=True,
     help="File for the plot that ends in .png, .svg or .pdf.",
 )
@@ -56,13 +60,15 @@ UNTRAINED = "untrained"
     "--images", type=click.IntRange(min=2), default=40, show_default=True, help="At most so many, evenly spread."
 )
 @click.option(
-    "--patches", type=click.IntRange(min=1), default=4, show_default=True, help="Of each image and degradation."
+    "--patches", type=click.IntRange(1, 10_000), default=4, show_default=True, help="Of each image and degradation."
 )
-@click.option("--size", type=click.IntRange(min=8), default=48, show_default=True, help="Side of LR patches in pixels.")
+@click.option(
+    "--size", type=click.IntRange(8, 10_000), default=48, show_default=True, help="Side of LR patches in pixels."
+)
 @click.option(
     "--neighbours", type=click.IntRange(min=1), default=15, show_default=True, help="How many of the nearest vote."
 )
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write all figures to this file.")
+@click.option("--json", "json_path", type=PATH, help="Write all figures to this file.")
 @seed_option
 @device_option
 @overwrite_option
@@ -112,7 +118,7 @@ def represent(
         raise click.UsageError(f"{output}: plots are written as {', '.join(PICTURES)}.")
     for target in (output, *(() if json_path is None else (json_path,))):
         check_target(target, overwrite)
-    if json_path == output:
+    if json_path is not None and json_path.resolve() == output.resolve():
         raise click.UsageError(f"The plot and --json would both be written to {output}.")
     if anisotropic and widths:
         raise click.UsageError("--anisotropic has its own kernels; leave out --sigma.")

@@ -3,13 +3,14 @@
 import signal
 import types
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import click
 from pydantic.fields import FieldInfo
 
-from dasr_fast.cli.common import Function, make_folder, warn
+from dasr_fast.cli.common import PATH, Function, make_folder, warn
 from dasr_fast.training.configuration import Configuration, configure, resumed
 
 FAILED = 1
@@ -43,20 +44,21 @@ def _kind(annotation: Any) -> Any:
     if get_origin(annotation) is Literal:
         choices = get_args(annotation)
         return click.Choice(choices) if isinstance(choices[0], str) else type(choices[0])
-    return click.Path(path_type=Path) if annotation is Path else annotation
+    return PATH if annotation is Path else annotation
 
 
 @click.command()
-@click.option("--config", type=click.Path(path_type=Path), help="TOML file of settings, named as the options are.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="New folder of the run; by default runs/xSCALE.")
-@click.option("--resume", type=click.Path(path_type=Path), help="Folder of a run to go on with.")
+@click.option("--config", type=PATH, help="TOML file of settings, named as the options are.")
+@click.option("-o", "--output", type=PATH, help="New folder of the run; by default runs/xSCALE.")
+@click.option("--resume", type=PATH, help="Folder of a run to go on with.")
 @configuration_options
 def train(config: Path | None, output: Path | None, resume: Path | None, **options: Any) -> int:
     """Train DASR with a folder of HR images: the encoder first, then everything.
 
     The defaults are the paper's recipe for x4. The folder of the run holds its settings (configuration.toml), figures
-    (log.jsonl, and tensorboard/ if TensorBoard is installed), checkpoints, the weights (weights.safetensors) and a
-    model card. Ctrl-C and SIGTERM save before they stop the run.
+    (log.jsonl, and tensorboard/ if TensorBoard is installed), checkpoints (the last two, and that with the highest
+    PSNR of all validations), the weights (weights.safetensors) and a model card. Ctrl-C and SIGTERM save before they
+    stop the run.
 
     Exit code: 0 if all steps were taken, 1 if training failed, 2 if nothing was tried, 128 and the signal's number if
     the run was stopped.
@@ -69,32 +71,46 @@ def train(config: Path | None, output: Path | None, resume: Path | None, **optio
     options = {name: value for name, value in options.items() if value is not None}
     folder, configuration = _begun(resume, config, output, options) if resume else _new(config, output, options)
 
-    import torch
-
     from dasr_fast.device import find_device
+    from dasr_fast.inference.memory import is_out_of_memory
     from dasr_fast.precision import emulates_bfloat16
+    from dasr_fast.training.folder import is_unused, owned
     from dasr_fast.training.interruption import interruptible
     from dasr_fast.training.processes import joined
-    from dasr_fast.training.records import TrainingError
     from dasr_fast.training.trainer import Trainer
 
-    with joined(find_device(configuration.device)) as processes:
+    with ExitStack() as stack:
+        processes = stack.enter_context(joined(find_device(configuration.device)))
+        if resume:
+            stack.enter_context(owned(folder, processes))
         trainer = Trainer(configuration, folder, processes)
+        remarks = trainer.resume() if resume else []
         if processes.rank == 0:
             for images in (trainer.images, trainer.validation):
-                for reason in images.skipped.values() if images else ():
-                    warn(f"Left out: {reason}")
+                remarks += [f"Left out: {reason}" for reason in images.skipped.values()] if images else []
             if configuration.precision == "bf16" and emulates_bfloat16(processes.device.type):
-                warn("bf16 is emulated on this processor, many times slower than fp32.")
-        if resume:
-            trainer.resume()
-        elif processes.rank == 0:
-            make_folder(folder)
+                remarks.append("bf16 is emulated on this processor, many times slower than fp32.")
+            for remark in remarks:
+                warn(remark)
+        if not resume:
+            if processes.rank == 0:
+                make_folder(folder)
+            stack.enter_context(owned(folder, processes))
+            if processes.any(not is_unused(folder)):  # Another process may have begun and ended meanwhile.
+                raise _taken(folder)
         with interruptible(lambda: warn("Stopping after this step; once more stops at once.")) as stop:
             try:
                 finished = trainer.train(stop)
-            except (TrainingError, OSError, torch.OutOfMemoryError) as error:
+            except (ValueError, OSError) as error:
                 warn(f"Training ended after step {trainer.taken}: {error}")
+                return FAILED
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                warn(
+                    f"Training ended after step {trainer.taken}: there isn't enough memory; a smaller --batch, "
+                    "--patch, --queue or network needs less."
+                )
                 return FAILED
         if processes.rank == 0:
             click.echo(
@@ -106,11 +122,17 @@ def train(config: Path | None, output: Path | None, resume: Path | None, **optio
 
 
 def _new(config: Path | None, output: Path | None, options: dict[str, Any]) -> tuple[Path, Configuration]:
+    from dasr_fast.training.folder import is_unused
+
     configuration = configure(config, options)
     folder = output or Path("runs") / f"x{configuration.scale}"
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise click.UsageError(f"{folder} exists already; name another --output, or go on with --resume {folder}.")
+    if not is_unused(folder):
+        raise _taken(folder)
     return folder, configuration
+
+
+def _taken(folder: Path) -> click.UsageError:
+    return click.UsageError(f"{folder} exists already; name another --output, or go on with --resume {folder}.")
 
 
 def _begun(

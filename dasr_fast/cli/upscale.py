@@ -7,6 +7,8 @@ from typing import Any
 import click
 
 from dasr_fast.cli.common import (
+    NAME,
+    PATH,
     Report,
     device_option,
     input_images,
@@ -31,10 +33,12 @@ def _tile(_: click.Context, __: click.Parameter, value: str) -> Any:
 
 
 @click.command()
-@click.argument("source", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="File or folder; beside SOURCE if left out.")
+@click.argument("source", type=PATH)
+@click.option("-o", "--output", type=PATH, help="File or folder; beside SOURCE if left out.")
 @click.option("--scale", type=click.IntRange(2, 4), help="2, 3 or 4; that of --weights if left out, else 4.")
-@click.option("--weights", help="Name of weights that come with the package, or path of a checkpoint.")
+@click.option(
+    "--weights", type=NAME, help="Name of weights that come with the package, or path of a checkpoint or run."
+)
 @click.option(
     "--format",
     "suffix",

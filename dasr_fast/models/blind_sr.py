@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from dasr_fast.models.checkpoint import find_weights, load_weights, read_weights, settings_of
+from dasr_fast.models.checkpoint import check_weights, find_weights, load_weights, read_weights, settings_of
 from dasr_fast.models.dasr import DASR
 from dasr_fast.models.encoder import EMBEDDING
 from dasr_fast.models.moco import MoCo
@@ -33,7 +34,7 @@ class BlindSR(nn.Module):
         """The model whose weights have that name (shipped with the package) or path, in float32 and evaluation mode.
 
         Scale, sizes and what is left out (`gate="none"`, `depthwise="static"`) are those of the weights: a `.pt` or
-        `.safetensors` file with the released model's keys.
+        `.safetensors` file with the released model's keys, wrapped in whatever way, or the folder of a training run.
 
         Args:
             name_or_path: Name or path.
@@ -45,7 +46,10 @@ class BlindSR(nn.Module):
         """
         path = find_weights(name_or_path)
         state = read_weights(path)
-        model = cls(**{**settings_of(state, path), **options}).float()
+        settings = {**settings_of(state, path), **options}
+        with torch.device("meta"):  # Sizes that don't fit together could ask for any memory.
+            check_weights(cls(**settings), state, path)
+        model = cls(**settings).float()
         load_weights(model, state, path)
         if not any(key.startswith("E.encoder_k.") for key in state):
             model.E.copy_query_to_key()

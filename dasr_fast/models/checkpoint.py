@@ -1,22 +1,50 @@
 """Weights in and out of files: the released model's keys, from `.pt` (tensors only) or `.safetensors`."""
 
+import argparse
+import hashlib
+import io
+import pathlib
 import pickle
 import re
+import types
 import warnings
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dasr_fast.files import written_whole
+from dasr_fast.models.wrapped import FIRST, find_state, names_in, plain
 
 SHIPPED = Path(__file__).resolve().parent.parent / "weights"
 """Folder of the weights that come with the package."""
 
 NOT_SAVED = ("E.encoder_k.", "E.queue")
 """Keys that the released training leaves out of its checkpoints: the key encoder, the queue and its pointer."""
+
+CHECKSUM = "sha256"
+"""Name, in the metadata of a `.safetensors` file, of its tensors' SHA-256 (`checksum`)."""
+
+# What checkpoints hold beside tensors, and can't run code. NumPy's functions have two names, before and from version 2.
+_HARMLESS: list[Any] = [
+    argparse.Namespace,
+    types.SimpleNamespace,
+    *((pathlib.PurePosixPath, f"{module}.PosixPath") for module in ("pathlib", "pathlib._local")),
+    *((pathlib.PureWindowsPath, f"{module}.WindowsPath") for module in ("pathlib", "pathlib._local")),
+    np.ndarray,
+    np.dtype,
+    *(getattr(np.dtypes, name) for name in np.dtypes.__all__ if name != "ObjectDType"),
+    *(
+        (value.__reduce__()[0], f"numpy.{package}.multiarray.{name}")
+        for package in ("core", "_core")
+        for value, name in ((np.float64(), "scalar"), (np.empty(0), "_reconstruct"))
+    ),
+]
 
 
 class CheckpointError(ValueError):
@@ -26,50 +54,67 @@ class CheckpointError(ValueError):
 def find_weights(name_or_path: str | Path) -> Path:
     """Path of the weights with that name (shipped with the package) or path.
 
+    Of the folder of a training run they are `weights.safetensors`, or else those of its latest checkpoint.
+
     Raises:
         FileNotFoundError: There are none.
     """
     path = Path(name_or_path)
+    if not str(name_or_path).strip():
+        raise FileNotFoundError("The name of the weights is empty.")
     if path.is_file():
         return path
-    shipped = SHIPPED / f"{name_or_path}.safetensors"
-    if shipped.is_file():
-        return shipped
-    names = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.safetensors")))
+    shipped = {weights.stem: weights for weights in sorted(SHIPPED.glob("*.safetensors"))}
+    if str(name_or_path) in shipped:
+        return shipped[str(name_or_path)]
+    if path.is_dir():
+        of_run = [*path.glob("step-*.pt"), *path.glob("checkpoints/step-*.pt")]
+        for found in (path / "weights.safetensors", path / "weights.pt", *sorted(of_run, reverse=True)):
+            if found.is_file():
+                return found
+        raise FileNotFoundError(f"The folder {path} holds no weights.safetensors and no checkpoint of a run.")
     raise FileNotFoundError(
-        f"No weights at {name_or_path}, and none of that name come with the package (which has {names})."
+        f"No weights at {name_or_path}, and none of that name come with the package (which has {', '.join(shipped)})."
     )
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """Tensors of a checkpoint by the released model's keys, on the CPU.
+    """Tensors of a DASR model by the released model's keys, on the CPU.
 
-    A dictionary inside (`state_dict`, `model`, `params`) is opened, and the prefix `module.` of DataParallel removed.
+    They are looked for in dictionaries inside (`state_dict`, `params_ema`, ...), behind prefixes (`module.`,
+    `_orig_mod.`, Lightning's `model.`, ...), and in the checkpoints of a training run, see
+    `dasr_fast.models.wrapped.find_state`. What has a checksum is compared with it: weights that come with the package
+    with their card's, other `.safetensors` files by `save_weights` with their own, `.pt` files with those of the zip
+    format.
 
     Raises:
         FileNotFoundError: There is no such file.
-        CheckpointError: The file is damaged, holds code, or no tensors.
+        CheckpointError: The file is damaged, holds code, or no DASR model.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
-    with path.open("rb"):
-        pass  # Raises what the operating system says where reading isn't allowed.
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    for key in ("state_dict", "model", "params"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else read_pickle(path)
     if not isinstance(content, Mapping) or not content:
         raise CheckpointError(f"{path} holds no dictionary of tensors.")
-    if not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()):
-        raise CheckpointError(f"{path} holds something else than named tensors.")
-    state = {key.removeprefix("module."): value for key, value in content.items()}
+    state = find_state(content)
+    if not state:
+        raise CheckpointError(f"{path} holds no DASR model: it lacks {FIRST}. Its keys are {names_in(content)}.")
     for key, value in state.items():
-        if value.is_complex() or value.is_quantized or value.layout != torch.strided or value.is_meta:
+        if not isinstance(value, Tensor) or not _is_ordinary(value):
             raise CheckpointError(f"{path} holds no ordinary tensor in {key}.")
         if value.is_floating_point() and not torch.isfinite(value.float()).all():
             raise CheckpointError(f"{path} holds NaN or infinity in {key}.")
     return state
+
+
+def checksum(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of tensors on the CPU with their names, types and shapes, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    for key, value in sorted(state.items()):
+        digest.update(f"{key} {value.dtype} {list(value.shape)}\n".encode())
+        digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def settings_of(state: Mapping[str, Tensor], path: str | Path) -> dict[str, Any]:
@@ -117,13 +162,13 @@ def settings_of(state: Mapping[str, Tensor], path: str | Path) -> dict[str, Any]
     return settings
 
 
-def load_weights(model: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
-    """Load weights into a `BlindSR`; what released checkpoints lack (`NOT_SAVED`) may be missing.
+def check_weights(model: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
+    """Compare weights with a `BlindSR`; what released checkpoints lack (`NOT_SAVED`) may be missing.
 
     `path` is for messages.
 
     Raises:
-        CheckpointError: Keys or shapes are those of another network. The model is then unchanged.
+        CheckpointError: Keys, types or shapes are those of another network.
     """
     own = model.state_dict()
     missing = [key for key in own if key not in state and not key.startswith(NOT_SAVED)]
@@ -138,6 +183,11 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], path: str | Path
             raise CheckpointError(
                 f"{path} holds another network: {key} is {list(value.shape)} instead of {list(own[key].shape)}."
             )
+
+
+def load_weights(model: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
+    """Load weights into a `BlindSR`, unless `check_weights` raises an error; the model is then unchanged."""
+    check_weights(model, state, path)
     model.load_state_dict(state, strict=False)
 
 
@@ -153,49 +203,96 @@ def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, str]
         ValueError: The file name ends otherwise.
         OSError: The file can't be written.
     """
-    from safetensors import SafetensorError  # Models in memory do without it.
-    from safetensors.torch import save_file
+    from safetensors.torch import save  # Models in memory do without it.
 
     path = Path(path)
     if path.suffix not in (".safetensors", ".pt"):
         raise ValueError(f"Weights are written as .safetensors or .pt; got {path.name}.")
-    state = {
-        key: value.detach().cpu().contiguous()
-        for key, value in model.state_dict().items()
-        if not key.startswith(NOT_SAVED)
-    }
+    tensors = {plain(key): value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    state = {key: value for key, value in tensors.items() if not key.startswith(NOT_SAVED)}
     with written_whole(path) as temporary:
-        try:
-            if path.suffix == ".pt":
-                torch.save(state, temporary)
-            else:
-                save_file(state, temporary, metadata=dict(metadata or {}, format="pt"))
-        except (RuntimeError, SafetensorError) as error:  # Theirs for a full disk.
-            raise OSError(f"{path} can't be written: {error}") from None
+        if path.suffix == ".pt":
+            temporary.write_bytes(pickled(state))
+        else:
+            facts = {**(metadata or {}), "format": "pt", CHECKSUM: checksum(state)}
+            temporary.write_bytes(save(state, metadata=facts))
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is not a whole .safetensors file: {error}.") from None
+def pickled(content: Any) -> memoryview:
+    """What `torch.save` writes; in memory, since its writer hides what the system says of a full disk, or aborts."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getbuffer()
 
 
-def _read_pickle(path: Path) -> Any:
-    with warnings.catch_warnings():
+def read_pickle(path: Path) -> Any:
+    """What a `.pt` file holds, on the CPU: tensors, numbers, texts, containers and what else can't run code.
+
+    Raises:
+        OSError: The file can't be read.
+        CheckpointError: The file is damaged, or holds code.
+    """
+    _check_archive(path)
+    with warnings.catch_warnings(), torch.serialization.safe_globals(_HARMLESS):
         warnings.simplefilter("ignore")
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             if "Unsupported global" in str(error) or "Unsupported class" in str(error) or "GLOBAL" in str(error):
+                found = re.search(r"GLOBAL ([\w.]+)", str(error))
+                example = f", such as {found[1]}" if found else ""
                 raise CheckpointError(
-                    f"{path} holds Python objects that could run code, not only tensors, and was not loaded."
+                    f"{path} holds Python objects that could run code{example}, not only tensors, and was not loaded."
                 ) from None
             raise CheckpointError(f"{path} is not a checkpoint that PyTorch can read.") from None
         except MemoryError:
             raise
         except Exception:  # Damaged files make PyTorch raise almost anything.
             raise CheckpointError(f"{path} is not a whole checkpoint that PyTorch can read.") from None
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError, safe_open
+
+    if path.resolve().parent == SHIPPED:
+        card = path.resolve().with_suffix(".md")
+        if not card.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() not in card.read_text(encoding="utf-8"):
+            raise CheckpointError(f"{path} is damaged: {card.name} beside it has another SHA-256. Install it anew.")
+    try:
+        with safe_open(path, "pt") as file:
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            expected = (file.metadata() or {}).get(CHECKSUM)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path} is not a whole .safetensors file: {error}.") from None
+    if expected is not None and checksum(state) != expected:
+        raise CheckpointError(f"{path} is damaged: its tensors don't have the SHA-256 of its metadata.")
+    return state
+
+
+def _check_archive(path: Path) -> None:
+    """Compare what a zip archive holds with its checksums, which PyTorch doesn't do."""
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\x03\x04":
+            return  # The older format, without checksums.
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                if member.CRC:  # PyTorch can be told to write none.
+                    with archive.open(member) as content:
+                        while content.read(1 << 20):
+                            pass
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError):
+        raise CheckpointError(f"{path} is damaged: it is not a whole checkpoint, or its checksums differ.") from None
+
+
+def _is_ordinary(tensor: Tensor) -> bool:
+    """Whether it has numbers, in memory, and no more than the file holds."""
+    if tensor.is_complex() or tensor.is_quantized or tensor.layout != torch.strided or tensor.is_meta:
+        return False
+    if tensor.nbytes > tensor.untyped_storage().nbytes():  # Repeated by strides: small in the file, huge when copied.
+        return False
+    try:
+        tensor.to(torch.float32 if tensor.is_floating_point() else torch.int64)
+    except RuntimeError:  # Types without arithmetic.
+        return False
+    return True

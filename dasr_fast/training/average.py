@@ -6,8 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-WEIGHT = "weight of all"
-"""Name, in what is stored, of the sum of the weights with which the updates so far are in the averages."""
+from dasr_fast.models.wrapped import ALL_UPDATES
 
 
 class MovingAverage:
@@ -27,8 +26,8 @@ class MovingAverage:
         floating = [name for name, tensor in tensors.items() if tensor.is_floating_point()]
         sums = {name: torch.zeros_like(tensor) for name, tensor in self._followed.items()}
         one = torch.ones((), device=next(iter(sums.values())).device)
-        self.state = {**sums, WEIGHT: torch.zeros_like(one)}
-        self._averaged = [self.state[name] for name in (*floating, WEIGHT)]
+        self.state = {**sums, ALL_UPDATES: torch.zeros_like(one)}
+        self._averaged = [self.state[name] for name in (*floating, ALL_UPDATES)]
         self._latest = [*(self._followed[name] for name in floating), one]
         self._copied = [name for name in tensors if name not in floating]
 
@@ -41,7 +40,7 @@ class MovingAverage:
 
     def values(self) -> dict[str, Tensor]:
         """The averages by name; the tensors themselves before the first update."""
-        weight = self.state[WEIGHT]
+        weight = self.state[ALL_UPDATES]
         if not weight:
             return {name: tensor.clone() for name, tensor in self._followed.items()}
         return {
@@ -51,8 +50,14 @@ class MovingAverage:
 
     @torch.no_grad()
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a `state` that was stored."""
+        """Go on from a `state` that was stored.
+
+        Raises:
+            KeyError, ValueError: It is of other tensors.
+        """
         for name, tensor in self.state.items():
+            if state[name].shape != tensor.shape:
+                raise ValueError(f"The average of {name} is {list(state[name].shape)} instead of {list(tensor.shape)}.")
             tensor.copy_(state[name])
 
     @contextmanager

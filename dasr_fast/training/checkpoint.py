@@ -1,20 +1,20 @@
 """Checkpoints of a run: all that a later process needs to go on as if nothing had happened."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from dasr_fast.files import written_whole
 from dasr_fast.models import CheckpointError
+from dasr_fast.models.checkpoint import pickled, read_pickle
 
 KEPT = 2
-"""Checkpoints that stay."""
+"""Checkpoints that stay, besides the best."""
 
 
 class Checkpoints:
-    """The checkpoints in a folder, one file a step, of which the latest stay.
+    """The checkpoints in a folder, one file a step, of which the latest stay, and the best.
 
     Args:
         folder: May not exist yet.
@@ -32,46 +32,32 @@ class Checkpoints:
         """Where the checkpoint of a step is."""
         return self.folder / f"step-{step:08}.pt"
 
-    def write(self, step: int, state: dict[str, Any]) -> Path:
-        """Write a checkpoint whole or not at all, and remove those that are older than the latest `KEPT`.
+    def write(self, step: int, state: dict[str, Any], best: int | None = None) -> Path:
+        """Write a checkpoint whole or not at all, and remove all but it, those shortly before it and the best.
 
         Args:
-            step: Number of steps that were taken.
+            step: Number of steps that were taken. Checkpoints of later ones are of a past that couldn't be resumed.
             state: Tensors, numbers, texts, lists and dictionaries.
+            best: Step of the best checkpoint, if that is known.
 
         Raises:
             OSError: It can't be written.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with written_whole(self.path(step)) as temporary:
-            try:
-                torch.save(state, temporary)
-            except RuntimeError as error:  # PyTorch's for a full disk.
-                raise OSError(f"The checkpoint {self.path(step)} can't be written: {error}") from None
-        for unfinished in self.folder.glob(".*.pt"):  # Of a process that was killed while it wrote.
-            unfinished.unlink(missing_ok=True)
-        for old in self.steps()[:-KEPT]:
-            self.path(old).unlink(missing_ok=True)
+            temporary.write_bytes(pickled(state))
+        steps = self.steps()
+        latest = [other for other in steps if other <= step][-KEPT:]
+        for other in steps:
+            if other not in (*latest, best):
+                self.path(other).unlink(missing_ok=True)
         return self.path(step)
 
-    def latest(self) -> dict[str, Any] | None:
-        """The latest checkpoint that can be read, on the CPU; None if there is none at all.
-
-        Raises:
-            CheckpointError: There are some, and none can be read.
-        """
+    def latest_first(self) -> Iterator[tuple[Path, Any]]:
+        """Files of checkpoints, and what each holds, on the CPU; a `CheckpointError` for one that can't be read."""
         for step in reversed(self.steps()):
-            state = _read(self.path(step))
-            if state is not None:
-                return state
-        if self.steps():
-            raise CheckpointError(f"No checkpoint in {self.folder} can be read.")
-        return None
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # Damaged files make PyTorch raise almost anything; the checkpoint before may be whole.
-        return None
-    return content
+            try:
+                content = read_pickle(self.path(step))
+            except (CheckpointError, OSError) as error:
+                content = CheckpointError(str(error))
+            yield self.path(step), content

@@ -5,14 +5,23 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomlkit
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from tomlkit.exceptions import TOMLKitError
 
 from dasr_fast.files import written_whole
 
-Folder = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(gt=0)]
+
+def _not_blank(value: Any) -> Any:
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("should not be empty")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_not_blank)]
+Folder = Annotated[Path, BeforeValidator(_not_blank), AfterValidator(lambda path: path.expanduser().absolute())]
+Count = Annotated[int, Field(ge=0, lt=2**31)]
+Positive = Annotated[int, Field(gt=0, lt=2**31)]
+Part = Annotated[int, Field(gt=0, le=100)]
 Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Momentum = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Width = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -46,7 +55,7 @@ class Configuration(BaseModel):
         "moco",
         description="How the degradation representation is learned; the last two have no stage of the encoder alone.",
     )
-    queue: Positive = Field(8192, description="Number of keys that moco keeps.")
+    queue: Annotated[int, Field(gt=0, le=2**20)] = Field(8192, description="Number of keys that moco keeps.")
     momentum: Momentum = Field(0.999, description="Of moco's key encoder; less for runs of a few hundred steps.")
     batch_statistics: Literal["synchronized", "shuffled", "kept"] = Field(
         "synchronized",
@@ -54,14 +63,14 @@ class Configuration(BaseModel):
         "moco's keys are of other images than its queries, or, once everything is trained, those from before, "
         "which a small batch can't disturb.",
     )
-    initial_weights: str | None = Field(
+    initial_weights: Name | None = Field(
         None,
-        description="Weights to begin with, by path or a shipped name such as x4; random ones if left out. If they are "
-        "of another scale, the tail begins anew.",
+        description="Weights to begin with, by path, a run's folder or a shipped name such as x4; random ones if left "
+        "out. If they are of another scale, the tail begins anew.",
     )
-    groups: Positive = Field(5, description="Residual groups of the SR network.")
-    blocks: Positive = Field(5, description="DA blocks in each group.")
-    channels: Positive = Field(64, description="Channels of the features.")
+    groups: Part = Field(5, description="Residual groups of the SR network.")
+    blocks: Part = Field(5, description="DA blocks in each group.")
+    channels: Annotated[int, Field(gt=0, le=1024)] = Field(64, description="Channels of the features.")
     depthwise: Literal["dynamic", "static"] = Field(
         "dynamic", description="Depthwise kernels made from the representation, or ordinary ones, for ablation."
     )
@@ -70,9 +79,17 @@ class Configuration(BaseModel):
     encoder_steps: Count = Field(97_000, description="Steps of the encoder alone: 100 epochs of 970.")
     steps: Count = Field(485_000, description="Steps of everything after them: 500 epochs of 970.")
     encoder_learning_rate: Rate = Field(1e-3, description="Of the encoder alone; a tenth after 60 % of its steps.")
-    learning_rate: Rate = Field(1e-4, description="Of everything; halved after each 25 % of its steps.")
+    learning_rate: Rate = Field(1e-4, description="Largest of everything.")
+    schedule: Literal["halved", "stable"] = Field(
+        "halved",
+        description="Of the learning rate of everything: halved after each 25 % of its steps, as in the paper, or "
+        "stable: it rises over the first 1 %, stays, and falls linearly towards 0 at the end (WSD).",
+    )
+    decay_steps: Count | None = Field(
+        None, description="Steps of that fall at the end; a tenth of all if left out. For the stable schedule alone."
+    )
     batch: Positive = Field(32, description="Images a step, over all processes together.")
-    patch: Annotated[int, Field(ge=8)] = Field(48, description="Side of the LR patches in pixels.")
+    patch: Annotated[int, Field(ge=8, lt=2**16)] = Field(48, description="Side of the LR patches in pixels.")
     clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
         None, description="Largest norm of the gradient; unlimited if left out."
     )
@@ -97,6 +114,10 @@ class Configuration(BaseModel):
             raise ValueError("encoder_steps and steps are both 0: there is nothing to train")
         if (self.depthwise, self.gate) == ("static", "none"):
             raise ValueError("depthwise = static and gate = none together leave no use for the representation")
+        if self.decay_steps is not None and self.schedule != "stable":
+            raise ValueError("decay_steps is for schedule = stable")
+        if self.decay_steps is not None and self.decay_steps > self.steps:
+            raise ValueError(f"decay_steps is {self.decay_steps}, above steps, which is {self.steps}")
         if self.sigma_min > self.largest_sigma:
             raise ValueError(f"sigma_min is {self.sigma_min:g}, above sigma_max, which is {self.largest_sigma:g}")
         return self
@@ -105,6 +126,13 @@ class Configuration(BaseModel):
     def largest_sigma(self) -> float:
         """`sigma_max`, or the paper's for the scale."""
         return float(self.scale) if self.sigma_max is None else self.sigma_max
+
+    @property
+    def decay(self) -> int | None:
+        """Steps of the decay at the end; None if the learning rate is halved instead."""
+        if self.schedule == "halved":
+            return None
+        return self.steps // 10 if self.decay_steps is None else self.decay_steps
 
 
 MAY_DIFFER = frozenset(
@@ -154,7 +182,10 @@ def resumed(file: Path, options: Mapping[str, Any]) -> Configuration:
         before, now = getattr(stored, name), getattr(wanted, name)
         of_float32 = name == "precision" and {before, now} <= FLOAT32
         if before != now and name not in MAY_DIFFER and not of_float32:
-            raise ConfigurationError(f"The run was begun with {name} = {before}, and can't be resumed with {now}.")
+            raise ConfigurationError(
+                f"The run was begun with {name} = {before}, and can't be resumed with {now}; a new run can begin with "
+                f"its weights: --initial-weights {file.parent}."
+            )
     return wanted
 
 
@@ -168,9 +199,16 @@ def _read(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise FileNotFoundError(f"There is no configuration {file}.")
     try:
-        return tomlkit.parse(file.read_text(encoding="utf-8")).unwrap()
+        content = tomlkit.parse(file.read_text(encoding="utf-8-sig")).unwrap()
     except (TOMLKitError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{file} is no TOML: {error}.") from None
+    settings: dict[str, Any] = {}
+    for name, value in content.items():
+        setting = name.replace("-", "_")  # As the options are named.
+        if setting in settings:
+            raise ConfigurationError(f"{file}: {setting} is there twice, with hyphens and without.")
+        settings[setting] = value
+    return settings
 
 
 def _checked(settings: Mapping[str, Any], file: Path | None) -> Configuration:
@@ -191,5 +229,5 @@ def _sentence(error: ValidationError, settings: Mapping[str, Any], file: Path | 
         return f"{where}there is no setting {name}; there are {', '.join(Configuration.model_fields)}."
     if not name:
         return f"{where}{mistake['msg'].removeprefix('Value error, ')}."
-    accepted = mistake["msg"].removeprefix("Input ")
+    accepted = mistake["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return f"{where}{name} {accepted[:1].lower()}{accepted[1:]}; got {settings[name]!r}."

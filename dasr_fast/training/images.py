@@ -1,6 +1,5 @@
 """Training images: any folder tree, decoded once into a file that is mapped into memory."""
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -10,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 
 from dasr_fast.files import SUFFIXES
 from dasr_fast.images import ImageError, read_image
@@ -190,8 +190,7 @@ def _locked(cache: Path) -> Iterator[None]:
     """Makes the folder and keeps other processes from the block meanwhile."""
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        lock = (cache / "lock").open("w")
-        fcntl.flock(lock, fcntl.LOCK_EX)  # Ends when the file is closed, and with the process.
+        lock = FileLock(cache / "lock").acquire()  # Ends with the process, too.
     except OSError as error:
         raise OSError(
             f"The folder {cache} for decoded images can't be written ({error.strerror}); name another as cache."

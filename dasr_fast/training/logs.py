@@ -71,8 +71,8 @@ class Log:
         self.path = folder / "log.jsonl"
         entries = [entry for entry in read_log(self.path) if entry["step"] <= step]
         with written_whole(self.path) as temporary:
-            temporary.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
-        self._file = self.path.open("a")
+            temporary.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
+        self._file = self.path.open("a", encoding="utf-8")
         self._board = _board(folder, step)
 
     def write(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
@@ -102,9 +102,17 @@ class Log:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Entries of a log, without a last line that was never finished; none if there is no file."""
-    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    """Entries of a log, without lines that were never finished or aren't whole; none if there is no file."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+    return [entry for line in lines if line.endswith(b"\n") and (entry := _entry(line)) is not None]
+
+
+def _entry(line: bytes) -> dict[str, Any] | None:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) and isinstance(entry.get("step"), int) else None
 
 
 def _board(folder: Path, step: int) -> Any:

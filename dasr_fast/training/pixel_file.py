@@ -60,7 +60,7 @@ class PixelFile:
 
     def __init__(self, path: Path) -> None:
         self._content: Pixels = _mapped(path)
-        self.entries = [Entry(**fields) for fields in json.loads(_index(self._content))]
+        self.entries = _entries(self._content)
         self.stored = any(entry.offset is not None for entry in self.entries)
 
     def pixels(self, entry: Entry) -> Pixels:
@@ -104,9 +104,20 @@ def _mapped(path: Path) -> Pixels:
     return np.asarray(np.memmap(path, np.uint8, "r"))
 
 
-def _index(content: Pixels) -> bytes:
-    """The index, or that of no entries."""
+def _entries(content: Pixels) -> list[Entry]:
+    """What the index holds; nothing if the file isn't whole, or the index isn't that of the pixels before it."""
     end = len(content) - len(_MARK) - _LENGTH
     if end < 0 or content[end + _LENGTH :].tobytes() != _MARK:
-        return b"[]"
-    return content[end - int.from_bytes(content[end : end + _LENGTH].tobytes(), "little") : end].tobytes()
+        return []
+    start = end - int.from_bytes(content[end : end + _LENGTH].tobytes(), "little")
+    try:
+        entries = [Entry(**fields) for fields in json.loads(content[max(start, 0) : end].tobytes())]
+        offset = 0
+        for entry in entries:
+            if entry.offset is not None:
+                if entry.offset != offset:
+                    return []
+                offset += entry.pixel_bytes
+    except (ValueError, TypeError):
+        return []
+    return entries if offset == start else []

@@ -10,7 +10,7 @@ import dasr_fast
 from dasr_fast.files import written_whole
 from dasr_fast.models import BlindSR, save_weights
 from dasr_fast.training.configuration import Configuration
-from dasr_fast.training.validation import Row
+from dasr_fast.training.validation import Best, Row
 
 
 def write_weights(network: BlindSR, folder: Path, configuration: Configuration, step: int) -> None:
@@ -22,7 +22,15 @@ def write_weights(network: BlindSR, folder: Path, configuration: Configuration, 
 
 
 def write_card(
-    folder: Path, configuration: Configuration, *, images: int, step: int, total: int, rows: Sequence[Row], machine: str
+    folder: Path,
+    configuration: Configuration,
+    *,
+    images: int,
+    step: int,
+    total: int,
+    rows: Sequence[Row],
+    best: Best | None,
+    machine: str,
 ) -> None:
     """Write the model card `README.md`: data, recipe, steps, figures, machine, versions.
 
@@ -33,6 +41,7 @@ def write_card(
         step: Steps that were taken.
         total: Steps of the whole recipe.
         rows: Figures of the latest validation; none if there was none.
+        best: Of all validations; None if there was none.
         machine: On what it ran.
     """
     c = configuration
@@ -71,6 +80,9 @@ def write_card(
             "|---|---|---|---|",
             *(f"| {row.kernel} | {row.noise:g} | {row.psnr:.2f} | {row.ssim:.4f} |" for row in rows),
         ]
+    if best is not None and best.step != step:
+        lines += ["", f"The best weights were those of step {best.step}, with {best.psnr:.2f} dB on average; their "]
+        lines[-1] += "checkpoint is kept."
     with written_whole(folder / "README.md") as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

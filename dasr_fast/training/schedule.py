@@ -9,19 +9,22 @@ Stage = Literal["encoder", "everything"]
 
 @dataclass(frozen=True)
 class Schedule:
-    """Steps and learning rates of both stages; the paper's section 4.1.
+    """Steps and learning rates of both stages; by default those of the paper's section 4.1.
 
     Attributes:
         encoder_steps: Steps of the encoder alone.
         steps: Steps of everything after them.
         encoder_learning_rate: Of the encoder alone; a tenth of it after 60 % of its steps.
-        learning_rate: Of everything; halved after each 25 % of its steps.
+        learning_rate: Largest of everything.
+        decay_steps: None halves it after each 25 % of the steps. A number makes it rise over the first 1 %, stay, and
+            fall linearly towards 0 over that many steps at the end (warm-up, stable, decay; Hu et al., 2024).
     """
 
     encoder_steps: int
     steps: int
     encoder_learning_rate: float
     learning_rate: float
+    decay_steps: int | None = None
 
     @property
     def total(self) -> int:
@@ -36,5 +39,9 @@ class Schedule:
         """Learning rate of a step, which are counted from 0."""
         if step < self.encoder_steps:
             return self.encoder_learning_rate * (0.1 if 5 * step >= 3 * self.encoder_steps else 1.0)
-        quarter = 4 * (step - self.encoder_steps) // self.steps
-        return self.learning_rate * 0.5**quarter
+        step -= self.encoder_steps
+        if self.decay_steps is None:
+            return self.learning_rate * 0.5 ** (4 * step // self.steps)
+        rising = (step + 1) / (self.steps // 100 + 1)
+        falling = (self.steps - step) / (self.decay_steps + 1)
+        return self.learning_rate * min(1.0, rising, falling)

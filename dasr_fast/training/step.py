@@ -135,15 +135,21 @@ class TrainingStep:
         return self.degradation.degrade(hr, drawn), DegradationTarget(drawn.kernels, level, indices)
 
     def load_optimizer(self, state: dict[str, Any]) -> None:
-        """Go on with an optimizer's state that was stored."""
+        """Go on with an optimizer's state that was stored.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is of other parameters.
+        """
         self.optimizer.load_state_dict(state)
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate
             group["capturable"] = self.processes.device.type == "cuda"  # It may have been stored on another device.
         for parameter, of_parameter in self.optimizer.state.items():
+            of_parameter["step"] = of_parameter["step"].float()
             for name in ("exp_avg", "exp_avg_sq"):  # Adam reads them as if they lay as the weights do.
-                if name in of_parameter:
-                    of_parameter[name] = torch.empty_like(parameter).copy_(of_parameter[name])
+                if of_parameter[name].shape != parameter.shape:
+                    raise ValueError(f"{name} of a parameter of {list(parameter.shape)} has another shape.")
+                of_parameter[name] = torch.empty_like(parameter).copy_(of_parameter[name])
 
     def _updates(self, stage: Stage) -> Callable[..., Losses]:
         """From LR patches, HR patches and their degradations to losses, with all changes of the networks."""

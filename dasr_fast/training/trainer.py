@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ from dasr_fast.training.representation.batch_statistics import synchronize
 from dasr_fast.training.results import describe_machine, write_card, write_weights
 from dasr_fast.training.schedule import Schedule
 from dasr_fast.training.step import TrainingStep, placed
-from dasr_fast.training.validation import SMALLEST, Row, pictures, settings, validate
+from dasr_fast.training.validation import SMALLEST, Best, Row, pictures, settings, validate
 
 
 class Trainer:
@@ -70,7 +71,11 @@ class Trainer:
         if processes.world > 1 and c.batch_statistics != "shuffled":
             synchronize(self.learner)
         self.schedule = Schedule(
-            c.encoder_steps if self.learner.learns_alone else 0, c.steps, c.encoder_learning_rate, c.learning_rate
+            c.encoder_steps if self.learner.learns_alone else 0,
+            c.steps,
+            c.encoder_learning_rate,
+            c.learning_rate,
+            c.decay,
         )
         if self.schedule.total == 0:
             raise ConfigurationError(f"The representation {c.representation} is learned in steps, which are 0.")
@@ -102,38 +107,73 @@ class Trainer:
         self.taken = 0
         self._window = Window()
         self._rows: list[Row] = []
+        self._best: Best | None = None
 
     @property
     def checkpoint(self) -> Path:
         """File of the present step's checkpoint."""
         return self._checkpoints.path(self.taken)
 
-    def resume(self) -> None:
-        """Go on where the latest checkpoint was written; at the beginning if there is none.
+    def resume(self) -> list[str]:
+        """Go on where the latest checkpoint was written that can be used; at the beginning if none was written yet.
+
+        Returns:
+            Sentences on checkpoints that were passed over, or that there is none.
 
         Raises:
-            CheckpointError: None can be read, or it was made with other images.
+            CheckpointError: None can be used, they were removed, or they were made with other images.
         """
-        state = self._checkpoints.latest()
-        if state is None:
-            return
-        if state["images"] != self._fingerprint():
+        passed_over: list[str] = []
+        for path, content in self._checkpoints.latest_first():
+            problem = str(content) if isinstance(content, CheckpointError) else self._problem(path, content)
+            if problem is None:
+                return [f"{text} The run goes on from step {self.taken}." for text in passed_over]
+            passed_over.append(problem)
+        if passed_over:
+            raise CheckpointError(f"No checkpoint in {self._checkpoints.folder} can be resumed. {passed_over[0]}")
+        weights = self.folder / "weights.safetensors"
+        if weights.exists() or (self.folder / "README.md").exists():  # Both are written with checkpoints.
+            advice = f"; a new run can begin with --initial-weights {weights}" if weights.exists() else ""
+            raise CheckpointError(f"The checkpoints of {self.folder} were removed, and it can't be resumed{advice}.")
+        return [f"{self.folder} holds no checkpoint yet; the run begins anew."]
+
+    def _problem(self, path: Path, content: Any) -> str | None:
+        """Go on from what a checkpoint holds; returns one sentence if that can't be done."""
+        images = content.get("images") if isinstance(content, dict) else None
+        if isinstance(images, str) and images != _fingerprint(self.images):
             raise CheckpointError(
                 f"{self.configuration.data} holds other images than those with which the run was begun, and the run "
                 "can't be resumed with it."
             )
-        self.taken = state["taken"]
+        try:
+            self._load(content)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # Another program's file, or one made by hand, may hold anything.
+            reason = f"it lacks {error}" if isinstance(error, KeyError) else "it holds something else"
+            return f"{path} is no checkpoint of this run: {reason}."
+        return None
+
+    def _load(self, state: dict[str, Any]) -> None:
+        if not 0 <= state["taken"] <= self.schedule.total:
+            raise ValueError
         self.network.G.load_state_dict(state["sr"])
         self.learner.load_state_dict(state["learner"])
         self.step.load_optimizer(state["optimizer"])
         if self.average is not None:
             self.average.load(state["average"])
-        self._window.steps = state["window"]["steps"]
-        self._window.sums = {name: x.to(self.processes.device) for name, x in state["window"]["sums"].items()}
+        self._window.steps = int(state["window"]["steps"])
+        self._window.sums = {
+            name: x.to(self.processes.device).reshape(()) for name, x in state["window"]["sums"].items()
+        }
         self._rows = [Row(**row) for row in state["rows"]]
+        best = Best(**state["best"]) if state.get("best") else None  # Earlier versions stored none.
+        if best is not None and self.validation is not None and best.images == _fingerprint(self.validation):
+            self._best = best
         torch.set_rng_state(state["random"]["cpu"])
         if self.processes.device.type == "cuda" and state["random"]["cuda"] is not None:
             torch.cuda.set_rng_state(state["random"]["cuda"], self.processes.device)
+        self.taken = state["taken"]
 
     def train(self, stop: Callable[[], bool] = lambda: False) -> bool:
         """Take the steps that are left.
@@ -181,15 +221,17 @@ class Trainer:
                     self._window = Window()
                 records.advance(self.taken)
                 with records.untimed():
-                    if self.schedule.stage(step) == "everything" and (self.taken % c.validate_every == 0 or last):
-                        self._validate(records)
-                    if self.taken % c.save_every == 0 or last or stopping:
+                    validating = self.taken % c.validate_every == 0 or last
+                    best = self.schedule.stage(step) == "everything" and validating and self._validate(records)
+                    if self.taken % c.save_every == 0 or last or stopping or best:
                         self._save(records)
                 if stopping:
                     break
         return self.taken == total
 
-    def _validate(self, records: Records) -> None:
+    def _validate(self, records: Records) -> bool:
+        """Measure the present weights; returns whether they are the best so far."""
+        best = False
         if self.validation is not None and self.processes.rank == 0:
             chosen, scale = settings(self.configuration), self.configuration.scale
             self.network.eval()
@@ -202,7 +244,11 @@ class Trainer:
             self.network.train()
             self.learner.train()
             records.validated(self.taken, self._rows, shown)
-        self.processes.any(False)  # The others wait here, where they have patience.
+            psnr = fmean(row.psnr for row in self._rows)
+            best = self._best is None or psnr > self._best.psnr
+            if best:
+                self._best = Best(self.taken, psnr, _fingerprint(self.validation))
+        return self.processes.any(best)  # The others wait here, where they have patience.
 
     def _restore(self, setting: Setting) -> Restore:
         """The present networks, told of the setting, at which only the oracle looks."""
@@ -223,7 +269,8 @@ class Trainer:
         if self.processes.any(not self._is_finite()):
             raise not_finite(self.taken)
         if self.processes.rank == 0:
-            self._checkpoints.write(self.taken, self._state())
+            best = self._best
+            self._checkpoints.write(self.taken, self._state(), None if best is None else best.step)
             with self._result():
                 if self.learner.encoder is not None:
                     write_weights(self.network, self.folder, self.configuration, self.taken)
@@ -234,6 +281,7 @@ class Trainer:
                 step=self.taken,
                 total=self.schedule.total,
                 rows=self._rows,
+                best=best,
                 machine=describe_machine(self.processes.device, self.processes.world),
             )
         self.processes.any(False)  # The others wait.
@@ -251,13 +299,14 @@ class Trainer:
         device = self.processes.device
         return {
             "taken": self.taken,
-            "images": self._fingerprint(),
+            "images": _fingerprint(self.images),
             "sr": self.network.G.state_dict(),
             "learner": self.learner.state_dict(),
             "optimizer": self.step.optimizer.state_dict(),
             "average": None if self.average is None else self.average.state,
             "window": {"steps": self._window.steps, "sums": self._window.sums},
             "rows": [asdict(row) for row in self._rows],
+            "best": None if self._best is None else asdict(self._best),
             "random": {
                 "cpu": torch.get_rng_state(),
                 "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
@@ -271,9 +320,10 @@ class Trainer:
         statistics = {} if encoder is None else {f"E.encoder_q.{name}": x for name, x in encoder.named_buffers()}
         return {**{f"G.{name}": x for name, x in self.network.G.state_dict().items()}, **trained, **statistics}
 
-    def _fingerprint(self) -> str:
-        """What the sequence of patches depends on besides the settings."""
-        return hashlib.sha256(os.fsencode("\n".join(self.images.names))).hexdigest()
+
+def _fingerprint(images: ImageCache) -> str:
+    """What the sequence of patches depends on besides the settings."""
+    return hashlib.sha256(os.fsencode("\n".join(images.names))).hexdigest()
 
 
 def _begin_with(weights: str, network: BlindSR) -> None:
@@ -293,6 +343,8 @@ def _resolved(configuration: Configuration, processes: Processes) -> Configurati
         raise ConfigurationError(f"batch must be a multiple of the number of processes, {world}; got {c.batch}.")
     if c.representation == "moco" and c.queue < c.batch:
         raise ConfigurationError(f"queue must be at least as large as batch, {c.batch}; got {c.queue}.")
+    if c.representation == "in-batch" and c.batch < 2:
+        raise ConfigurationError(f"batch must be at least 2 for the representation in-batch; got {c.batch}.")
     device = processes.device
     precision: Any = c.precision
     if precision == "auto":

@@ -34,6 +34,15 @@ class Row:
     ssim: float
 
 
+@dataclass(frozen=True)
+class Best:
+    """The step whose weights had the highest mean PSNR in dB, and what tells the images of that validation."""
+
+    step: int
+    psnr: float
+    images: str
+
+
 def settings(configuration: Configuration) -> list[Setting]:
     """The degradations of a validation, none stronger than those that the run trains for.
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from cli_helpers import Call, one_line
+from full_disk import files_of_at_most
 
 from dasr_fast.inference.export import verify
 from dasr_fast.models import BlindSR, save_weights
@@ -44,6 +45,19 @@ def test_nothing_is_overwritten_unasked(call: Call, weights: Path, tmp_path: Pat
     assert target.read_text() == "precious"
     assert call("export", weights, "-o", target, "--part", "encode", "--overwrite")[0] == 0
     assert torch.export.load(target).module()(torch.rand(1, 3, 4, 5)).shape == (1, 256)
+
+
+@pytest.mark.parametrize("name", ["model.pt2", pytest.param("model.onnx", marks=needs_onnx)])
+def test_a_full_disk_is_one_line_and_loses_nothing(call: Call, weights: Path, tmp_path: Path, name: str):
+    target = tmp_path / name
+    target.write_text("precious")
+    with files_of_at_most(20_000):
+        code, _, err = call("export", weights, "-o", target, "--part", "encode", "--overwrite")
+    assert code == 1
+    assert one_line(err)
+    assert err == f"dasr-fast: {target} can't be written: File too large.\n"
+    assert target.read_text() == "precious"
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_a_file_that_differs_is_not_written(call: Call, tmp_path: Path):

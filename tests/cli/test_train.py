@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from cli_helpers import Call, one_line
 from full_disk import files_of_at_most
 from PIL import Image
@@ -10,8 +11,11 @@ from training.small_run import NETWORK, STEPS, as_options, make_images
 from dasr_fast import precision
 from dasr_fast.models import BlindSR
 from dasr_fast.training.configuration import configure
+from dasr_fast.training.folder import owned
 from dasr_fast.training.images import ImageCache
 from dasr_fast.training.logs import read_log
+from dasr_fast.training.processes import Processes
+from dasr_fast.training.trainer import Trainer
 
 
 @pytest.fixture
@@ -90,7 +94,10 @@ def test_resuming_and_its_mistakes(call: Call, options: list[str], photos: Path,
     assert "Trained to" in out
     assert (run / "log.jsonl").read_text() == log
     for arguments, message in (
-        (["--resume", run, "--batch", 8], "The run was begun with batch = 4, and can't be resumed with 8."),
+        (
+            ["--resume", run, "--batch", 8],
+            "batch = 4, and can't be resumed with 8; a new run can begin with its weights: --initial-weights",
+        ),
         (["--resume", run, "--output", tmp_path / "other"], "leave out --config and --output"),
         (["--resume", tmp_path], "holds no run to resume"),
         ([*options, "--output", run], "exists already; name another --output, or go on with --resume"),
@@ -121,6 +128,11 @@ def test_resuming_and_its_mistakes(call: Call, options: list[str], photos: Path,
         ({"--config": "nowhere.toml"}, "There is no configuration nowhere.toml"),
         ({"--queue": "2"}, "queue must be at least as large as batch"),
         ({"--cache": "{file}"}, "can't be written"),
+        ({"--data": ""}, "'--data': it is empty."),
+        ({"--initial-weights": " "}, "initial_weights should not be empty"),
+        ({"--config": ""}, "it is empty"),
+        ({"--channels": "100000"}, "channels should be less than or equal to 1024"),
+        ({"--queue": str(10**12)}, "queue should be less than or equal to"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_2(
@@ -147,8 +159,59 @@ def test_training_that_fails_exits_1(call: Call, options: list[str], photos: Pat
     with files_of_at_most(50_000):
         code, _, err = call("train", *options, "--output", tmp_path / "run")
     assert code == 1
-    assert "dasr-fast: Training ended after step 2: The checkpoint" in err
-    assert "can't be written" in err
+    checkpoint = tmp_path / "run" / "checkpoints" / "step-00000002.pt"
+    assert err.endswith(f"dasr-fast: Training ended after step 2: {checkpoint} can't be written: File too large.\n")
+
+
+def test_too_large_a_batch_is_one_line(call: Call, options: list[str], tmp_path: Path):
+    pairs = dict(zip(options[::2], options[1::2], strict=True)) | {"--batch": str(2**30), "--queue": str(2**20)}
+    pairs["--representation"] = "sr-loss"
+    arguments = [part for pair in pairs.items() for part in pair]
+    code, _, err = call("train", *arguments, "--output", tmp_path / "run")
+    assert code == 1
+    assert one_line(err)
+    assert "Training ended after step 0: there isn't enough memory; a smaller --batch" in err
+
+
+def test_what_happens_around_the_folder_of_a_run(call: Call, options: list[str], tmp_path: Path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / ".0a1b2c3d.toml").write_text("half")
+    assert call("train", *options, "--output", run)[0] == 0
+    assert not (run / ".0a1b2c3d.toml").exists()
+    log = run / "log.jsonl"
+    log.write_text(log.read_text() + '{"step": 7, "kin\n')
+    (run / "checkpoints" / "step-00000007.pt").write_bytes(b"")
+    code, _, err = call("train", "--resume", run)
+    assert code == 0
+    assert err.startswith("dasr-fast: ")
+    assert "step-00000007.pt is not a" in err
+    assert "The run goes on from step 6." in err
+    with owned(run, Processes(torch.device("cpu"))):
+        before = log.read_bytes()
+        code, _, err = call("train", "--resume", run)
+        assert code == 2
+        assert one_line(err)
+        assert f"{run} is in use by another process that trains" in err
+    assert log.read_bytes() == before
+    assert call("upscale", tmp_path / "training_photos", "-o", tmp_path / "large", "--weights", run)[0] == 0
+
+
+def test_a_folder_that_another_run_takes_meanwhile(call: Call, options: list[str], tmp_path: Path, monkeypatch):
+    run = tmp_path / "run"
+
+    class Slow(Trainer):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            run.mkdir()
+            (run / "configuration.toml").write_text("another's")
+
+    monkeypatch.setattr("dasr_fast.training.trainer.Trainer", Slow)
+    code, _, err = call("train", *options, "--output", run)
+    assert code == 2
+    assert one_line(err)
+    assert "exists already; name another --output" in err
+    assert (run / "configuration.toml").read_text() == "another's"
 
 
 def test_help_tells_defaults(call: Call):

@@ -5,9 +5,11 @@ import pytest
 import torch
 from full_disk import files_of_at_most
 from golden import table
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
-from dasr_fast.models import BlindSR, CheckpointError, save_weights
+from dasr_fast.models import BlindSR, CheckpointError, read_weights, save_weights
+from dasr_fast.models.checkpoint import SHIPPED, find_weights
 
 SMALL = {"channels": 16, "groups": 2, "blocks": 3, "representation": 32, "reduction": 4}
 
@@ -103,7 +105,7 @@ def bad_files(model: BlindSR) -> dict[str, tuple[Any, str, str]]:
         "code": ({"a": Evil()}, ".pt", "holds Python objects that could run code"),
         "text": (b"hello, I am no checkpoint", ".pt", "not a checkpoint that PyTorch can read|not a whole checkpoint"),
         "empty": (b"", ".pt", "not a whole checkpoint|not a checkpoint"),
-        "no tensors": ({"a": 1}, ".pt", "holds something else than named tensors"),
+        "no tensors": ({"a": 1}, ".pt", "no DASR model: it lacks G.head.0.weight. Its keys are a."),
         "list": ([torch.zeros(1)], ".pt", "holds no dictionary of tensors"),
         "resnet": ({"conv1.weight": torch.zeros(64, 3, 7, 7)}, ".pt", "no DASR model: it lacks G.head.0.weight"),
         "nan": (
@@ -136,6 +138,26 @@ def bad_files(model: BlindSR) -> dict[str, tuple[Any, str, str]]:
         ),
         "rank": ({**state, "G.compress.0.weight": torch.zeros(32)}, ".pt", r"G.compress.0.weight is \[32\]"),
         "nothing": ({**state, "G.head.0.weight": torch.zeros(0, 3, 3, 3)}, ".pt", r"G.head.0.weight is \[0, 3, 3, 3\]"),
+        "repeated by strides": (
+            {**state, "G.head.0.bias": torch.zeros(1).expand(10**12)},
+            ".pt",
+            "no ordinary tensor in G.head.0.bias",
+        ),
+        "unknown type": (
+            {**state, "G.head.0.bias": torch.zeros(16, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)},
+            ".pt",
+            "no ordinary tensor in G.head.0.bias",
+        ),
+        "an object as weights": ({**state, "G.head.0.bias": [0.0]}, ".pt", "no ordinary tensor in G.head.0.bias"),
+        "huge": (
+            {
+                **state,
+                "G.head.0.weight": torch.zeros(10**6, 3, 1, 1),
+                "G.tail.0.0.weight": torch.zeros(9 * 10**6, 1, 1, 1),
+            },
+            ".pt",
+            "holds another network",
+        ),
         "no safetensors": (b"nonsense", ".safetensors", "not a whole .safetensors file"),
     }
 
@@ -152,11 +174,71 @@ def test_bad_files(name: str, model: BlindSR, tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_flipped_bits(model: BlindSR, suffix: str, tmp_path: Path):
+    path = tmp_path / f"flipped{suffix}"
+    save_weights(model, path)
+    whole = path.read_bytes()
+    for place in torch.linspace(len(whole) // 4, len(whole) * 3 // 4, 20).long().tolist():
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(CheckpointError, match="is damaged"):
+            read_weights(path)
+
+
+def test_pt_files_without_checksums(model: BlindSR, tmp_path: Path):
+    torch.serialization.set_crc32_options(False)
+    try:
+        save_weights(model, tmp_path / "a.pt")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert outputs_agree(BlindSR.from_pretrained(tmp_path / "a.pt"), model)
+
+
+def test_metadata_of_other_weights_give_no_false_checksum(model: BlindSR, tmp_path: Path):
+    path = tmp_path / "a.safetensors"
+    save_weights(model, path, {"licence": "CC0"})
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    save_weights(model.half(), path, metadata)
+    read_weights(path)
+    with safe_open(path, "pt") as file:
+        assert file.metadata()["licence"] == "CC0"
+
+
+@pytest.mark.parametrize("wrap", [torch.compile, torch.nn.DataParallel], ids=["compiled", "DataParallel"])
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_wrapped_models_are_saved_with_plain_keys(model: BlindSR, wrap: Any, suffix: str, tmp_path: Path):
+    model.G.body[0] = torch.compile(model.G.body[0])
+    path = tmp_path / f"a{suffix}"
+    save_weights(wrap(model), path)
+    plain = load_file(path) if suffix == ".safetensors" else torch.load(path, weights_only=True)
+    own = BlindSR(3, **SMALL).state_dict()
+    assert plain.keys() == {key for key in own if not key.startswith(("E.encoder_k.", "E.queue"))}
+
+
+def test_the_folder_of_a_run(model: BlindSR, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    run = tmp_path / "x3"
+    (run / "checkpoints").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match=r"folder .*x3 holds no weights.safetensors and no checkpoint"):
+        find_weights(run)
+    for name in ("checkpoints/step-00000009.pt", "checkpoints/step-00000010.pt"):
+        save_weights(model, run / name)
+    assert find_weights(run) == find_weights(run / "checkpoints") == run / "checkpoints" / "step-00000010.pt"
+    save_weights(model, run / "weights.safetensors")
+    assert find_weights(run) == run / "weights.safetensors"
+    monkeypatch.chdir(tmp_path)
+    assert find_weights("x3") == SHIPPED / "x3.safetensors"
+    assert find_weights("./x3").resolve() == run / "weights.safetensors"
+    for blank in ("", " "):
+        with pytest.raises(FileNotFoundError, match="The name of the weights is empty"):
+            find_weights(blank)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 def test_truncated(model: BlindSR, suffix: str, tmp_path: Path):
     path = tmp_path / f"cut{suffix}"
     save_weights(model, path)
     path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(CheckpointError, match=r"not a whole|not a checkpoint"):
+    with pytest.raises(CheckpointError, match=r"not a whole|not a checkpoint|is damaged"):
         BlindSR.from_pretrained(path)
 
 

@@ -9,7 +9,7 @@ from safetensors import safe_open
 
 from dasr_fast.evaluation import bicubic, evaluate_image, network, table2
 from dasr_fast.images import read_image
-from dasr_fast.models import BlindSR
+from dasr_fast.models import BlindSR, CheckpointError
 from dasr_fast.models.checkpoint import SHIPPED
 
 FILES = sorted(SHIPPED.glob("*.safetensors"), key=lambda path: path.stem)
@@ -46,3 +46,14 @@ def test_they_restore_better_than_bicubic_upsampling(path: Path):
     )
     assert ours.psnr > theirs.psnr + 1
     assert ours.ssim > theirs.ssim
+
+
+def test_damaged_ones_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "x4.safetensors"
+    content = bytearray(FILES[2].read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    path.with_suffix(".md").write_text(FILES[2].with_suffix(".md").read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.setattr("dasr_fast.models.checkpoint.SHIPPED", tmp_path)
+    with pytest.raises(CheckpointError, match=r"x4\.safetensors is damaged: x4\.md beside it has another SHA-256"):
+        BlindSR.from_pretrained("x4")

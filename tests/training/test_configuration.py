@@ -42,6 +42,14 @@ def test_what_is_stored_is_toml_that_gives_the_same_settings(tmp_path: Path):
     assert resumed(tmp_path / "c.toml", {}) == c
 
 
+@pytest.mark.parametrize(
+    ("settings", "decay"),
+    [({}, None), ({"schedule": "stable"}, 48_500), ({"schedule": "stable", "decay_steps": 0}, 0)],
+)
+def test_the_decay(settings: dict[str, Any], decay: int | None):
+    assert configure(None, {"data": "x", **settings}).decay == decay
+
+
 def test_every_learner_can_be_chosen():
     assert set(get_args(Configuration.model_fields["representation"].annotation)) == set(LEARNERS)
 
@@ -62,6 +70,18 @@ def test_every_learner_can_be_chosen():
         ({"data": "x", "sigma_min": 3, "sigma_max": 2}, "sigma_min is 3, above sigma_max, which is 2."),
         ({"data": "x", "sigma_min": 3, "scale": 2}, "sigma_min is 3, above sigma_max, which is 2."),
         ({"data": "x", "depthwise": "static", "gate": "none"}, "together leave no use for the representation."),
+        ({"data": ""}, "data should not be empty; got ''."),
+        ({"data": "x", "validation": " "}, "validation should not be empty; got ' '."),
+        ({"data": "x", "cache": "\t"}, "cache should not be empty"),
+        ({"data": "x", "initial_weights": ""}, "initial_weights should not be empty"),
+        ({"data": "x", "channels": 100_000}, "channels should be less than or equal to 1024; got 100000."),
+        ({"data": "x", "queue": 10**12}, "queue should be less than or equal to 1048576; got 1000000000000."),
+        ({"data": "x", "steps": 10**12}, "steps should be less than 2147483648; got 1000000000000."),
+        ({"data": "x", "decay_steps": 5}, "decay_steps is for schedule = stable."),
+        (
+            {"data": "x", "schedule": "stable", "steps": 4, "decay_steps": 5},
+            "decay_steps is 5, above steps, which is 4.",
+        ),
         ({"data": "x", "steps": 0, "encoder_steps": 0}, "both 0: there is nothing to train."),
     ],
 )
@@ -73,6 +93,16 @@ def test_mistakes_are_one_sentence(tmp_path: Path, settings: dict[str, Any], mes
         configure(file, {} if in_file else settings)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_files_by_other_editors_and_names_as_options_have_them(tmp_path: Path):
+    file = tmp_path / "run.toml"
+    file.write_bytes(b'\xef\xbb\xbfdata = "x"\r\nencoder-steps = 5\r\nsave_every = 7\r\n')
+    c = configure(file, {})
+    assert (c.encoder_steps, c.save_every) == (5, 7)
+    file.write_text('data = "x"\nsave-every = 5\nsave_every = 7\n')
+    with pytest.raises(ConfigurationError, match="save_every is there twice, with hyphens and without"):
+        configure(file, {})
 
 
 def test_a_file_that_is_no_toml(tmp_path: Path):
@@ -88,7 +118,7 @@ def test_a_file_that_is_no_toml(tmp_path: Path):
 def test_a_resumed_run_may_change_only_what_does_not_decide_on_its_weights(tmp_path: Path):
     file = tmp_path / "c.toml"
     store(configure(None, {"data": "x", "batch": 8}), file)
-    with pytest.raises(ConfigurationError, match="begun with batch = 8, and can't be resumed with 16"):
+    with pytest.raises(ConfigurationError, match=r"begun with batch = 8, .* resumed with 16; .*--initial-weights"):
         resumed(file, {"batch": 16})
     assert resumed(file, {"batch": 8, "log_every": 7}).log_every == 7
     for before, option, expected in (("tf32", "fp32", "fp32"), ("fp32", "auto", "auto"), ("tf32", "tf32", "tf32")):

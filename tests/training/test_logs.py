@@ -58,6 +58,13 @@ def test_a_resumed_log_forgets_later_and_unfinished_entries(tmp_path: Path):
     assert read_log(tmp_path / "nowhere.jsonl") == []
 
 
+@pytest.mark.parametrize("torn", [b'{"step": 2, "ki\n', b"\n", b"\xff\xfe\x00\n", b"[2]\n", b'{"kind": "training"}\n'])
+def test_torn_lines_are_left_out(tmp_path: Path, torn: bytes):
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b'{"step": 1}\n' + torn + b'{"step": 3}\n')
+    assert [entry["step"] for entry in read_log(path)] == [1, 3]
+
+
 def test_tensorboard_gets_scalars_and_pictures(tmp_path: Path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     log = Log(tmp_path)

@@ -60,6 +60,22 @@ def test_only_whole_files_hold_entries(tmp_path: Path):
     assert PixelFile(path).entries == []
 
 
+def test_a_damaged_index_holds_nothing_that_is_not_there(tmp_path: Path):
+    path = tmp_path / "a.pixels"
+    written = images([(3, 4), None, (2, 5)])
+    write_pixel_file(path, written, 1000)
+    whole = path.read_bytes()
+    known = {(entry.name, entry.bytes, entry.modified): pixels for entry, pixels in written}
+    for place in range(66, len(whole)):
+        for bit in (1, 4, 64):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :])
+            file = PixelFile(path)
+            for entry in file.entries:
+                pixels = known.get((entry.name, entry.bytes, entry.modified))
+                if pixels is not None and entry.offset is not None:
+                    np.testing.assert_array_equal(file.pixels(entry), pixels)
+
+
 def test_an_error_leaves_what_was_there(tmp_path: Path):
     path = tmp_path / "a.pixels"
     write_pixel_file(path, images([(3, 4)]), 1000)

@@ -32,3 +32,28 @@ def test_without_a_stage():
     assert Schedule(0, 4, 1e-3, 1e-4).stage(0) == "everything"
     assert [Schedule(0, 4, 1e-3, 8.0).rate(step) for step in range(4)] == [8, 4, 2, 1]
     assert Schedule(2, 0, 1e-3, 1e-4).total == 2
+
+
+@pytest.mark.parametrize(
+    ("step", "rate"),
+    [
+        (0, 1e-3),
+        (4, 1e-4),
+        (5, 1e-4 / 11),
+        (6, 2e-4 / 11),
+        (14, 1e-4 * 10 / 11),
+        (15, 1e-4),
+        (500, 1e-4),
+        (804, 1e-4),
+        (805, 1e-4 * 200 / 201),
+        (905, 1e-4 * 100 / 201),
+        (1004, 1e-4 / 201),
+    ],
+)
+def test_warm_up_stable_decay(step: int, rate: float):
+    assert Schedule(5, 1000, 1e-3, 1e-4, decay_steps=200).rate(step) == pytest.approx(rate, rel=1e-12)
+
+
+def test_a_stable_rate_of_few_steps():
+    assert [Schedule(0, 4, 1e-3, 3.0, decay_steps=2).rate(step) for step in range(4)] == pytest.approx([3, 3, 2, 1])
+    assert [Schedule(0, 3, 1e-3, 8.0, decay_steps=0).rate(step) for step in range(3)] == [8, 8, 8]

@@ -23,6 +23,7 @@ from dasr_fast.training.processes import Processes
 from dasr_fast.training.records import TrainingError
 from dasr_fast.training.representation import LEARNERS, DegradationTarget, Learned, MoCoLearner
 from dasr_fast.training.trainer import Trainer
+from dasr_fast.training.validation import Row
 
 CPU = Processes(torch.device("cpu"))
 
@@ -240,6 +241,133 @@ def test_two_processes_are_one_with_the_joint_batch(
         torch.testing.assert_close(state["learner"]["queue"], one.network.E.queue, rtol=0, atol=1e-3)
 
 
+def test_the_checkpoint_that_is_best_on_validation_images_stays(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    figures = {4: 20.0, 5: 23.0, 6: 21.0, 7: 22.0, 8: 19.0}
+    taken: list[int] = []
+
+    def validated(*_: object) -> list[Row]:
+        taken.append(trainers[-1].taken)
+        return [Row("0", 0.0, figures[taken[-1]], 0.5)]
+
+    trainers: list[Trainer] = []
+    monkeypatch.setattr("dasr_fast.training.trainer.validate", validated)
+    settings |= {"steps": 5, "validation": settings["data"], "validate_every": 1, "save_every": 100}
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for stop_after in (6, None):
+        trainers.append(Trainer(configure(None, settings), folder, CPU))
+        if stop_after is None:
+            assert trainers[-1].resume() == []
+        trainers[-1].train(lambda stop=stop_after: trainers[-1].taken == stop)  # type: ignore[misc]
+    assert taken == [4, 5, 6, 7, 8]
+    assert [path.name for path in sorted((folder / "checkpoints").iterdir())] == [
+        "step-00000005.pt",
+        "step-00000006.pt",
+        "step-00000008.pt",
+    ]
+    assert "The best weights were those of step 5, with 23.00 dB" in (folder / "README.md").read_text()
+    assert BlindSR.from_pretrained(folder / "checkpoints" / "step-00000005.pt").scale == 2
+
+
+@pytest.fixture
+def stopped(settings: dict[str, Any], tmp_path: Path) -> Path:
+    """Folder of a run with checkpoints of steps 4 and 5, of 7."""
+    run({**settings, "ema": 0.9}, tmp_path / "run", stop_after=5)
+    return tmp_path / "run"
+
+
+def changed(state: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
+    return {**state, name: value}
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda state: changed(state, "sr", {"a": torch.ones(1)}), "it holds something else"),
+        (lambda state: {name: x for name, x in state.items() if name != "optimizer"}, "it lacks 'optimizer'"),
+        (lambda state: list(state), "it holds something else"),
+        (lambda state: changed(state, "taken", 10**6), "it holds something else"),
+        (lambda state: changed(state, "rows", [{"a": 1}]), "it holds something else"),
+        (
+            lambda state: changed(state, "average", {name: torch.ones(1) for name in state["average"]}),
+            "it holds something else",
+        ),
+        (
+            lambda state: changed(
+                state,
+                "optimizer",
+                {
+                    **state["optimizer"],
+                    "state": {
+                        i: {name: torch.ones(1) for name in of_parameter}
+                        for i, of_parameter in state["optimizer"]["state"].items()
+                    },
+                },
+            ),
+            "it holds something else",
+        ),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_passed_over_and_said(
+    stopped: Path, damage: Callable[[dict[str, Any]], Any], message: str
+):
+    newest = stopped / "checkpoints" / "step-00000005.pt"
+    torch.save(damage(torch.load(newest, weights_only=True)), newest)
+    trainer = Trainer(resumed(stopped / "configuration.toml", {}), stopped, CPU)
+    (remark,) = trainer.resume()
+    assert remark == f"{newest} is no checkpoint of this run: {message}. The run goes on from step 4."
+    assert trainer.taken == 4
+    older = torch.load(stopped / "checkpoints" / "step-00000004.pt", weights_only=True)
+    assert all(torch.equal(x, older["sr"][name]) for name, x in trainer.network.G.state_dict().items())
+
+
+def test_a_run_whose_newest_checkpoint_is_damaged_becomes_the_uninterrupted_one(
+    settings: dict[str, Any], stopped: Path, tmp_path: Path
+):
+    newest = stopped / "checkpoints" / "step-00000005.pt"
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 4
+    newest.write_bytes(content)
+    trainer = Trainer(resumed(stopped / "configuration.toml", {}), stopped, CPU)
+    (remark,) = trainer.resume()
+    assert "step-00000005.pt is damaged" in remark
+    assert remark.endswith("The run goes on from step 4.")
+    assert trainer.train()
+    run({**settings, "ema": 0.9}, tmp_path / "whole")
+    assert losses(stopped) == losses(tmp_path / "whole")
+    assert same_weights(stopped, tmp_path / "whole")
+
+
+def test_checkpoints_of_before_there_was_a_best_can_be_resumed(stopped: Path):
+    newest = stopped / "checkpoints" / "step-00000005.pt"
+    state = torch.load(newest, weights_only=True)
+    del state["best"]
+    torch.save(state, newest)
+    trainer = Trainer(resumed(stopped / "configuration.toml", {}), stopped, CPU)
+    assert trainer.resume() == []
+    assert trainer.taken == 5
+
+
+def test_without_a_checkpoint(stopped: Path):
+    for path in (stopped / "checkpoints").iterdir():
+        path.write_bytes(b"")
+    trainer = Trainer(resumed(stopped / "configuration.toml", {}), stopped, CPU)
+    with pytest.raises(
+        CheckpointError, match=r"No checkpoint in .*checkpoints can be resumed\. .*step-00000005.pt is not"
+    ):
+        trainer.resume()
+    shutil.rmtree(stopped / "checkpoints")
+    with pytest.raises(
+        CheckpointError, match=r"were removed, .* can begin with --initial-weights .*weights.safetensors"
+    ):
+        trainer.resume()
+    for result in ("weights.safetensors", "README.md"):
+        (stopped / result).unlink()
+    assert trainer.resume() == [f"{stopped} holds no checkpoint yet; the run begins anew."]
+
+
 def test_other_images_are_refused(settings: dict[str, Any], tmp_path: Path):
     photos = tmp_path / "photos"
     shutil.copytree(settings["data"], photos)
@@ -301,6 +429,10 @@ def test_a_finished_run_writes_what_is_asked_for_later(settings: dict[str, Any],
     [
         ({"precision": "tf32"}, "precision tf32 needs an NVIDIA GPU"),
         ({"queue": 2}, "queue must be at least as large as batch, 4; got 2."),
+        (
+            {"representation": "in-batch", "batch": 1},
+            "batch must be at least 2 for the representation in-batch; got 1.",
+        ),
         ({"representation": "oracle", "steps": 0}, "The representation oracle is learned in steps, which are 0."),
         (
             {"batch_statistics": "kept", "encoder_steps": 0},

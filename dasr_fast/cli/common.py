@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from dasr_fast.files import SUFFIXES, check_writable, find_images
+from dasr_fast.files import SUFFIXES, WriteError, check_writable, find_images
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -239,9 +239,8 @@ def results_in(folder: Path) -> Iterator[None]:
 def _check_folder(folder: Path) -> None:
     try:
         check_writable(folder / "result")
-    except OSError as error:
-        why = os.strerror(error.errno) if error.errno else str(error)
-        raise click.UsageError(f"The folder {folder} can't be written into: {why}.") from None
+    except WriteError as error:
+        raise click.UsageError(f"The folder {folder} can't be written into: {error.reason}.") from None
 
 
 def load_model(weights: str | None, scale: int | None, device: str) -> Any:

@@ -13,13 +13,11 @@ from torch import Tensor, nn
 
 from dasr_fast.inference.adopt import as_blind_sr
 from dasr_fast.inference.replacements.blind_sr import BlindSRPlan
-from dasr_fast.inference.replacements.channel_modulation import ChannelModulationPlan
 from dasr_fast.inference.replacements.da_block import DABlockPlan
 from dasr_fast.inference.replacements.da_conv import DAConvPlan
 from dasr_fast.inference.replacements.da_group import DAGroupPlan
 from dasr_fast.inference.replacements.dasr import DASRPlan
 from dasr_fast.inference.replacements.degradation import DegradationPlan, GaussianKernelPlan
-from dasr_fast.inference.replacements.layer import LayerPlan
 from dasr_fast.inference.replacements.moco import MoCoPlan
 from dasr_fast.inference.replacements.probe import find_plan
 from dasr_fast.inference.replacements.replacement import Plan, is_replaced, plan_of, replace, restore
@@ -30,7 +28,6 @@ KINDS: tuple[type[Plan], ...] = (
     DAGroupPlan,
     DABlockPlan,
     DAConvPlan,
-    ChannelModulationPlan,
     MoCoPlan,
     DegradationPlan,
     GaussianKernelPlan,
@@ -205,7 +202,7 @@ def _recognised(candidate: Any, known: dict[Any, Plan | str | None]) -> Plan | s
 def _usable(candidate: Any, plan: Plan) -> Plan | str:
     if "forward" in vars(candidate):
         return "its forward was replaced by something else"
-    if isinstance(plan, LayerPlan) and not plan.is_intact(candidate):
+    if not plan.is_intact(candidate):
         return "there are hooks on parts of it that would no longer be called"
     return plan
 

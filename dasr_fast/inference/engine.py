@@ -169,7 +169,7 @@ class Engine:
     def _assembled(self, lr: Tensor, v: Tensor | None, tile: Tile, *, checked: bool = True) -> Tensor:
         pieces = self._pieces(lr, v, tile, checked=checked)
         *leading, height, width = lr.shape
-        sr = torch.empty(*leading, height * self.scale, width * self.scale, device=lr.device)
+        sr = torch.empty(*leading, height * self.scale, width * self.scale, dtype=torch.float32, device=lr.device)
         whole = sr if sr.dim() == 4 else sr[None]
         for place, piece in pieces:
             whole[place] = piece

@@ -64,7 +64,7 @@ def export_program(model: nn.Module, part: Part = "whole") -> ExportedProgram:
     inputs = _signature(part).inputs
     network = PortableBlindSR(as_blind_sr(model))
     module = {"whole": network, "encode": network.encoder, "restore": network.sr_network}[part]
-    examples = {name: torch.zeros(shape, device="cpu") for name, shape in _EXAMPLES.items()}
+    examples = {name: torch.zeros(shape, dtype=torch.float32, device="cpu") for name, shape in _EXAMPLES.items()}
     # Otherwise the strides of the encoder's features would be inferred for images of more than four pixels a side.
     any_size = torch.fx.experimental._config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
     with any_size, _silenced():
@@ -146,7 +146,7 @@ def verify(path: str | Path, model: nn.Module, part: Part = "whole") -> float:
     generator = torch.Generator().manual_seed(0)
     largest = 0.0
     for batch, height, width in _TRIALS:
-        lr = 255 * torch.rand(batch, 3, height, width, generator=generator, device="cpu")
+        lr = 255 * torch.rand(batch, 3, height, width, generator=generator, dtype=torch.float32, device="cpu")
         with torch.inference_mode(), tf32_convolutions(False):
             images = {"lr": lr, "v": network.encode(lr.to(device)).cpu()}
             arguments = [images[name] for name in inputs]

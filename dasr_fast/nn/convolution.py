@@ -4,6 +4,7 @@ from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
 
 from dasr_fast import ops
 from dasr_fast.nn.activation import fixed_slope
@@ -85,7 +86,7 @@ def is_plain(conv: object, size: int) -> TypeGuard[nn.Conv2d]:
 
 def untouched(*modules: nn.Module) -> bool:
     """Whether computing with the modules' weights is the same as calling them: no hooks, no other forward."""
-    return not any(
+    return not _has_any_global_hook() and not any(  # type: ignore[no-untyped-call]
         module._forward_hooks
         or module._forward_pre_hooks
         or module._backward_hooks

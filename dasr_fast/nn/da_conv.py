@@ -164,7 +164,8 @@ def da_conv_branches(
     if conv is not None and slope is not None and further is None and not (series and gate is not None):
         weight = conv.weight.flatten(1)
         return ops.da_conv(x, kernel, weight, conv.bias, gate, negative_slope=slope, activate=activate, backend=backend)
-    y = ops.dynamic_depthwise_conv(x, kernel, negative_slope=slope, backend=backend)
+    # With an activation the op keeps its result for the backward pass, and nobody may write into it.
+    y = ops.dynamic_depthwise_conv(x, kernel, negative_slope=None if slope == 1.0 else slope, backend=backend)
     if slope is None:
         y = activation(y)
     if conv is not None:

@@ -136,4 +136,7 @@ def _constant(value: float) -> Tensor:
 
 def _example(random: bool) -> Example:
     batch = 2 if random else 1  # The released code takes one image at a time where nothing is random.
-    return lambda generator: (torch.rand(batch, 2, 3, 96, 72, generator=generator) * 255, random)
+    return lambda generator: (
+        torch.rand(batch, 2, 3, 96, 72, generator=generator, dtype=torch.float32) * 255,
+        random,
+    )

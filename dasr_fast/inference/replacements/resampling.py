@@ -40,7 +40,7 @@ class BlurPlan(Plan):
         if keywords or len(arguments) != 2 or not all(isinstance(argument, Tensor) for argument in arguments):
             return original(*arguments, **keywords)
         images, kernel = arguments
-        kernels = (len(images), self.kernel_size, self.kernel_size)
+        kernels = (images.shape[0], self.kernel_size, self.kernel_size)
         if images.dim() != 4 or kernel.shape != kernels or images.dtype != kernel.dtype:
             return original(*arguments, **keywords)
         return ops.blur_downsample(images, kernel, 1)
@@ -84,11 +84,11 @@ def _columns_first(images: Tensor) -> Tensor:
 
 def _blur_example(size: int) -> Example:
     def make(generator: torch.Generator) -> tuple[Any, ...]:
-        images = torch.rand(2, 3, size + 4, size + 3, generator=generator) * 255
-        return images, torch.rand(2, size, size, generator=generator) / size**2
+        images = torch.rand(2, 3, size + 4, size + 3, generator=generator, dtype=torch.float32) * 255
+        return images, torch.rand(2, size, size, generator=generator, dtype=torch.float32) / size**2
 
     return make
 
 
 def _bicubic_example(factor: float) -> Example:
-    return lambda generator: (torch.rand(2, 3, 26, 17, generator=generator) * 255, factor)
+    return lambda generator: (torch.rand(2, 3, 26, 17, generator=generator, dtype=torch.float32) * 255, factor)

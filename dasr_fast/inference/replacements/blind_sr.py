@@ -27,7 +27,6 @@ class EngineCache:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._told: set[str] = set()
         self.clear()
 
     def clear(self) -> None:
@@ -47,12 +46,6 @@ class EngineCache:
                 except (TypeError, ValueError) as error:
                     self._engine = f"the engine can't compute it any more: {error}".rstrip(".")
             return self._state.obstacle() or self._engine
-
-    def tell(self, reason: str) -> None:
-        """Warn, once for each reason, that the engine isn't used."""
-        if reason not in self._told:
-            self._told.add(reason)
-            _warn(reason)
 
     def __reduce__(self) -> tuple[type["EngineCache"], tuple[()]]:
         return EngineCache, ()
@@ -120,7 +113,8 @@ class _Numbers:
 
 def _in_memory_order(tensor: Tensor) -> Tensor:
     """A dense tensor's numbers in one dimension, without a copy."""
-    return tensor.permute(sorted(range(tensor.dim()), key=lambda axis: -tensor.stride(axis))).flatten()
+    strides = tensor.stride()
+    return tensor.permute(sorted(range(tensor.dim()), key=lambda axis: -strides[axis])).flatten()
 
 
 def _is_stateless(module: nn.Module) -> bool:
@@ -133,8 +127,9 @@ def _stamp(tensor: Tensor) -> tuple[int, int]:
     return tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version
 
 
-@torch.compiler.assume_constant_result  # So that tracing runs it, and leaves it out.
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # So that tracing runs it, and leaves it out.
 def _warn(reason: str) -> None:
+    # From one place, so that Python shows each reason once.
     warnings.warn(
         f"accelerate: the model computes by its own forward, not by the engine: {reason}.", RuntimeWarning, stacklevel=2
     )
@@ -157,23 +152,23 @@ class BlindSRPlan(Plan):
     ) -> Any:
         watcher = observer() or ("torch.compile" if torch.compiler.is_compiling() else None)
         if watcher is not None:
-            self.cache.tell(f"{watcher} wants to see its operations")
+            _warn(f"{watcher} wants to see its operations")
             return original(*arguments, **keywords)
         if replaced.training:
             self.cache.clear()
         x = arguments[0] if len(arguments) == 1 and not keywords else None
-        if replaced.training or not _is_ordinary(replaced, x):
+        if replaced.training or not isinstance(x, Tensor) or not _is_ordinary(replaced, x):
             return original(*arguments, **keywords)
         engine = self.cache.engine(replaced, _PRECISIONS[x.dtype])
         if isinstance(engine, str):
-            self.cache.tell(engine)
+            _warn(engine)
             return original(*arguments, **keywords)
         with torch.inference_mode():
             sr = engine(x)
         return sr.to(x.dtype, copy=True)  # An ordinary tensor, outside of inference mode.
 
 
-def _is_ordinary(model: nn.Module, x: Any) -> bool:
+def _is_ordinary(model: nn.Module, x: Tensor) -> bool:
     """Whether `x` is an image of the model's type, on its device, that needs no gradient."""
     weight = next(model.parameters(), None)  # Copies by DataParallel have none.
     return (

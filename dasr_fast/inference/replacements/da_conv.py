@@ -102,6 +102,16 @@ class DAConvPlan(LayerPlan):
                 for signature in signatures(channels, widths[0]):
                     yield Proposal(signature.examples(), _plans(candidate, signature, size, name))
 
+    @classmethod
+    def is_likely(cls, candidate: Any) -> bool:
+        """Whether it has a net of several layers whose output may be kernels of at least 3x3."""
+        for net in candidate.children():
+            widths = net_widths(net) if isinstance(net, nn.Sequential) and len(net) > 1 else None
+            is_gate = isinstance(list(net.modules())[-1], nn.Sigmoid)
+            if widths is not None and not is_gate and any(size > 1 for _, size in kernel_sizes(widths[1])):
+                return True
+        return False
+
     def is_intact(self, layer: nn.Module) -> bool:
         conv = None if self.conv is None else layer.get_submodule(self.conv)
         uncalled = [activation(layer, self.function), *(() if conv is None else (conv,))]

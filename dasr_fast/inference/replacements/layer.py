@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from dasr_fast.inference.replacements.replacement import Example, Plan, plan_of
 from dasr_fast.nn.convolution import features_format
 
-
 PLAIN = (Tensor, nn.Parameter)
 """Subclasses of `Tensor` mean something else by their operations."""
 

@@ -1,9 +1,13 @@
 """What may look at a forward's operations, or turn them into others."""
 
+from typing import Any
+
 import torch
 from torch.autograd import forward_ad
 from torch.fx._symbolic_trace import is_fx_symbolic_tracing
 from torch.nn.modules.module import _has_any_global_hook
+
+_JIT: Any = torch.jit
 
 
 def observer() -> str | None:
@@ -17,7 +21,7 @@ def observer() -> str | None:
         return "a hook on all modules"
     if torch.compiler.is_compiling():
         return None
-    if torch.jit.is_tracing() or is_fx_symbolic_tracing():
+    if _JIT.is_tracing() or is_fx_symbolic_tracing():
         return "tracing"
     if torch._C._functorch.peek_interpreter_stack() is not None:
         return "a transform of torch.func"

@@ -35,7 +35,7 @@ def find_plan(candidate: Any, kind: type[Plan]) -> Plan | str | None:
     evaluation mode. The candidate, random numbers and global settings stay as they are.
 
     Returns:
-        The plan; or the reason why there is none; or None if `candidate` isn't even called as a `kind` is.
+        The plan; or the reason why there is none; or None if `candidate` isn't even like a `kind`.
     """
     ours = type(candidate).__module__.partition(".")[0] in ("torch", "dasr_fast")
     proposals = [] if ours else [(proposal, list(proposal.plans)) for proposal in kind.proposals(candidate)]
@@ -43,7 +43,9 @@ def find_plan(candidate: Any, kind: type[Plan]) -> Plan | str | None:
         return None
     watcher = observer()
     if watcher is not None:
-        return f"{watcher} looks on, and needs its own forward"
+        return f"{watcher} wants to see its own operations"
+    if any(parameter.is_meta for root in _roots(candidate) for parameter in root.parameters()):
+        return 'its weights are on the device "meta"; accelerate it once they are loaded'
     called = False
     with _undisturbed():
         try:
@@ -60,7 +62,12 @@ def find_plan(candidate: Any, kind: type[Plan]) -> Plan | str | None:
             for plan in plans:
                 if _attempt(partial(_agrees, fast, plan, proposal, expected)):
                     return plan
-    return f"its forward differs from that of {kind.released}" if called else None
+    name = type(candidate).__name__
+    if called:
+        return f"{name} has the parts of the released {kind.released}, but computes something else with them"
+    if kind.is_likely(candidate):
+        return f"{name} looks like the released {kind.released}, but isn't called with the same arguments"
+    return None
 
 
 def _attempt(compute: Callable[[], Any]) -> Any:

@@ -33,6 +33,11 @@ class Plan:
         """What `candidate` may be, by its structure; nothing if it can't be this."""
         raise NotImplementedError
 
+    @classmethod
+    def is_likely(cls, candidate: Any) -> bool:
+        """Whether users will ask why `candidate`, for which there are proposals, isn't replaced."""
+        return False
+
     def is_intact(self, replaced: Any) -> bool:
         """Whether the object's parts are still what the plan says, and nobody watches those that aren't called."""
         return True
@@ -77,7 +82,7 @@ def restore(replaced: Any) -> None:
 def restored_copy(replaced: Any) -> Any:
     """A shallow copy of a replaced object, which isn't replaced."""
     own = _own_class(replaced)
-    twin = own.__new__(own)
+    twin: Any = object.__new__(own)
     twin.__dict__.update(replaced.__dict__)
     twin.__dict__.pop(_PLAN, None)
     return twin

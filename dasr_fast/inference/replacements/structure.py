@@ -67,10 +67,13 @@ def kernel_sizes(width: int) -> Iterator[tuple[int, int]]:
     return ((width // size**2, size) for size in (3, 5, 7, 1) if width % size**2 == 0)
 
 
+CONTAINERS = (nn.Sequential, nn.ModuleList)
+
+
 def flattened(module: nn.Module) -> list[tuple[str, nn.Module]]:
     """Paths and modules of the children, with those in containers instead of the containers."""
     found = []
     for name, child in module.named_children():
-        container = type(child) in (nn.Sequential, nn.ModuleList)
+        container = type(child) in CONTAINERS
         found += [(f"{name}.{path}", inner) for path, inner in flattened(child)] if container else [(name, child)]
     return found

@@ -41,12 +41,15 @@ class SpatialBranch:
 
     of_result: bool = False
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the child computes the whole branch, and no gate."""
+        return self.computes == "branch"
+
     def branch(self, layer: nn.Module, x: Tensor) -> Tensor:
-        """The branch `[B, C, H, W]` for features of that shape."""
-        if self.computes == "branch":
-            y: Tensor = layer.get_submodule(self.name)(x)
-            return y
-        return x * self.gate(layer, x)
+        """The branch `[B, C, H, W]` for features of that shape, if the child computes it."""
+        y: Tensor = layer.get_submodule(self.name)(x)
+        return y
 
     def gate(self, layer: nn.Module, x: Tensor) -> Tensor:
         """The gate `[B, 1, H, W]` or `[B, C, H, W]` for features `[B, C, H, W]`."""
@@ -132,17 +135,23 @@ class DAConvPlan(LayerPlan):
         """The sum of all branches, activated if asked."""
         kernel, gate = self.kernel_and_gate(layer, v)
         function, pointwise = activation(layer, self.function), self.pointwise(layer)
-        if self.spatial is not None and self.spatial.of_result:
+        spatial = self.spatial
+        if spatial is None:
+            further = x if self.series and self.skip else None
+            return da_conv_branches(
+                x, kernel, pointwise, gate, function, series=self.series, further=further, activate=activate
+            )
+        if spatial.of_result:
             y = da_conv_branches(x, kernel, pointwise, None, function)
-            mask = self.spatial.gate(layer, x)
+            mask = spatial.gate(layer, x)
             y = torch.addcmul(x, y, mask) if self.skip else y * mask
-            return function(y) if activate else y
-        further = None if self.spatial is None else self.spatial.branch(layer, x)
-        if self.series and self.skip:
-            further = x if further is None else x + further
-        return da_conv_branches(
-            x, kernel, pointwise, gate, function, series=self.series, further=further, activate=activate
-        )
+        else:
+            y = da_conv_branches(x, kernel, pointwise, gate, function, series=self.series)
+            if self.series and self.skip:
+                y = y + x
+            # A product and a sum in one pass.
+            y = y + spatial.branch(layer, x) if spatial.is_whole else torch.addcmul(y, x, spatial.gate(layer, x))
+        return function(y) if activate else y
 
     def pointwise(self, layer: nn.Module) -> nn.Conv2d | None:
         """The 1x1 convolution, if there is one."""
@@ -182,7 +191,7 @@ def _plans(layer: nn.Module, signature: Signature, kernel_size: int, kernel: str
     gates = [net for net, widths in nets if widths == wanted and net.path not in (kernel, *convs)]
     used = {net.path.partition(".")[0] for net in gates}
     spatial = list(_spatial_branches([(name, child) for name, child in others if name not in used]))
-    masks = [replace(branch, of_result=True) for branch in spatial if branch.computes != "branch"]
+    masks = [replace(branch, of_result=True) for branch in spatial if not branch.is_whole]
     choices = (
         (False, True),
         [*convs, None],

@@ -10,7 +10,7 @@ from dasr_fast import ops
 from dasr_fast.inference.replacements.da_conv import DAConvPlan
 from dasr_fast.inference.replacements.layer import LayerPlan, Part, fast_features, parts_of, signatures
 from dasr_fast.inference.replacements.replacement import Proposal
-from dasr_fast.inference.replacements.structure import activation, activations
+from dasr_fast.inference.replacements.structure import activation, activations, settled
 from dasr_fast.nn.activation import fixed_slope
 from dasr_fast.nn.convolution import convolved, is_plain, untouched
 from dasr_fast.nn.da_conv import half_block
@@ -51,7 +51,7 @@ class DABlockPlan(LayerPlan):
         )
 
     def compute(self, layer: nn.Module, x: Tensor, v: Tensor) -> Tensor:
-        function = activation(layer, self.function)
+        function = settled(activation(layer, self.function))
         convs = [layer.get_submodule(name) for name in self.convs]
         y = features = fast_features(x)
         for da_conv, conv in zip(self.da_convs[:-1], convs[:-1], strict=True):

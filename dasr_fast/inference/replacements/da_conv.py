@@ -19,6 +19,7 @@ from dasr_fast.inference.replacements.structure import (
     is_activation,
     kernel_sizes,
     net_widths,
+    settled,
 )
 from dasr_fast.nn.activation import fixed_slope
 from dasr_fast.nn.convolution import is_plain, untouched
@@ -134,7 +135,7 @@ class DAConvPlan(LayerPlan):
     def branches(self, layer: nn.Module, x: Tensor, v: Tensor, *, activate: bool = False) -> Tensor:
         """The sum of all branches, activated if asked."""
         kernel, gate = self.kernel_and_gate(layer, v)
-        function, pointwise = activation(layer, self.function), self.pointwise(layer)
+        function, pointwise = settled(activation(layer, self.function)), self.pointwise(layer)
         spatial = self.spatial
         if spatial is None:
             further = x if self.series and self.skip else None
@@ -171,7 +172,7 @@ class DAConvPlan(LayerPlan):
     def slope(self, layer: nn.Module) -> float | None:
         """The activation's slope, if one op may compute the layer and the same activation after it."""
         simple = self.conv is not None and not self.series and self.spatial is None and not self.activate
-        return fixed_slope(activation(layer, self.function)) if simple else None
+        return fixed_slope(settled(activation(layer, self.function))) if simple else None
 
     def is_depthwise(self) -> bool:
         """Whether the layer is the depthwise convolution and nothing else, so that what follows may be part of it."""

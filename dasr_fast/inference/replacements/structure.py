@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor, nn
 
-from dasr_fast.nn.convolution import is_plain
+from dasr_fast.nn.convolution import is_plain, untouched
 
 
 def net_widths(module: nn.Module) -> tuple[int, int] | None:
@@ -60,6 +61,15 @@ def activations(module: nn.Module) -> list[str | float]:
 def activation(module: nn.Module, name_or_slope: str | float) -> nn.Module:
     """One of `activations`."""
     return module.get_submodule(name_or_slope) if isinstance(name_or_slope, str) else FUNCTIONAL[name_or_slope]
+
+
+def settled(function: nn.Module) -> nn.Module:
+    """A LeakyReLU of the same slope in place of a PReLU, where no gradient is wanted and its number is at hand."""
+    if torch.compiler.is_compiling() or torch.is_grad_enabled() or type(function) is not nn.PReLU:
+        return function
+    at_hand = function.weight.numel() == 1 and function.weight.device.type == "cpu" and untouched(function)
+    slope = function.weight.item() if at_hand else -1.0
+    return nn.LeakyReLU(slope) if 0 <= slope <= 1 else function
 
 
 def kernel_sizes(width: int) -> Iterator[tuple[int, int]]:

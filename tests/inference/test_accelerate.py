@@ -89,7 +89,7 @@ def test_what_no_option_covers_is_left_alone(kind: type[nn.Module]):
     model = kind()
     dasr_fast.accelerate(model)
     assert type(model) is kind
-    why = f"{kind.__name__} has the parts of the released DA_conv, but computes something else with them"
+    why = f"{kind.__name__} looks like the released DA_conv, but computes something else"
     assert report(model).left == {"": why}
 
 
@@ -384,7 +384,7 @@ def test_log(caplog: pytest.LogCaptureFixture):
     assert done.levelno == logging.INFO
     assert done.getMessage() == "accelerate: Replaced 2 DA_conv, 1 DAB."
     assert left.levelno == logging.WARNING
-    assert "Left the model: NormalizedKernel has the parts of the released DA_conv, but" in left.getMessage()
+    assert "Left the model: NormalizedKernel looks like the released DA_conv, but" in left.getMessage()
 
 
 def test_the_report_groups_and_says_why():

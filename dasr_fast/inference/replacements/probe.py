@@ -64,7 +64,7 @@ def find_plan(candidate: Any, kind: type[Plan]) -> Plan | str | None:
                     return plan
     name = type(candidate).__name__
     if called:
-        return f"{name} has the parts of the released {kind.released}, but computes something else with them"
+        return f"{name} looks like the released {kind.released}, but computes something else"
     if kind.is_likely(candidate):
         return f"{name} looks like the released {kind.released}, but isn't called with the same arguments"
     return None

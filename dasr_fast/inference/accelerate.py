@@ -1,10 +1,10 @@
 """Models of the DASR code base and their like, made faster in place."""
 
 import logging
+import threading
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import chain
 from types import FunctionType, MethodType
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from dasr_fast.inference.adopt import as_blind_sr
 from dasr_fast.inference.replacements.blind_sr import BlindSRPlan
-from dasr_fast.inference.replacements.channel_modulation import ChannelModulationPlan
 from dasr_fast.inference.replacements.da_block import DABlockPlan
 from dasr_fast.inference.replacements.da_conv import DAConvPlan
 from dasr_fast.inference.replacements.da_group import DAGroupPlan
@@ -24,13 +23,13 @@ from dasr_fast.inference.replacements.moco import MoCoPlan
 from dasr_fast.inference.replacements.probe import find_plan
 from dasr_fast.inference.replacements.replacement import Plan, is_replaced, plan_of, replace, restore
 from dasr_fast.inference.replacements.resampling import BicubicPlan, BlurPlan
+from dasr_fast.inference.replacements.structure import CONTAINERS, flattened
 
 KINDS: tuple[type[Plan], ...] = (
     DASRPlan,
     DAGroupPlan,
     DABlockPlan,
     DAConvPlan,
-    ChannelModulationPlan,
     MoCoPlan,
     DegradationPlan,
     GaussianKernelPlan,
@@ -61,9 +60,14 @@ class Report:
     def __str__(self) -> str:
         counts = Counter(self.replaced.values())
         done = ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing"
-        return "\n".join(
-            [f"Replaced {done}.", *(f"Left {path or 'the model'}: {why}." for path, why in self.left.items())]
-        )
+        paths: dict[str, list[str]] = {}
+        for path, why in self.left.items():
+            paths.setdefault(why, []).append(path or "the model")
+        left = [
+            f"Left {first}{f' and {len(others)} like it' if others else ''}: {why}."
+            for why, (first, *others) in paths.items()
+        ]
+        return "\n".join([f"Replaced {done}.", *left])
 
 
 def accelerate(model: Model, *, inference: bool = False) -> Model:
@@ -75,6 +79,10 @@ def accelerate(model: Model, *, inference: bool = False) -> Model:
     such as DataParallel), keys, hooks and modes stay. What isn't recognised is left alone. Called again it does nothing
     more. What was done is logged ("dasr_fast": INFO, or WARNING if something was left) and told by `report`.
 
+    The original forward computes under `torch.export`, tracing, transforms of `torch.func`, forward-mode
+    differentiation, modes that see all operations (FLOP counters, fake tensors) and hooks on all modules.
+    `torch.compile` takes the ops. Other threads may call the model at the same time.
+
     The result has first derivatives only. It can be copied and pickled; files made by pickling whole modules need
     dasr_fast where they are read, state dicts don't.
 
@@ -82,7 +90,10 @@ def accelerate(model: Model, *, inference: bool = False) -> Model:
         model: A module, on any device and of any floating type, inside DataParallel or not; a released
             `SRMDPreprocessing`; or an object, list or dict that holds such.
         inference: Whether a whole `BlindSR` computes by `inference.Engine` in evaluation mode; its results then have
-            no gradient. The engine is made at the first call, and again when a parameter or buffer has changed.
+            no gradient. The engine is made at the first call, and again when the model has changed, also through
+            `Tensor.data`: each call reads all weights, and on a GPU waits for that. Where the engine can't be used
+            (the model became another one, or has hooks; `torch.compile`, export, tracing, `torch.func`, FLOP counters),
+            the model's own forward computes, and a warning says so once.
 
     Returns:
         `model` itself.
@@ -90,21 +101,11 @@ def accelerate(model: Model, *, inference: bool = False) -> Model:
     Raises:
         TypeError: It is no object that could hold a module.
     """
-    known: dict[Any, Plan | str | None] = {}
-    replaced: dict[str, str] = {}
-    for path, candidate in _parts(_checked("accelerate", model)):
-        if is_replaced(candidate):
-            continue
-        plan = _recognised(candidate, known)
-        _LEFT.pop(candidate, None)
-        if isinstance(plan, Plan):
-            replace(candidate, plan)
-            replaced[path] = plan.released
-        elif plan is not None:
-            _LEFT[candidate] = plan
-    if inference:
-        replaced |= _use_engine(model)
-    left = report(model).left
+    with _ONE_AT_A_TIME:
+        replaced = _replace_parts(_checked("accelerate", model))
+        if inference:
+            replaced |= _use_engine(model)
+        left = report(model).left
     logger.log(logging.WARNING if left else logging.INFO, "accelerate: %s", Report(replaced, left))
     return model
 
@@ -121,10 +122,11 @@ def revert(model: Model) -> Model:
     Raises:
         TypeError: As `accelerate`.
     """
-    for _, candidate in _parts(_checked("revert", model)):
-        _LEFT.pop(candidate, None)
-        if is_replaced(candidate):
-            restore(candidate)
+    with _ONE_AT_A_TIME:
+        for _, candidate in _parts(_checked("revert", model)):
+            _LEFT.pop(candidate, None)
+            if is_replaced(candidate):
+                restore(candidate)
     return model
 
 
@@ -136,14 +138,34 @@ def report(model: Any) -> Report:
     """
     parts = list(_parts(_checked("report", model)))
     plans = {path: plan_of(candidate) for path, candidate in parts}
+    reasons = {path: _LEFT.get(candidate) for path, candidate in parts}
     return Report(
         {path: plan.released for path, plan in plans.items() if plan is not None},
-        {path: _LEFT[candidate] for path, candidate in parts if candidate in _LEFT},
+        {path: why for path, why in reasons.items() if why is not None},
     )
 
 
 _LEFT: "WeakKeyDictionary[Any, str]" = WeakKeyDictionary()
 """Why objects were left alone."""
+
+_ONE_AT_A_TIME = threading.RLock()
+
+
+def _replace_parts(model: Any) -> dict[str, str]:
+    """Replace what can be; returns the released class for each path."""
+    known: dict[Any, Plan | str | None] = {}
+    replaced: dict[str, str] = {}
+    for path, candidate in _parts(model):
+        if is_replaced(candidate):
+            continue
+        plan = _recognised(candidate, known)
+        _LEFT.pop(candidate, None)
+        if isinstance(plan, Plan):
+            replace(candidate, plan)
+            replaced[path] = plan.released
+        elif plan is not None:
+            _LEFT[candidate] = plan
+    return replaced
 
 
 def _checked(name: str, model: Model) -> Model:
@@ -158,13 +180,13 @@ def _parts(model: Any) -> Iterator[tuple[str, Any]]:
     """Paths of the modules in `model`, and of objects called like functions, each after those in it."""
     seen: set[int] = set()
 
-    def inside(owner: Any) -> Iterator[tuple[str, Any]]:
+    def inside(owner: Any) -> list[tuple[str, Any]]:  # Lists, since other threads may add something meanwhile.
         if isinstance(owner, Mapping):
-            return ((str(key), value) for key, value in owner.items())
+            return [(str(key), value) for key, value in list(owner.items())]
         if isinstance(owner, (list, tuple)):
-            return ((str(i), value) for i, value in enumerate(owner))
-        children = owner.named_children() if isinstance(owner, nn.Module) else ()
-        return chain(children, ((name, value) for name, value in vars(owner).items() if name not in _MODULE))
+            return [(str(i), value) for i, value in enumerate(owner)]
+        children = list(owner.named_children()) if isinstance(owner, nn.Module) else []
+        return [*children, *((name, value) for name, value in list(vars(owner).items()) if name not in _MODULE)]
 
     def walk(path: str, owner: Any) -> Iterator[tuple[str, Any]]:
         seen.add(id(owner))
@@ -197,15 +219,26 @@ def _recognised(candidate: Any, known: dict[Any, Plan | str | None]) -> Plan | s
         for kind in KINDS:
             if not any(isinstance(plan, Plan) for plan in found):
                 found += filter(None, [find_plan(candidate, kind)])
-        known[likeness] = next((plan for plan in found if isinstance(plan, Plan)), found[0] if found else None)
+        reason = found[0] if found else _unlike(candidate)
+        known[likeness] = next((plan for plan in found if isinstance(plan, Plan)), reason)
     plan = known[likeness]
     return _usable(candidate, plan) if isinstance(plan, Plan) else plan
+
+
+def _unlike(candidate: Any) -> str | None:
+    """Why a module that holds replaced layers isn't replaced itself, though it doesn't even look like a larger unit."""
+    children = flattened(candidate) if isinstance(candidate, nn.Module) and type(candidate) not in CONTAINERS else []
+    held = {plan.released for _, child in children if isinstance(plan := plan_of(child), LayerPlan)} - {"DASR"}
+    if not held or any(child in _LEFT for _, child in children):  # Which says it all.
+        return None
+    names = " and ".join(sorted(held))
+    return f"{type(candidate).__name__} combines its {names} in a way of its own, so that only those are replaced"
 
 
 def _usable(candidate: Any, plan: Plan) -> Plan | str:
     if "forward" in vars(candidate):
         return "its forward was replaced by something else"
-    if isinstance(plan, LayerPlan) and not plan.is_intact(candidate):
+    if not plan.is_intact(candidate):
         return "there are hooks on parts of it that would no longer be called"
     return plan
 
@@ -245,7 +278,8 @@ def _use_engine(model: Any) -> dict[str, str]:
         try:
             as_blind_sr(part)
         except (TypeError, ValueError) as error:
-            _LEFT[part] = f"the engine can't compute it: {error}".rstrip(".")
+            reason = str(error).removeprefix("as_blind_sr: ").rstrip(".")
+            _LEFT[part] = f"the engine can't compute it: {reason}"
         else:
             replace(part, BlindSRPlan())
             used[path] = BlindSRPlan.released

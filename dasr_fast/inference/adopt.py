@@ -19,8 +19,8 @@ def as_blind_sr(model: nn.Module) -> BlindSR:
 
     A `BlindSR` of ours is returned as it is. Any other model is recognised by its state dict, whose keys and shapes
     must be those of the released model at some scale and sizes, and probed: it must restore a random image as ours
-    does. Copies in float32 are probed, so that nothing of the model changes. DataParallel and DistributedDataParallel
-    are opened.
+    does. Copies in float32 with random weights are probed, so that nothing of the model changes, and its weights may
+    come later. DataParallel and DistributedDataParallel are opened.
 
     Args:
         model: On any device, of any floating type, in any mode.
@@ -30,7 +30,7 @@ def as_blind_sr(model: nn.Module) -> BlindSR:
 
     Raises:
         TypeError: It isn't recognised.
-        ValueError: Its state dict is DASR's, but its forward isn't; or its weights have no values.
+        ValueError: Its state dict is DASR's, but its forward isn't, or its weights are on the device "meta".
     """
     while isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         model = model.module
@@ -80,18 +80,33 @@ def _difference(model: nn.Module, adopted: BlindSR) -> float:
     """Largest difference between the models' results for a random image, as a part of the largest magnitude.
 
     Raises:
-        ValueError: The model doesn't take an image or return one.
+        ValueError: The model doesn't take an image or return one, or has no weights.
     """
-    lr = 255 * torch.rand(1, 3, 24, 24, generator=torch.Generator().manual_seed(0), dtype=torch.float32, device="cpu")
-    lr = lr.to(next(adopted.parameters()).device)
+    name, device = type(model).__name__, next(adopted.parameters()).device
+    if device.type == "meta":
+        raise ValueError(f'as_blind_sr: {name} has its weights on the device "meta", where nothing can be computed.')
+    generator = torch.Generator().manual_seed(0)
+    lr = 255 * torch.rand(1, 3, 24, 24, generator=generator, dtype=torch.float32, device="cpu")
+    lr = lr.to(device)
     with tf32_convolutions(False):
-        expected = copy.deepcopy(adopted).float().eval()(lr)
         try:
-            result = copy.deepcopy(model).float().eval()(lr)
+            other = copy.deepcopy(model).float().eval()
+            own = copy.deepcopy(adopted).float().eval()
+            _set_random_weights([own, other], generator)
+            expected, result = own(lr), other(lr)
         except Exception as error:  # Other people's code may raise anything.
-            raise ValueError(
-                f"as_blind_sr: {type(model).__name__} has DASR's parameters, but fails: {error}"
-            ) from error
+            raise ValueError(f"as_blind_sr: {name} has DASR's parameters, but fails: {error}") from error
     if not isinstance(result, Tensor) or result.shape != expected.shape:
         return math.inf
     return ((result - expected).abs().max() / expected.abs().max()).item()
+
+
+def _set_random_weights(models: list[nn.Module], generator: torch.Generator) -> None:
+    """The same parameters and buffers for all models, of a size that keeps the features'."""
+    states = [model.state_dict() for model in models]
+    for key, value in states[0].items():
+        if value.is_floating_point():
+            inputs = value[0].numel() if value.dim() > 1 else 4
+            numbers = torch.randn(value.shape, generator=generator, dtype=torch.float32, device="cpu") / inputs**0.5
+            for state in states:
+                state[key].copy_(numbers.abs() + 0.5 if key.endswith("running_var") else numbers)

@@ -72,7 +72,8 @@ def run_tail(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
     """
     b, _, h, w = x.shape
     layers = [layer for module in modules for layer in _flattened(module)]
-    large = b * h * w >= WORTHWHILE and min(h, w) >= SMALLEST and not torch.compiler.is_exporting()
+    # An exported program is for any size, so that nothing may depend on it.
+    large = not torch.compiler.is_exporting() and b * h * w >= WORTHWHILE and min(h, w) >= SMALLEST
     if not large or not collapsible(layers) or not untouched(*layers) or not _computes(layers[0], x):
         for module in modules:
             x = run_layers(module, x)

@@ -4,6 +4,7 @@ from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
 from torch.nn.utils import parametrize
 
 from dasr_fast import ops
@@ -106,7 +107,7 @@ def untouched(*modules: nn.Module) -> bool:
     They have no hooks (which pruning and the older weight and spectral normalisation use too), no forward of their own
     and no parametrization, whose weights may change each time they are read.
     """
-    return not any(
+    return not _has_any_global_hook() and not any(  # type: ignore[no-untyped-call]
         module._forward_hooks
         or module._forward_pre_hooks
         or module._backward_hooks

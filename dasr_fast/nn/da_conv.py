@@ -180,7 +180,7 @@ def da_conv_branches(
     # Whoever gets the op's own result may change it in place, and the op needs its activation's sign.
     own = conv is None and gate is None and modulation is None and further is None
     slope = None if own else uncalled_slope(activation)
-    y = ops.dynamic_depthwise_conv(x, kernel, negative_slope=slope, backend=backend)
+    y = ops.dynamic_depthwise_conv(x, kernel, negative_slope=None if slope == 1.0 else slope, backend=backend)
     if slope is None:
         y = activation(y)
     if conv is not None:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.released import dynamic_depthwise_conv as depthwise
-from benchmarks.released_network import Adaptive, Modulate, conv3
+from benchmarks.released_network import Adaptive, Block, Modulate, conv3
 
 
 def call(model: nn.Module, x: Tensor, v: Tensor) -> Tensor:
@@ -194,6 +194,90 @@ class SingleBlock(nn.Module):
         return self.conv(F.leaky_relu(self.adaptive([x, v]), 0.1)) + x
 
 
+class Depthwise(nn.Module):
+    """The depthwise convolution alone, as in KDSR."""
+
+    channels, representation = 16, 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel = mlp(16, 16, 16 * 9)
+
+    def forward(self, pair):
+        x, v = pair
+        return depthwise(x, self.kernel(v).view(len(x), -1, 3, 3))
+
+
+class DepthwiseBlock(nn.Module):
+    """A block of KDSR: an activation in place, one convolution."""
+
+    channels, representation = 16, 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.adapt, self.conv, self.relu = Depthwise(), conv3(16, 16), nn.LeakyReLU(0.1, True)
+
+    def forward(self, pair):
+        return self.conv(self.relu(self.adapt(pair))) + pair[0]
+
+
+class PixelGate(Depthwise):
+    """A gate for each pixel times the depthwise branch, and the features, as in MRDA."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.relu = nn.Conv2d(16, 1, 1), nn.LeakyReLU(0.1, True)
+        self.sig = nn.Sigmoid()
+
+    def forward(self, pair):
+        return self.relu(super().forward(pair)) * self.sig(self.conv(pair[0])) + pair[0]
+
+
+class PixelGateBlock(Block):
+    """A block of MRDA."""
+
+    channels, representation = 16, 16
+
+    def __init__(self) -> None:
+        super().__init__(16)
+        self.da_conv1, self.da_conv2 = PixelGate(), PixelGate()
+
+
+class SkipConnection(Adaptive):
+    """The features are added once more."""
+
+    channels, representation = 16, 16
+
+    def __init__(self) -> None:
+        super().__init__(16)
+
+    def forward(self, pair):
+        return super().forward(pair) + pair[0]
+
+
+class SeriesWithSkip(Series):
+    """The gate multiplies the result, to which the features are added."""
+
+    def forward(self, pair):
+        return super().forward(pair) + pair[0]
+
+
+class BlocksAlone(nn.Module):
+    """A group without a last convolution and a skip connection, as in KDSR and MRDA."""
+
+    channels, representation = 16, 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(DepthwiseBlock(), DepthwiseBlock())
+
+    def forward(self, pair):
+        y = pair[0]
+        for block in self.body:
+            y = block([y, pair[1]])
+        return y
+
+
 RELATED = (
     WideRepresentation,
     ManyChannels,
@@ -206,6 +290,13 @@ RELATED = (
     WithSpatialConvolution,
     SpareLayer,
     SingleBlock,
+    Depthwise,
+    DepthwiseBlock,
+    PixelGate,
+    PixelGateBlock,
+    SkipConnection,
+    SeriesWithSkip,
+    BlocksAlone,
 )
 
 
@@ -247,6 +338,16 @@ class RandomInTraining(Adaptive):
 
     def forward(self, pair):
         return F.dropout(super().forward(pair), 0.5, self.training)
+
+
+class ThreeArguments(Adaptive):
+    """Something else besides features and the representation."""
+
+    def __init__(self) -> None:
+        super().__init__(16)
+
+    def forward(self, triple):
+        return super().forward(triple[:2]) + triple[2]
 
 
 TWO_ARGUMENTS = (WideRepresentation, WithoutGate, SingleBlock)

@@ -1,11 +1,13 @@
 import copy
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from inference.models_related import UNet
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils import prune
 
 import dasr_fast
 from benchmarks.released_network import Blind
@@ -134,3 +136,57 @@ def test_another_network_is_told():
     model = UNet()
     dasr_fast.accelerate(model, inference=True)
     assert report(model).left[""] == "there is no whole BlindSR in it that the engine could compute"
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda p: p.data.mul_(0.999).add_(0.001),
+        lambda p: p.data.neg_(),
+        lambda p: p.data.copy_(p.data.flip(0)),
+        lambda p: p.data.view(-1)[0].add_(0.5),
+    ],
+)
+def test_writes_through_data_are_noticed(write: Callable[[nn.Parameter], object]):
+    model = dasr_fast.accelerate(Blind(2, 1, 1).eval(), inference=True)
+    lr = torch.rand(1, 3, 8, 8) * 255
+    before = model(lr)
+    write(model.G.body[0].body[0].conv1.weight)
+    result = model(lr)
+    assert (result - before).abs().max() > 1e-3
+    torch.testing.assert_close(result, dasr_fast.revert(model)(lr).detach(), rtol=0, atol=0.02)
+
+
+CHANGES: dict[str, Callable[[nn.Module], object]] = {
+    "pruned": lambda model: prune.l1_unstructured(model.G.head[0], "weight", 0.5),
+    "weight norm by a hook": lambda model: nn.utils.weight_norm(model.G.head[0]),
+    "weight norm": lambda model: nn.utils.parametrizations.weight_norm(model.G.head[0]),
+    "low rank": lambda model: model.G.body[0].body[0].da_conv1.kernel.__setitem__(0, LowRank(64, 64)),
+    "hook": lambda model: model.G.head[0].register_forward_hook(lambda *call: 2 * call[2]),
+    "a setting": lambda model: setattr(model.G.tail[1], "padding_mode", "reflect"),
+    "batch statistics": lambda model: model.E.encoder_q.E[1].train(),
+    "forward": lambda model: setattr(model.G, "forward", lambda lr, v: lr.repeat(1, 1, 2, 2)),
+}
+
+
+class LowRank(nn.Linear):
+    """A layer with an addition of low rank, as LoRA makes it."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, bias=False)
+        self.down, self.up = nn.Linear(inputs, 2, bias=False), nn.Linear(2, outputs, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + self.up(self.down(x))
+
+
+@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.filterwarnings("ignore:.*weight_norm")
+def test_another_model_computes_by_its_own_forward(name: str):
+    model = dasr_fast.accelerate(Blind(2, 1, 1).eval(), inference=True)
+    lr = torch.rand(1, 3, 8, 8) * 255
+    model(lr)
+    CHANGES[name](model)
+    with pytest.warns(RuntimeWarning, match="the model computes by its own forward, not by the engine: "):
+        result = model(lr)
+    torch.testing.assert_close(result, dasr_fast.revert(model)(lr), rtol=0, atol=0.02)

@@ -7,44 +7,52 @@ from typing import Any
 from torch import Tensor, nn
 
 from dasr_fast.inference.replacements.da_block import DABlockPlan
-from dasr_fast.inference.replacements.layer import LayerPlan, call_layer, signatures
-from dasr_fast.inference.replacements.replacement import Proposal, plan_of
+from dasr_fast.inference.replacements.layer import LayerPlan, Part, fast_features, parts_of, signatures
+from dasr_fast.inference.replacements.replacement import Proposal
 from dasr_fast.inference.replacements.structure import flattened
 from dasr_fast.nn.convolution import convolved, is_plain
+from dasr_fast.reference.layout import memory_format
 
 
 @dataclass(frozen=True)
 class DAGroupPlan(LayerPlan):
-    """The last convolution and the skip connection in one op.
+    """Features in the fastest memory format, the last convolution and the skip connection in one op.
 
     Attributes:
-        blocks: Paths of the blocks, in order.
-        conv: Path of the convolution after them.
+        blocks: The blocks, in order.
+        conv: Path of the convolution after them, if there is one.
+        skip: Whether the features are added last.
     """
 
     released = "DAG"
-    blocks: tuple[str, ...]
-    conv: str
+    blocks: tuple[Part, ...]
+    conv: str | None
+    skip: bool
 
     @classmethod
     def proposals(cls, candidate: Any) -> Iterator[Proposal]:
         if not isinstance(candidate, nn.Module):
             return
         children = flattened(candidate)
-        plans = {path: plan_of(child) for path, child in children}
-        blocks = {path: plan for path, plan in plans.items() if isinstance(plan, DABlockPlan)}
+        blocks = parts_of(children, DABlockPlan)
         convs = [path for path, child in children if is_plain(child, 3)]
-        if not blocks or len(convs) != 1:
+        if not blocks or len(convs) > 1:
             return
-        first = next(iter(blocks.values())).signature
+        first = blocks[0].plan.signature
         for signature in signatures(first.channels, first.representation):
-            yield Proposal(signature.examples(), [cls(signature, tuple(blocks), convs[0])])
+            plans = [cls(signature, blocks, conv, skip) for conv in (*convs, None) for skip in (True, False)]
+            yield Proposal(signature.examples(), plans)
 
     def is_intact(self, layer: nn.Module) -> bool:
-        return all(isinstance(plan_of(layer.get_submodule(path)), LayerPlan) for path in self.blocks)
+        return all(block.is_intact(layer) for block in self.blocks)
 
     def compute(self, layer: nn.Module, x: Tensor, v: Tensor) -> Tensor:
-        y = x
-        for path in self.blocks:
-            y = call_layer(layer.get_submodule(path), y, v)
-        return convolved(layer.get_submodule(self.conv), y, x)
+        y = features = fast_features(x)
+        for block in self.blocks:
+            y = block(layer, y, v)
+        skip = features if self.skip else None
+        if self.conv is not None:
+            y = convolved(layer.get_submodule(self.conv), y, skip)
+        elif skip is not None:
+            y = y + skip
+        return y.contiguous(memory_format=memory_format(x))

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from dasr_fast.inference.replacements.da_block import DABlockPlan
 from dasr_fast.inference.replacements.da_group import DAGroupPlan
-from dasr_fast.inference.replacements.layer import LayerPlan, call_layer, signatures
-from dasr_fast.inference.replacements.replacement import Proposal, plan_of
+from dasr_fast.inference.replacements.layer import LayerPlan, Part, fast_features, parts_of, signatures
+from dasr_fast.inference.replacements.replacement import Proposal
 from dasr_fast.inference.replacements.structure import call_net, flattened, net_widths
 from dasr_fast.nn.collapsed_tail import run_tail
-from dasr_fast.nn.convolution import convolved, features_format, is_plain, run_layers
+from dasr_fast.nn.convolution import convolved, is_plain, run_layers
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class DASRPlan(LayerPlan):
     Attributes:
         before: Names of what comes before the groups, in order.
         compress: Name of the net that compresses the embedding, if there is one.
-        groups: Paths of the groups, in order.
+        groups: The groups, or blocks, in order.
         conv: Path of the convolution after them, to whose result the input of the first is added.
         after: Names of what follows, in order.
     """
@@ -31,7 +31,7 @@ class DASRPlan(LayerPlan):
     released = "DASR"
     before: tuple[str, ...]
     compress: str | None
-    groups: tuple[str, ...]
+    groups: tuple[Part, ...]
     conv: str
     after: tuple[str, ...]
 
@@ -40,12 +40,11 @@ class DASRPlan(LayerPlan):
         if not isinstance(candidate, nn.Module):
             return
         parts = flattened(candidate)
-        plans = {path: plan_of(child) for path, child in parts}
-        groups = {path: plan for path, plan in plans.items() if isinstance(plan, (DAGroupPlan, DABlockPlan))}
+        groups = parts_of(parts, DAGroupPlan, DABlockPlan)
         if not groups:
             return
-        body = {path.partition(".")[0] for path in groups}
-        first = next(iter(groups.values())).signature
+        body = {group.path.partition(".")[0] for group in groups}
+        first = groups[0].plan.signature
         others = {name: child for name, child in candidate.named_children() if name not in body}
         nets = [name for name, child in others.items() if net_widths(child) and not is_plain(child, 1)]
         means = [name for name, child in others.items() if is_plain(child, 1)]
@@ -55,23 +54,23 @@ class DASRPlan(LayerPlan):
             widths = None if compress is None else net_widths(others[compress])
             for signature in signatures(3, widths[0] if widths else first.representation):
                 found = [
-                    cls(signature, (*mean[:1], *head), compress, tuple(groups), conv, (*tail, *mean[1:]))
+                    cls(signature, (*mean[:1], *head), compress, groups, conv, (*tail, *mean[1:]))
                     for conv, mean in itertools.product(convs, itertools.permutations(means))
                     for head, tail in _splits([name for name in names if name != conv])
                 ]
                 yield Proposal(signature.examples(), found)
 
     def is_intact(self, layer: nn.Module) -> bool:
-        return all(isinstance(plan_of(layer.get_submodule(path)), LayerPlan) for path in self.groups)
+        return all(group.is_intact(layer) for group in self.groups)
 
     def compute(self, layer: nn.Module, x: Tensor, v: Tensor) -> Tensor:
         if self.compress is not None:
             v = call_net(layer.get_submodule(self.compress), v)
         for name in self.before:
             x = run_layers(layer.get_submodule(name), x)
-        y = x = x.contiguous(memory_format=features_format(x))
-        for path in self.groups:
-            y = call_layer(layer.get_submodule(path), y, v)
+        y = x = fast_features(x)
+        for group in self.groups:
+            y = group(layer, y, v)
         y = convolved(layer.get_submodule(self.conv), y, x)
         return run_tail([layer.get_submodule(name) for name in self.after], y)
 

@@ -1,7 +1,7 @@
 """Foreign layers that take features and the representation."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from dasr_fast.inference.replacements.replacement import PROBED, Example, Plan, plan_of
+from dasr_fast.nn.convolution import features_format
+
+PLAIN = (Tensor, nn.Parameter)
+"""Subclasses of `Tensor` mean something else by their operations."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Signature:
         """Features and the representation `[B, R]` of an ordinary call, or None for any other."""
         if self.pair:
             arguments = arguments[0] if len(arguments) == 1 and isinstance(arguments[0], (list, tuple)) else ()
-        if keywords or len(arguments) != 2 or not all(isinstance(argument, Tensor) for argument in arguments):
+        if keywords or len(arguments) != 2 or not all(type(argument) in PLAIN for argument in arguments):
             return None
         x, v = arguments
         shape = (x.shape[0], self.representation) if self.flat else (x.shape[0], self.representation, 1, 1)
@@ -78,21 +82,44 @@ class LayerPlan(Plan):
             return original(*_contiguous(arguments), **keywords)
         return self.compute(replaced, *inputs)
 
-    def is_intact(self, layer: nn.Module) -> bool:
-        """Whether the layer's parts are still what the plan says, and nobody watches those that aren't called."""
-        return True
-
     def compute(self, layer: nn.Module, x: Tensor, v: Tensor) -> Tensor:
         """The layer's result for features `[B, C, H, W]` and the representation `[B, R]`."""
         raise NotImplementedError
 
 
-def call_layer(layer: nn.Module, x: Tensor, v: Tensor) -> Tensor:
-    """The result of a replaced layer, called as it wants to be."""
-    plan = plan_of(layer)
-    assert isinstance(plan, LayerPlan)
-    y: Tensor = layer(*plan.signature.arguments(x, v))
-    return y
+@dataclass(frozen=True)
+class Part:
+    """A replaced layer inside of another.
+
+    It keeps its plan, so that a call goes on while another thread restores the layer.
+
+    Attributes:
+        path: From the layer around it.
+        plan: What it computed when it was found.
+    """
+
+    path: str
+    plan: LayerPlan
+
+    def is_intact(self, layer: nn.Module) -> bool:
+        """Whether it still is what it was in the `layer` around it."""
+        return plan_of(layer.get_submodule(self.path)) == self.plan
+
+    def __call__(self, layer: nn.Module, x: Tensor, v: Tensor) -> Tensor:
+        """Its result for features `[B, C, H, W]` and the representation `[B, R]`, called as it wants to be."""
+        y: Tensor = layer.get_submodule(self.path)(*self.plan.signature.arguments(x, v))
+        return y
+
+
+def parts_of(children: Iterable[tuple[str, nn.Module]], *kinds: type[LayerPlan]) -> tuple[Part, ...]:
+    """Those of the children, given with their paths, that were replaced by plans of these kinds."""
+    plans = [(path, plan_of(child)) for path, child in children]
+    return tuple(Part(path, plan) for path, plan in plans if isinstance(plan, kinds))
+
+
+def fast_features(x: Tensor) -> Tensor:
+    """Features `[B, C, H, W]` in the memory format in which a whole unit computes them fastest."""
+    return x.contiguous(memory_format=features_format(x))
 
 
 def _contiguous(arguments: Any) -> Any:

@@ -53,11 +53,13 @@ class MoCoPlan(Plan):
     def call(
         self, replaced: nn.Module, original: Callable[..., Any], arguments: tuple[Any, ...], keywords: Mapping[str, Any]
     ) -> Any:
+        is_pair = len(arguments) == 2 and not keywords and all(isinstance(images, Tensor) for images in arguments)
+        if not replaced.training or not is_pair:
+            return original(*arguments, **keywords)
         key_encoder = replaced.get_submodule(self.encoder_k)
         queue = replaced.get_buffer(self.queue)
         is_replica = next(key_encoder.parameters(), None) is None  # Of DataParallel: it can't be updated in place.
-        fits = len(arguments) == 2 and not keywords and len(arguments[1]) <= queue.shape[1]
-        if not replaced.training or is_replica or not fits:
+        if is_replica or arguments[1].shape[0] > queue.shape[1]:
             return original(*arguments, **keywords)
         query_encoder = replaced.get_submodule(self.encoder_q)
         embedding, query = query_encoder(arguments[0])

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from dasr_fast.inference.replacements.observers import observer
 from dasr_fast.inference.replacements.replacement import PROBED, Plan, Proposal, is_replaced, replace, restore
 
 OUTPUTS = 2e-5
@@ -34,12 +35,17 @@ def find_plan(candidate: Any, kind: type[Plan]) -> Plan | str | None:
     evaluation mode. The candidate, random numbers and global settings stay as they are.
 
     Returns:
-        The plan; or the reason why there is none; or None if `candidate` isn't even called as a `kind` is.
+        The plan; or the reason why there is none; or None if `candidate` isn't even like a `kind`.
     """
     ours = type(candidate).__module__.partition(".")[0] in ("torch", "dasr_fast")
-    proposals = [] if ours else list(kind.proposals(candidate))
-    if not proposals:
+    proposals = [] if ours else [(proposal, list(proposal.plans)) for proposal in kind.proposals(candidate)]
+    if not any(plans for _, plans in proposals):
         return None
+    watcher = observer()
+    if watcher is not None:
+        return f"{watcher} wants to see its own operations"
+    if any(parameter.is_meta for root in _roots(candidate) for parameter in root.parameters()):
+        return 'its weights are on the device "meta"; accelerate it once they are loaded'
     called = False
     with _undisturbed():
         try:
@@ -48,15 +54,20 @@ def find_plan(candidate: Any, kind: type[Plan]) -> Plan | str | None:
             _set_random_weights(own, fast)
         except Exception as error:  # Foreign objects can hold anything.
             return f"it can't be copied for a comparison: {error}"
-        for proposal in proposals:
-            expected = _attempt(partial(_expected, own, proposal))
+        for proposal, plans in proposals:
+            expected = _attempt(partial(_expected, own, proposal)) if plans else None
             if expected is None:
                 continue
             called = True
-            for plan in proposal.plans:
+            for plan in plans:
                 if _attempt(partial(_agrees, fast, plan, proposal, expected)):
                     return plan
-    return f"its forward differs from that of {kind.released}" if called else None
+    name = type(candidate).__name__
+    if called:
+        return f"{name} looks like the released {kind.released}, but computes something else"
+    if kind.is_likely(candidate):
+        return f"{name} looks like the released {kind.released}, but isn't called with the same arguments"
+    return None
 
 
 def _attempt(compute: Callable[[], Any]) -> Any:
@@ -104,6 +115,8 @@ def _copy(candidate: Any) -> Any:
         for name, value in vars(module).items():
             if name.endswith("_hooks") and isinstance(value, dict):
                 memo[id(value)] = OrderedDict()
+            elif isinstance(value, Tensor) and not value.is_leaf:  # As weight normalization leaves it.
+                memo[id(value)] = value.detach().to("cpu", torch.float32)
     with torch.no_grad():
         twin = copy.deepcopy(candidate, memo)
         for root in _roots(twin):
@@ -192,7 +205,9 @@ def _gradients(outputs: list[Tensor], inputs: list[Tensor], generator: torch.Gen
     inputs = [tensor for tensor in inputs if tensor.requires_grad]
     if not outputs:
         return []
-    directions = [torch.randn(output.shape, generator=generator, **PROBED) for output in outputs]
+    directions = [
+        torch.randn(output.shape, generator=generator, dtype=output.dtype, device="cpu") for output in outputs
+    ]
     found = torch.autograd.grad(outputs, inputs, directions, allow_unused=True)
     return [torch.zeros_like(tensor) if grad is None else grad for tensor, grad in zip(inputs, found, strict=True)]
 
@@ -207,8 +222,9 @@ def _agrees(fast: Any, plan: Plan, proposal: Proposal, expected: tuple[_Outcome,
     replace(fast, plan)
     try:
         return (
-            _agree(_outcome(fast, proposal, True), training)
+            plan.is_intact(fast)  # Otherwise its own forward would be compared with itself.
             and _agree(_outcome(fast, proposal, False), evaluation)
+            and _agree(_outcome(fast, proposal, True), training)
             and _agree(_outcome(fast, proposal, False, torch.channels_last), evaluation)
         )
     finally:

@@ -14,6 +14,8 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from dasr_fast.inference.replacements.observers import observer
+
 PROBED: Any = {"dtype": torch.float32, "device": "cpu"}
 """What is probed, whatever PyTorch's defaults are."""
 
@@ -26,11 +28,22 @@ class Plan:
 
     released: ClassVar[str]
     """Name of the released class whose objects it is for."""
+    asks_for_observers: ClassVar[bool] = False
+    """Whether `call` decides itself what to do while an `observer` follows the operations."""
 
     @classmethod
     def proposals(cls, candidate: Any) -> Iterator["Proposal"]:
         """What `candidate` may be, by its structure; nothing if it can't be this."""
         raise NotImplementedError
+
+    @classmethod
+    def is_likely(cls, candidate: Any) -> bool:
+        """Whether users will ask why `candidate`, for which there are proposals, isn't replaced."""
+        return False
+
+    def is_intact(self, replaced: Any) -> bool:
+        """Whether the object's parts are still what the plan says, and nobody watches those that aren't called."""
+        return True
 
     def call(
         self, replaced: Any, original: Callable[..., Any], arguments: tuple[Any, ...], keywords: Mapping[str, Any]
@@ -64,9 +77,18 @@ def replace(candidate: Any, plan: Plan) -> None:
 
 
 def restore(replaced: Any) -> None:
-    """Give a replaced object its own class back."""
-    replaced.__class__ = vars(type(replaced))[_ORIGINAL]
-    del replaced.__dict__[_PLAN]
+    """Give a replaced object its own class back; calls of other threads go on."""
+    replaced.__class__ = _own_class(replaced)
+    replaced.__dict__.pop(_PLAN, None)
+
+
+def restored_copy(replaced: Any) -> Any:
+    """A shallow copy of a replaced object, which isn't replaced."""
+    own = _own_class(replaced)
+    twin: Any = object.__new__(own)
+    twin.__dict__.update(replaced.__dict__)
+    twin.__dict__.pop(_PLAN, None)
+    return twin
 
 
 def is_replaced(candidate: Any) -> bool:
@@ -76,7 +98,12 @@ def is_replaced(candidate: Any) -> bool:
 
 def plan_of(candidate: Any) -> Plan | None:
     """The plan of a replaced object; None for any other."""
-    return candidate.__dict__[_PLAN] if isinstance(candidate, _Replaced) else None
+    return candidate.__dict__.get(_PLAN) if isinstance(candidate, _Replaced) else None
+
+
+def _own_class(replaced: Any) -> type:
+    own: type = vars(type(replaced)).get(_ORIGINAL, type(replaced))
+    return own
 
 
 # Longer than any name that foreign classes have, since they would hide it.
@@ -92,21 +119,29 @@ class _Replaced:
         return _new, (getattr(type(self), _ORIGINAL), *reduced[1][1:]), *reduced[2:]
 
 
-class _ReplacedModule(_Replaced, nn.Module):
-    def forward(self, *arguments: Any, **keywords: Any) -> Any:
-        return self.__dict__[_PLAN].call(self, super().forward, arguments, keywords)
+def _planned(original: type, method: str) -> Callable[..., Any]:
+    """The method of a replaced object: what its plan says, or the original where somebody follows the operations.
 
+    Another thread may restore the object at any time, so that the class is given and not asked for.
+    """
 
-class _ReplacedObject(_Replaced):
-    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
-        return self.__dict__[_PLAN].call(self, super().__call__, arguments, keywords)  # type: ignore[misc]
+    @functools.wraps(getattr(original, method))
+    def call(self: Any, *arguments: Any, **keywords: Any) -> Any:
+        own = functools.partial(getattr(original, method), self)
+        plan: Plan | None = self.__dict__.get(_PLAN)
+        if plan is None or (not plan.asks_for_observers and observer() is not None):
+            return own(*arguments, **keywords)
+        return plan.call(self, own, arguments, keywords)
+
+    return call
 
 
 @functools.cache
 def _replaced_class(original: type) -> type:
-    base = _ReplacedModule if issubclass(original, nn.Module) else _ReplacedObject
+    method = "forward" if issubclass(original, nn.Module) else "__call__"
     alike = {name: getattr(original, name) for name in ("__module__", "__qualname__", "__doc__")}
-    return type(original.__name__, (base, original), {_ORIGINAL: original, **alike})
+    own = {_ORIGINAL: original, method: _planned(original, method)}
+    return type(original.__name__, (_Replaced, original), own | alike)
 
 
 def _new(original: type, *arguments: Any) -> Any:

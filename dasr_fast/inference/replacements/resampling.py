@@ -40,7 +40,7 @@ class BlurPlan(Plan):
         if keywords or len(arguments) != 2 or not all(isinstance(argument, Tensor) for argument in arguments):
             return original(*arguments, **keywords)
         images, kernel = arguments
-        kernels = (len(images), self.kernel_size, self.kernel_size)
+        kernels = (images.shape[0], self.kernel_size, self.kernel_size)
         if images.dim() != 4 or kernel.shape != kernels or images.dtype != kernel.dtype:
             return original(*arguments, **keywords)
         return ops.blur_downsample(images, kernel, 1)

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor, nn
 
-from dasr_fast.nn.convolution import is_plain
+from dasr_fast.nn.convolution import is_plain, untouched
 
 
 def net_widths(module: nn.Module) -> tuple[int, int] | None:
@@ -30,7 +31,7 @@ def _widths(layer: nn.Module) -> tuple[int, int] | None:
 def call_net(net: nn.Module, v: Tensor) -> Tensor:
     """Output `[B, width]` of a net of linear layers or 1x1 convolutions for `v` `[B, R]`."""
     layers = (layer for layer in net.modules() if isinstance(layer, (nn.Linear, nn.Conv2d)))
-    y: Tensor = net(v[:, :, None, None] if isinstance(next(layers), nn.Conv2d) else v)
+    y: Tensor = net(v[:, :, None, None] if isinstance(next(layers, None), nn.Conv2d) else v)
     return y.flatten(1)
 
 
@@ -42,18 +43,33 @@ def is_activation(module: nn.Module) -> bool:
     )
 
 
-FUNCTIONAL: tuple[nn.Module, ...] = (nn.LeakyReLU(0.1), nn.LeakyReLU(0.2), nn.LeakyReLU(0.01), nn.ReLU(), nn.Identity())
-"""Activations that a forward may have as a function."""
+FUNCTIONAL = {
+    0.1: nn.LeakyReLU(0.1),
+    0.2: nn.LeakyReLU(0.2),
+    0.01: nn.LeakyReLU(0.01),
+    0.0: nn.ReLU(),
+    1.0: nn.Identity(),
+}
+"""Activations that a forward may have as a function, by their slope."""
 
 
-def activations(module: nn.Module) -> list[str | nn.Module]:
-    """What may follow convolutions in `module`: names of its activation modules, then functions."""
+def activations(module: nn.Module) -> list[str | float]:
+    """What may follow convolutions in `module`: names of its activation modules, then slopes of functions."""
     return [*(name for name, child in module.named_children() if is_activation(child)), *FUNCTIONAL]
 
 
-def activation(module: nn.Module, name_or_function: str | nn.Module) -> nn.Module:
+def activation(module: nn.Module, name_or_slope: str | float) -> nn.Module:
     """One of `activations`."""
-    return module.get_submodule(name_or_function) if isinstance(name_or_function, str) else name_or_function
+    return module.get_submodule(name_or_slope) if isinstance(name_or_slope, str) else FUNCTIONAL[name_or_slope]
+
+
+def settled(function: nn.Module) -> nn.Module:
+    """A LeakyReLU of the same slope in place of a PReLU, where no gradient is wanted and its number is at hand."""
+    if torch.compiler.is_compiling() or torch.is_grad_enabled() or type(function) is not nn.PReLU:
+        return function
+    at_hand = function.weight.numel() == 1 and function.weight.device.type == "cpu" and untouched(function)
+    slope = function.weight.item() if at_hand else -1.0
+    return nn.LeakyReLU(slope) if 0 <= slope <= 1 else function
 
 
 def kernel_sizes(width: int) -> Iterator[tuple[int, int]]:
@@ -61,10 +77,13 @@ def kernel_sizes(width: int) -> Iterator[tuple[int, int]]:
     return ((width // size**2, size) for size in (3, 5, 7, 1) if width % size**2 == 0)
 
 
+CONTAINERS = (nn.Sequential, nn.ModuleList)
+
+
 def flattened(module: nn.Module) -> list[tuple[str, nn.Module]]:
     """Paths and modules of the children, with those in containers instead of the containers."""
     found = []
     for name, child in module.named_children():
-        container = type(child) in (nn.Sequential, nn.ModuleList)
+        container = type(child) in CONTAINERS
         found += [(f"{name}.{path}", inner) for path, inner in flattened(child)] if container else [(name, child)]
     return found

@@ -1,15 +1,11 @@
-"""The released `CA_layer` and its like: features times a gate made from the representation."""
+"""Gates of channel modulation, made from the representation."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dasr_fast import ops
-from dasr_fast.inference.replacements.layer import LayerPlan, signatures
-from dasr_fast.inference.replacements.replacement import Proposal
 from dasr_fast.inference.replacements.structure import call_net, net_widths
 
 
@@ -39,22 +35,3 @@ def gate_nets(layer: nn.Module) -> Iterator[tuple[GateNet, tuple[int, int]]]:
             yield GateNet(name), widths
             if not isinstance(list(child.modules())[-1], nn.Sigmoid):
                 yield GateNet(name, sigmoid=True), widths
-
-
-@dataclass(frozen=True)
-class ChannelModulationPlan(LayerPlan):
-    """`ops.channel_modulation` instead of a multiplication with broadcasting."""
-
-    released = "CA_layer"
-    net: GateNet
-
-    @classmethod
-    def proposals(cls, candidate: Any) -> Iterator[Proposal]:
-        if not isinstance(candidate, nn.Module):
-            return
-        for net, (representation, channels) in gate_nets(candidate):
-            for signature in signatures(channels, representation):
-                yield Proposal(signature.examples(), [cls(signature, net)])
-
-    def compute(self, layer: nn.Module, x: Tensor, v: Tensor) -> Tensor:
-        return ops.channel_modulation(x, self.net.gate(layer, v))

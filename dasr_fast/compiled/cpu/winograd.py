@@ -12,8 +12,8 @@ LINE = 16
 """Floats in a vector of the widest instruction set."""
 
 
-# Asked once: torch.compile can't trace the question.
-_MATRIX_UNIT: bool = torch.cpu._is_amx_tile_supported()
+# Asked once: torch.compile can't trace the question. The function is private; without it our kernels serve all.
+_MATRIX_UNIT: bool = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
 
 
 def unsupported(x: Tensor) -> str | None:

@@ -170,12 +170,12 @@ def use_large_pages() -> None:
 
 
 def forget_old_primitives() -> None:
-    """Let oneDNN, from its first op on, keep 64 compiled primitives in place of 1024, unless the user has decided.
+    """Let oneDNN, from its first op on, keep 32 compiled primitives in place of 1024, unless the user has decided.
 
-    Every size of an image brings its own, of a megabyte together: a folder of images of many sizes would fill the
-    memory. Images of one size need fewer than 64.
+    Every size of an image brings its own, a megabyte and more: a folder of images of many sizes would fill the
+    memory. Images of one size need 12.
     """
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 
 
 def device_option(function: Function) -> Function:

@@ -131,8 +131,10 @@ def write_image(path: str | Path, picture: Picture) -> None:
     path = Path(path)
     check_format(path, picture)
     suffix = path.suffix.lower()
-    planes = [picture.pixels] if picture.alpha is None else [picture.pixels, picture.alpha[:, :, None]]
-    image = pyvips.Image.new_from_array(np.concatenate(planes, axis=2))
+    pixels = picture.pixels
+    if picture.alpha is not None:
+        pixels = np.concatenate((pixels, picture.alpha[:, :, None]), axis=2)
+    image = pyvips.Image.new_from_array(pixels)
     kinds = {(1, 1): "b-w", (3, 1): "srgb", (1, 2): "grey16", (3, 2): "rgb16"}
     kind = kinds[picture.pixels.shape[2], picture.pixels.dtype.itemsize]
     image = image.copy(interpretation=kind, xres=picture.resolution[0], yres=picture.resolution[1])

@@ -130,7 +130,7 @@ def _recover(graph: torch.cuda.CUDAGraph, pool: tuple[int, int], stream: torch.c
     """Undo what a capture that failed leaves in PyTorch 2.11; 2.13 does so itself in part."""
     with suppress(RuntimeError):
         graph.reset()  # Releases the memory if the capture came to its end.
-    with suppress(RuntimeError):  # Which says that it did.
+    with suppress(RuntimeError, AttributeError):  # Which says that it did, or that these private functions are gone.
         torch._C._cuda_endAllocateToPool(stream.device.index, pool)
         torch._C._cuda_releasePool(stream.device.index, pool)
     # The end of a capture sets back the random generator, which else refuses numbers and the replays of other graphs.

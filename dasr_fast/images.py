@@ -191,8 +191,8 @@ def write_image(path: str | Path, picture: Picture) -> None:
     _use_threads("write_image")
     suffix = path.suffix.lower()
     kind = _KINDS[suffix]
-    array = picture.pixels if picture.alpha is None else np.dstack((picture.pixels, picture.alpha))
-    image = pyvips.Image.new_from_array(np.ascontiguousarray(array))
+    pixels = picture.pixels if picture.alpha is None else np.dstack((picture.pixels, picture.alpha))
+    image = pyvips.Image.new_from_array(pixels)
     colours = {(1, 1): "b-w", (3, 1): "srgb", (1, 2): "grey16", (3, 2): "rgb16"}
     interpretation = colours[picture.pixels.shape[2], picture.pixels.dtype.itemsize]
     image = image.copy(interpretation=interpretation, xres=picture.resolution[0], yres=picture.resolution[1])

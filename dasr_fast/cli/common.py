@@ -251,6 +251,7 @@ def load_model(weights: str | None, scale: int | None, device: str) -> Any:
         ValueError: There is no such device here.
     """
     use_large_pages()
+    forget_old_primitives()
     from dasr_fast.device import find_device
     from dasr_fast.models import BlindSR
 
@@ -267,6 +268,15 @@ def use_large_pages() -> None:
     pages for the next; 4096 bytes at a time that is a quarter of the network's time.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
+
+def forget_old_primitives() -> None:
+    """Let oneDNN, from its first op on, keep 32 compiled primitives in place of 1024, unless the user has decided.
+
+    Every size of an image brings its own, a megabyte and more: a folder of images of many sizes would fill the
+    memory. Images of one size need 12.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 
 
 def device_option(function: Function) -> Function:

@@ -5,7 +5,7 @@ import importlib.util
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -65,8 +65,9 @@ def export_program(model: nn.Module, part: Part = "whole") -> ExportedProgram:
     network = PortableBlindSR(as_blind_sr(model))
     module = {"whole": network, "encode": network.encoder, "restore": network.sr_network}[part]
     examples = {name: torch.zeros(shape, dtype=torch.float32, device="cpu") for name, shape in _EXAMPLES.items()}
-    # Otherwise the strides of the encoder's features would be inferred for images of more than four pixels a side.
-    any_size = torch.fx.experimental._config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
+    any_size = nullcontext()
+    if _takes_any_size():
+        any_size = torch.fx.experimental._config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
     with any_size, _silenced():
         return torch.export.export(module, tuple(examples[name] for name in inputs), dynamic_shapes=_sizes(inputs))
 
@@ -167,9 +168,18 @@ def _signature(part: str) -> _Signature:
     return _SIGNATURES[part]
 
 
+def _takes_any_size() -> bool:
+    """Whether PyTorch has the private option for programs that take any size.
+
+    Otherwise the strides of the encoder's features are inferred for images of more than four pixels a side.
+    """
+    return hasattr(getattr(torch.fx.experimental, "_config", None), "backed_size_oblivious")
+
+
 def _sizes(inputs: tuple[str, ...]) -> tuple[dict[int, Dim], ...]:
     """What varies of each input."""
-    batch, height, width = (Dim(name, min=1) for name in ("batch", "height", "width"))
+    least = 1 if _takes_any_size() else 5
+    batch, height, width = (Dim(name, min=size) for name, size in (("batch", 1), ("height", least), ("width", least)))
     sizes = {"lr": {0: batch, 2: height, 3: width}, "v": {0: batch}}
     return tuple(sizes[name] for name in inputs)
 

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dasr_fast.foreach import lerp_
 from dasr_fast.models.encoder import DegradationEncoder
 
 
@@ -94,7 +95,7 @@ def update_key_encoder(encoder_k: nn.Module, encoder_q: nn.Module, momentum: flo
     """`momentum` of the key encoder's weights and the rest of the query encoder's, in place."""
     keys: list[Tensor] = list(encoder_k.parameters())
     queries: list[Tensor] = list(encoder_q.parameters())
-    torch._foreach_lerp_(keys, queries, 1 - momentum)
+    lerp_(keys, queries, 1 - momentum)
 
 
 def contrast(query: Tensor, key: Tensor, queue: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

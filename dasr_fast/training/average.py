@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from dasr_fast.foreach import lerp_
 from dasr_fast.models.wrapped import ALL_UPDATES
 
 
@@ -34,7 +35,7 @@ class MovingAverage:
     @torch.no_grad()
     def update(self) -> None:
         """Take in the tensors as they are now."""
-        torch._foreach_lerp_(self._averaged, self._latest, 1 - self.decay)
+        lerp_(self._averaged, self._latest, 1 - self.decay)
         for name in self._copied:
             self.state[name].copy_(self._followed[name])
 

@@ -79,10 +79,12 @@ class MemoryBankLearner(EncoderLearner):
         last = (same * torch.arange(len(indices), device=indices.device)).amax(1)
         before = self.descriptions[indices]
         new = before[:, -1:] < 0  # No noise level is.
-        torch._assert_async(
-            (new | ((before - descriptions).abs() < 1e-3)).all(),
-            "MemoryBankLearner: each image must have the same degradation whenever it comes; one has another.",
-        )
+        same_as_before = (new | ((before - descriptions).abs() < 1e-3)).all()
+        message = "MemoryBankLearner: each image must have the same degradation whenever it comes; one has another."
+        if hasattr(torch, "_assert_async"):  # Private, and doesn't wait for a GPU.
+            torch._assert_async(same_as_before, message)
+        elif not same_as_before:
+            raise RuntimeError(message)
         self.descriptions.index_copy_(0, indices, descriptions[last])
         moved = self.momentum * self.bank[indices] + (1 - self.momentum) * queries[last]
         self.bank.index_copy_(0, indices, unit(moved))

@@ -1,0 +1,118 @@
+"""PyTorch without its private functions that the package uses, which may be gone from the next version."""
+
+import ast
+import importlib
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+import dasr_fast
+from dasr_fast import cuda_graph
+from dasr_fast.compiled import record
+from dasr_fast.foreach import lerp_
+from dasr_fast.inference import export
+from dasr_fast.models import BlindSR
+from dasr_fast.training.representation.memory_bank import MemoryBankLearner
+
+USED = {
+    "torch._foreach_lerp_": "foreach.py",
+    "torch._assert_async": "training/representation/memory_bank.py",
+    "torch.fx.experimental._config": "inference/export.py",
+    "torch.cpu._is_amx_tile_supported": "compiled/cpu/winograd.py",
+    "torch._C._cuda_endAllocateToPool": "cuda_graph.py",
+    "torch._C._cuda_releasePool": "cuda_graph.py",
+}
+"""Each has a test below, but for the GPU's own."""
+
+
+def private(path: Path) -> set[str]:
+    """Names of private things of torch in a file, whether written out or asked for by `getattr`."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        name = ast.unparse(node) if isinstance(node, ast.Attribute) else ""
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "hasattr"):
+            name = ast.unparse(node.args[0]) + "." + ast.unparse(node.args[1]).strip("'")
+        parts = name.split(".")
+        if parts[0] == "torch" and parts[-1].startswith("_") and not parts[-1].startswith("__") and len(parts) > 1:
+            found.add(name)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "torch":
+            found |= {f"{node.module}.{alias.name}" for alias in node.names if "._" in f"{node.module}.{alias.name}"}
+    return found - {"torch._C"}
+
+
+def test_all_are_known():
+    package = Path(dasr_fast.__file__).parent
+    files = {path.relative_to(package).as_posix(): path for path in package.rglob("*.py")}
+    used = {(name, file) for file, path in files.items() for name in private(path)}
+    assert used == set(USED.items())
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_lerp(gone: bool, monkeypatch: pytest.MonkeyPatch):
+    if gone:
+        monkeypatch.delattr(torch, "_foreach_lerp_")
+    tensors, targets = [torch.zeros(3), torch.ones(2, 2)], [torch.full((3,), 4.0), torch.full((2, 2), 3.0)]
+    lerp_(tensors, targets, 0.25)
+    assert tensors[0].tolist() == [1.0] * 3
+    assert tensors[1].tolist() == [[1.5] * 2] * 2
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_memory_bank(same: bool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delattr(torch, "_assert_async")
+    learner = MemoryBankLearner(2, encoder=SimpleEncoder())
+    indices, queries = torch.arange(2), torch.eye(2, learner.bank.shape[1])
+    descriptions = torch.ones(2, learner.descriptions.shape[1])
+    learner._store(indices, queries, descriptions)
+    if same:
+        learner._store(indices, queries, descriptions)
+        return
+    with pytest.raises(RuntimeError, match=r"^MemoryBankLearner: each image must have the same degradation"):
+        learner._store(indices, queries, 2 * descriptions)
+
+
+class SimpleEncoder(nn.Module):
+    """Stands in for an encoder that isn't called."""
+
+
+def test_export(monkeypatch: pytest.MonkeyPatch):
+    assert export._takes_any_size()
+    with monkeypatch.context() as patch:
+        patch.delattr(torch.fx.experimental, "_config")
+        assert not export._takes_any_size()
+    # `torch.export` itself needs the configuration.
+    monkeypatch.setattr(export, "_takes_any_size", lambda: False)
+    model = BlindSR(2, channels=16, groups=1, blocks=1).eval()
+    program = export.export_program(model)
+    lr = 255 * torch.rand(2, 3, 9, 12)
+    with torch.no_grad():
+        torch.testing.assert_close(program.module()(lr), model(lr), rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.skipif(record.read().get("parts", {}).get("cpu", "missing") is not None, reason="no C++ kernels")
+def test_matrix_unit(monkeypatch: pytest.MonkeyPatch):
+    from dasr_fast.compiled.cpu import winograd
+
+    with monkeypatch.context() as patch:
+        patch.delattr(torch.cpu, "_is_amx_tile_supported")
+        importlib.reload(winograd)
+        assert winograd.unsupported(torch.ones(1, 16, 4, 4, dtype=torch.bfloat16)) is None
+    importlib.reload(winograd)
+
+
+def test_recovery_of_a_failed_capture(monkeypatch: pytest.MonkeyPatch):
+    for name in ("_cuda_endAllocateToPool", "_cuda_releasePool"):
+        monkeypatch.delattr(torch._C, name, raising=False)
+    monkeypatch.setattr(torch.cuda, "graph", refuse)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
+    resets: list[bool] = []
+    graph = SimpleNamespace(reset=lambda: resets.append(True))
+    cuda_graph._recover(graph, (0, 1), SimpleNamespace(device=SimpleNamespace(index=0)))
+    assert resets
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise RuntimeError("There is no GPU.")

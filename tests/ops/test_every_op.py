@@ -225,6 +225,15 @@ def test_any_layout(op: str, backend: str, device: str, layout: str, everything:
     check(op, backend, arguments, dtype, LAYOUTS[layout])
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("op", "backend", "device"), [p for p in RUNNING if p.values[0] == "conv3x3"])
+def test_weights_in_the_order_of_taps(op: str, backend: str, device: str, layout: str):
+    shapes = {"x": (1, 16, 6, 5), "weight": (1, 16, 3, 3), "bias": None, "residual": None}
+    arguments = SPECIFICATIONS[op].arguments(Case("one sample, one channel out", shapes), torch.float32, device)
+    arguments["weight"] = arguments["weight"].permute(2, 3, 1, 0).contiguous().permute(3, 2, 0, 1)
+    check(op, backend, {**arguments, "x": LAYOUTS[layout](arguments["x"])}, torch.float32, LAYOUTS[layout])
+
+
 @every_op
 def test_gradients_of_a_sum(op: str, backend: str, device: str):
     arguments = SPECIFICATIONS[op].arguments(SPECIFICATIONS[op].cases[0], torch.float32, device)

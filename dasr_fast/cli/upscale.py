@@ -102,7 +102,7 @@ def upscale(
     with _warnings_as_lines():
         for image, target in progress(targets.items(), "Upscaling", len(targets)):
             make_folder(target.parent)
-            with report.guard(image):
+            with report.guard(image), _named_in_warnings(image):
                 refuse_overwriting(target, overwrite)
                 if compare:
                     refuse_overwriting(comparisons[target], overwrite)
@@ -135,4 +135,23 @@ def _warnings_as_lines() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("once", RuntimeWarning)
         warnings.showwarning = lambda message, *_, **__: warn(str(message))
+        yield
+
+
+@contextmanager
+def _named_in_warnings(image: Path) -> Iterator[None]:
+    """Print every warning that is about the image, with its name; others go where they went before."""
+    from dasr_fast.inference.upscale import PictureWarning
+
+    outer = warnings.showwarning
+
+    def show(message: Any, *others: Any, **keywords: Any) -> None:
+        if isinstance(message, PictureWarning):
+            warn(f"{image}: {message}")
+        else:
+            outer(message, *others, **keywords)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", PictureWarning)
+        warnings.showwarning = show
         yield

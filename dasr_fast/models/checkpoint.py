@@ -1,16 +1,21 @@
 """Weights in and out of files: the released model's keys, from `.pt` (tensors only) or `.safetensors`."""
 
+import math
 import pickle
 import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from dasr_fast.files import written_whole
+from dasr_fast.models import bounds as embedding_bounds
+
+if TYPE_CHECKING:
+    from dasr_fast.models.blind_sr import BlindSR
 
 SHIPPED = Path(__file__).resolve().parent.parent / "weights"
 """Folder of the weights that come with the package."""
@@ -70,6 +75,31 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         if value.is_floating_point() and not torch.isfinite(value.float()).all():
             raise CheckpointError(f"{path} holds NaN or infinity in {key}.")
     return state
+
+
+def read_limits(path: str | Path, embedding: int) -> tuple[Tensor | None, float | None]:
+    """What the weights in a file were trained with: bounds `[3, embedding]` of the embeddings, and the largest noise.
+
+    Both are None where the file doesn't say, as a `.pt` file never does.
+
+    Raises:
+        CheckpointError: The file says something that can't be.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        return None, None
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        facts = file.metadata() or {}
+    try:
+        bounds = embedding_bounds.from_text(facts["bounds"], embedding) if "bounds" in facts else None
+        noise = float(facts["noise"]) if "noise" in facts else None
+    except ValueError as error:
+        raise CheckpointError(f"{path} holds no limits of its training that can be used: {error}.") from None
+    if noise is not None and not 0 <= noise < math.inf:
+        raise CheckpointError(f"{path} holds no limits of its training that can be used: noise is {noise}.")
+    return bounds, noise
 
 
 def settings_of(state: Mapping[str, Tensor], path: str | Path) -> dict[str, Any]:
@@ -141,8 +171,10 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], path: str | Path
     model.load_state_dict(state, strict=False)
 
 
-def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
+def save_weights(model: "BlindSR", path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
     """Write a `BlindSR`'s weights with the keys of a released checkpoint, whole or not at all.
+
+    A `.safetensors` file also says what they were trained with, as far as the model knows: `G.bounds` and `noise`.
 
     Args:
         model: The model.
@@ -164,12 +196,17 @@ def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, str]
         for key, value in model.state_dict().items()
         if not key.startswith(NOT_SAVED)
     }
+    facts = {**(metadata or {}), "format": "pt"}
+    if model.G.bounds is not None:
+        facts["bounds"] = embedding_bounds.to_text(model.G.bounds)
+    if model.noise is not None:
+        facts["noise"] = f"{model.noise:g}"
     with written_whole(path) as temporary:
         try:
             if path.suffix == ".pt":
                 torch.save(state, temporary)
             else:
-                save_file(state, temporary, metadata=dict(metadata or {}, format="pt"))
+                save_file(state, temporary, metadata=facts)
         except (RuntimeError, SafetensorError) as error:  # Theirs for a full disk.
             raise OSError(f"{path} can't be written: {error}") from None
 

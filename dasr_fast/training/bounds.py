@@ -9,7 +9,7 @@ from dasr_fast.models import BlindSR
 from dasr_fast.models.bounds import make_bounds
 from dasr_fast.training.patches import Images
 
-MOST = 2048
+MOST = 1024
 """Pieces of images that are encoded; of few images, 16 of each."""
 
 MARGIN = 0.25

@@ -82,7 +82,8 @@ def upscale(
     """Super-resolve SOURCE, an image or a folder of images.
 
     PNG, JPEG, WebP and TIFF, 8 or 16 bits, grey or RGB; transparency, orientation, colour profile and EXIF are kept.
-    Images that can't be read are reported and skipped. Exit code: 0 if all was done, 1 if an image failed, 2 if
+    Images that can't be read are reported and skipped; those that the weights don't know, such as noisy ones, are done
+    with a warning. Exit code: 0 if all was done, 1 if an image failed, 2 if
     nothing was tried.
 
     \b

@@ -27,9 +27,6 @@ LEAST_ENCODED = 32
 NOISE = 7.5
 """Grey levels of noise beyond those of the training from which on the user is told."""
 
-UNLIKE = 1.5
-"""How many times farther from the mean than the bounds an embedding is that the user is told of."""
-
 FAR = 0.5
 """How far a result may lie outside of the picture's range of values, on average and as a part of that range."""
 
@@ -104,7 +101,7 @@ def _tell_what_is_unknown(engine: Engine, lr: Tensor, v: Tensor) -> None:
     if engine.noise is not None and (level := noise_level(lr)) > engine.noise + NOISE:
         known = f"with noise of up to {engine.noise:g}" if engine.noise else "without noise"
         message = f"it seems to have noise of {level:.0f} grey levels or more, and the weights were trained {known}."
-    elif engine.bounds is not None and departure(v, engine.bounds).max() > UNLIKE:
+    elif engine.bounds is not None and departure(v, engine.bounds).max() > 1:
         message = "it is unlike the images that the weights were trained with."
     else:
         return

@@ -244,3 +244,15 @@ def test_too_little_memory_is_said_and_writes_nothing(
         f"dasr-fast: {photo}: Engine: there isn't enough memory on cpu for tiles of 64 LR pixels."
     )
     assert not photo.with_name("photo_x2.png").exists()
+
+
+def test_a_noisy_image_is_told_by_name(call: Call, tmp_path: Path):
+    random = np.random.default_rng(0)
+    for name in ("a", "b"):
+        noisy = np.linspace(30, 225, 40)[:, None] + random.normal(0, 20, (40, 40, 3))
+        Image.fromarray(noisy.round().clip(0, 255).astype(np.uint8)).save(tmp_path / f"{name}.png")
+    code, out, err = call("upscale", tmp_path, "-o", tmp_path / "out", "--scale", 2, "--device", "cpu")
+    assert (code, "2 done" in out) == (0, True)
+    for line, name in zip(err.splitlines(), ("a", "b"), strict=True):
+        assert f"{name}.png: The result may be poor: it seems to have noise of 1" in line
+        assert line.endswith("grey levels or more, and the weights were trained without noise.")

@@ -132,7 +132,7 @@ def test_embeddings_outside_of_the_bounds_are_told(known: bool):
     lr = picture(40, 40)
     model = copy.deepcopy(MODEL)
     v = MODEL.encode(lr.rgb()).detach()[0]
-    model.G.bounds = torch.stack((v - 3, v - 1, v - (0.25 if known else 0.5)))  # It departs 1.33 or 2 times as far.
+    model.G.bounds = torch.stack((v - 3, v - 1, v + (1 if known else -0.5)))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         upscale(Engine(model), lr)

@@ -31,7 +31,10 @@ def test_bounds_are_for_evaluation_alone():
     far = mean + 8 * (inside - mean)
     keys = list(model.state_dict())
     with torch.no_grad():
-        expected, unbounded = model.restore(lr, mean + (far - mean) / (far - mean).abs().amax(1, True)), model.G(lr, far)
+        expected, unbounded = (
+            model.restore(lr, mean + (far - mean) / (far - mean).abs().amax(1, True)),
+            model.G(lr, far),
+        )
         model.G.bounds = torch.stack((mean - 1, mean, mean + 1))
         torch.testing.assert_close(model.restore(lr, far), expected, rtol=1e-5, atol=1e-3)
         assert torch.equal(model.train().G(lr, far), unbounded)

@@ -1,5 +1,8 @@
 """`dasr-fast upscale`."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from dasr_fast.cli.common import (
     refuse_overwriting,
     refuse_same_names,
     results_in,
+    warn,
 )
 from dasr_fast.progress import progress
 
@@ -88,8 +92,9 @@ def upscale(
     are kept, IPTC data in JPEG and TIFF, text in PNG, and comments in JPEG. A warning names what is left out, such as
     all but the first frame of an animation.
 
-    Images that can't be read are reported and skipped, and so are those of a folder whose results exist already. Exit
-    code: 0 if all was done, 1 if an image failed, 2 if nothing was tried.
+    Images that can't be read are reported and skipped, and so are those of a folder whose results exist already. Images
+    that the weights don't know, such as noisy ones, are done with a warning. Exit code: 0 if all was done, 1 if an
+    image failed, 2 if nothing was tried.
 
     \b
     dasr-fast upscale photo.png -o large.png --scale 4
@@ -110,7 +115,7 @@ def upscale(
     to_do = report.unfinished(results, overwrite) if source.is_dir() else results
     with results_in(folder):
         for image, files in progress(to_do.items(), "Upscaling", len(to_do)):
-            with report.guard(image):
+            with report.guard(image), _named_in_warnings(image):
                 for file in files:
                     refuse_overwriting(file, overwrite)
                 lr = read_image(image)
@@ -127,3 +132,22 @@ def upscale(
 def _comparison_path(target: Path) -> Path:
     """Where the comparison goes for a result."""
     return target.with_name(f"{target.stem}_compare.png")
+
+
+@contextmanager
+def _named_in_warnings(image: Path) -> Iterator[None]:
+    """Print every warning that is about the image, with its name; others go where they went before."""
+    from dasr_fast.inference.upscale import PictureWarning
+
+    outer = warnings.showwarning
+
+    def show(message: Any, *others: Any, **keywords: Any) -> None:
+        if isinstance(message, PictureWarning):
+            warn(f"{image}: {message}")
+        else:
+            outer(message, *others, **keywords)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", PictureWarning)
+        warnings.showwarning = show
+        yield

@@ -57,6 +57,9 @@ class Engine:
         scale: Factor between LR and SR.
         device: Where it computes.
         precision: The one in use.
+        bounds: Of the embeddings that the weights were trained with, `[3, 256]`, as `DASR.bounds`; embeddings outside
+            are drawn inside. None if nobody knows.
+        noise: Largest noise of the training in grey levels, or None.
 
     Raises:
         TypeError: The model is another network.
@@ -68,6 +71,8 @@ class Engine:
         self.device = next(blind_sr.parameters()).device
         chosen = choose_precision(precision, self.device)
         self.precision, self.scale = chosen.name, blind_sr.scale
+        self.noise = blind_sr.noise
+        self.bounds = None if blind_sr.G.bounds is None else blind_sr.G.bounds.float()
         self._channels = next(blind_sr.G.head.parameters()).shape[0]
         self._executor = Executor(blind_sr, chosen, backend)
         self._wide = Executor(blind_sr, PRECISIONS["fp32"], backend) if chosen.name == "fp16" else None

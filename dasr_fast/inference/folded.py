@@ -14,6 +14,7 @@ from dasr_fast.inference.convolution import Convolution
 from dasr_fast.inference.representation import KernelsAndGates
 from dasr_fast.inference.tail import Tail
 from dasr_fast.models import BlindSR
+from dasr_fast.models.bounds import drawn_inside
 from dasr_fast.models.encoder import EMBEDDING, DegradationEncoder
 from dasr_fast.ops.backends import BACKENDS
 from dasr_fast.ops.checks import FLOATING
@@ -74,6 +75,7 @@ class FoldedNetwork:
         self._sub_mean = copy.deepcopy(network.sub_mean).requires_grad_(False).to(self._wide)
         self._sub_mean.weight.mul_(gain)
         self._sub_mean.bias.mul_(gain)
+        self._bounds = None if network.bounds is None else network.bounds.to(self._wide, copy=True)
         self._compress = copy.deepcopy(network.compress).requires_grad_(False).to(self._wide)
         self._head = Convolution.of(network.head[0], dtype=dtype, backend=backend, gain=gain)
         self._groups = [
@@ -139,7 +141,8 @@ class FoldedNetwork:
                 f"got {list(v.shape)} on {v.device}."
             )
         with self._inference():
-            v = self._compress(v.to(self._wide))
+            v = v.to(self._wide)
+            v = self._compress(v if self._bounds is None else drawn_inside(v, self._bounds))
             modulations = iter(self._kernels_and_gates(v))
             x = y = self._head(self._sub_mean(lr.to(self._wide)).to(self.dtype, memory_format=torch.channels_last))
             for blocks, end in self._groups:

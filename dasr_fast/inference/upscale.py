@@ -1,22 +1,47 @@
 """A picture super-resolved."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from dasr_fast.degradation import bicubic_upsample
 from dasr_fast.images import Picture, Pixels
 from dasr_fast.inference.engine import Engine, Tile
+from dasr_fast.inference.noise import noise_level
 from dasr_fast.inference.tiling import Span, overlapping_spans
+from dasr_fast.models.bounds import departure
 
 REACH = 2
 """LR pixels that bicubic upsampling looks to either side."""
+
+BORDER = 8
+"""LR pixels by which a picture is continued on every side, so that the network's zeros beyond it do no harm."""
+
+LEAST_ENCODED = 32
+"""Height and width in LR pixels to which smaller pictures are continued for the encoder, which learned from patches."""
+
+NOISE = 7.5
+"""Grey levels of noise beyond those of the training from which on the user is told."""
+
+FAR = 0.5
+"""How far a result may lie outside of the picture's range of values, on average and as a part of that range."""
+
+FLAT = 16
+"""Grey levels that count as the range of a picture that has fewer."""
+
+
+class PictureWarning(UserWarning):
+    """A picture is of a kind that the weights don't know, and its result may be poor."""
 
 
 def upscale(engine: Engine, picture: Picture, *, tile: Tile = "auto") -> Picture:
     """The picture enlarged by the model's scale: colours by the network, alpha by bicubic upsampling.
 
+    Beyond its edges the network sees the picture's outermost pixels repeated, where a call of the engine has zeros.
     Each piece of the result is rounded as it comes, so that only whole numbers are held of large pictures.
 
     Args:
@@ -24,18 +49,64 @@ def upscale(engine: Engine, picture: Picture, *, tile: Tile = "auto") -> Picture
         picture: Grey or RGB, 8 or 16 bits; the result is of the same kind.
         tile: See `Engine`.
 
+    Warns:
+        PictureWarning: The picture has more noise than the weights were trained with, or is unlike their training
+            images in another way.
+
     Raises:
-        RuntimeError: The network's result isn't finite, or there isn't enough memory.
+        RuntimeError: The network's result isn't finite or lies far outside of the picture's range of values, or there
+            isn't enough memory.
     """
-    height, width, channels = picture.pixels.shape
-    # Filled, since Linux counts memory as taken when it is written, and the engine is to fit into what is left.
-    pixels = np.full((height * engine.scale, width * engine.scale, channels), 0, picture.pixels.dtype)
-    for (_, _, rows, columns), sr in engine.pieces(picture.rgb(), tile=tile):
-        if not torch.isfinite(sr).all():
-            raise RuntimeError("The network's result holds NaN or infinity.")
-        pixels[rows, columns] = picture.replaced(sr, None).pixels
+    lr = picture.rgb()
+    v = engine.encode(_continued(lr, LEAST_ENCODED), tile=tile)
+    _tell_what_is_unknown(engine, lr, v)
+    pixels, problem = _restored(engine, picture, v, tile)
+    if problem and engine.bounds is not None:
+        message = "It was restored with a mean representation, since its own gave values far outside of its range."
+        warnings.warn(message, PictureWarning, stacklevel=2)
+        pixels, problem = _restored(engine, picture, engine.bounds[1], tile)
+    if problem:
+        raise RuntimeError(problem)
     alpha = None if picture.alpha is None else _bicubic(Picture(picture.alpha[:, :, None]), engine.scale)[:, :, 0]
     return replace(picture, pixels=pixels, alpha=alpha)
+
+
+def _restored(engine: Engine, picture: Picture, v: Tensor, tile: Tile) -> tuple[Pixels, str | None]:
+    """The picture's colours super-resolved with the embedding `v`, and what is wrong with them, if anything is."""
+    lr, scale = picture.rgb(), engine.scale
+    low, high = lr.min().item(), lr.max().item()
+    padded = F.pad(lr, [BORDER] * 4, mode="replicate")
+    height, width = (length * scale for length in padded.shape[2:])
+    # Filled, since Linux counts memory as taken when it is written, and the engine is to fit into what is left.
+    pixels = np.full((height, width, picture.pixels.shape[2]), 0, picture.pixels.dtype)
+    outside = 0.0
+    for (_, _, rows, columns), sr in engine.pieces(padded, v, tile=tile):
+        if not torch.isfinite(sr).all():
+            return pixels, "The network's result holds NaN or infinity."
+        outside += (sr - sr.clamp(low, high)).abs().double().sum().item()
+        pixels[rows, columns] = picture.replaced(sr, None).pixels
+    far = outside / (3 * height * width) > FAR * max(high - low, FLAT)
+    inner = slice(BORDER * scale, -BORDER * scale)
+    problem = "The network's result lies far outside of the picture's range of values: its weights can't restore it."
+    return pixels[inner, inner], problem if far else None
+
+
+def _continued(lr: Tensor, least: int) -> Tensor:
+    """`lr` `[1, 3, H, W]` with its outermost pixels repeated until it is at least so high and wide."""
+    missing = [max(0, least - length) for length in (lr.shape[3], lr.shape[2])]
+    return F.pad(lr, [part for n in missing for part in (n // 2, n - n // 2)], mode="replicate")
+
+
+def _tell_what_is_unknown(engine: Engine, lr: Tensor, v: Tensor) -> None:
+    """Warn of what the weights weren't trained with."""
+    if engine.noise is not None and (level := noise_level(lr)) > engine.noise + NOISE:
+        known = f"with noise of up to {engine.noise:g}" if engine.noise else "without noise"
+        message = f"it seems to have noise of {level:.0f} grey levels or more, and the weights were trained {known}."
+    elif engine.bounds is not None and departure(v, engine.bounds).max() > 1:
+        message = "it is unlike the images that the weights were trained with."
+    else:
+        return
+    warnings.warn(f"The result may be poor: {message}", PictureWarning, stacklevel=3)
 
 
 def comparison(lr: Picture, sr: Picture, *, most: int = 1024) -> Picture:

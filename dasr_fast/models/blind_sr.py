@@ -6,7 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dasr_fast.models.checkpoint import check_weights, find_weights, load_weights, read_weights, settings_of
+from dasr_fast.models.checkpoint import (
+    check_weights,
+    find_weights,
+    load_weights,
+    read_limits,
+    read_weights,
+    settings_of,
+)
 from dasr_fast.models.dasr import DASR
 from dasr_fast.models.encoder import EMBEDDING
 from dasr_fast.models.moco import MoCo
@@ -20,12 +27,17 @@ class BlindSR(nn.Module):
     Args:
         scale: 2, 3 or 4.
         options: Further arguments of `DASR`.
+
+    Attributes:
+        noise: Largest standard deviation of the noise in grey levels that the weights were trained with, or None if
+            nobody knows.
     """
 
     def __init__(self, scale: int = 4, **options: Any) -> None:
         super().__init__()
         self.G = DASR(scale, **options)
         self.E = MoCo()
+        self.noise: float | None = None
         if self.G.embedding != EMBEDDING:
             raise ValueError(f"BlindSR: the encoder's embedding has width {EMBEDDING}; got {self.G.embedding}.")
 
@@ -34,7 +46,9 @@ class BlindSR(nn.Module):
         """The model whose weights have that name (shipped with the package) or path, in float32 and evaluation mode.
 
         Scale, sizes and what is left out (`gate="none"`, `depthwise="static"`) are those of the weights: a `.pt` or
-        `.safetensors` file with the released model's keys, wrapped in whatever way, or the folder of a training run.
+        `.safetensors` file with the released model's keys, wrapped in whatever way, or the folder of a training run. A
+        `.safetensors` file may also hold the limits of what they were trained with: the bounds of the embeddings,
+        `G.bounds`, and `noise`.
 
         Args:
             name_or_path: Name or path.
@@ -51,6 +65,7 @@ class BlindSR(nn.Module):
             check_weights(cls(**settings), state, path)
         model = cls(**settings).float()
         load_weights(model, state, path)
+        model.G.bounds, model.noise = read_limits(path, model.G.embedding)
         if not any(key.startswith("E.encoder_k.") for key in state):
             model.E.copy_query_to_key()
         return model.eval()
@@ -68,7 +83,8 @@ class BlindSR(nn.Module):
     def restore(self, lr: Tensor, v: Tensor) -> Tensor:
         """SR images `[B, 3, H * scale, W * scale]` for LR images `[B, 3, H, W]` with the embeddings `v` `[B, 256]`.
 
-        Values are in 0 to 255, neither rounded nor clamped.
+        Values are in 0 to 255, neither rounded nor clamped. In evaluation mode, embeddings outside of `G.bounds` are
+        drawn inside.
         """
         _check_images(lr, (3,), "[B, 3, H, W]")
         if tuple(v.shape) != (lr.shape[0], self.G.embedding):

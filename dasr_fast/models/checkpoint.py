@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import io
+import math
 import pathlib
 import pickle
 import re
@@ -12,14 +13,18 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dasr_fast.files import written_whole
+from dasr_fast.models import bounds as embedding_bounds
 from dasr_fast.models.wrapped import FIRST, find_state, names_in, plain
+
+if TYPE_CHECKING:
+    from dasr_fast.models.blind_sr import BlindSR
 
 SHIPPED = Path(__file__).resolve().parent.parent / "weights"
 """Folder of the weights that come with the package."""
@@ -117,6 +122,31 @@ def checksum(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def read_limits(path: str | Path, embedding: int) -> tuple[Tensor | None, float | None]:
+    """What the weights in a file were trained with: bounds `[3, embedding]` of the embeddings, and the largest noise.
+
+    Both are None where the file doesn't say, as a `.pt` file never does.
+
+    Raises:
+        CheckpointError: The file says something that can't be.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        return None, None
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        facts = file.metadata() or {}
+    try:
+        bounds = embedding_bounds.from_text(facts["bounds"], embedding) if "bounds" in facts else None
+        noise = float(facts["noise"]) if "noise" in facts else None
+    except ValueError as error:
+        raise CheckpointError(f"{path} holds no limits of its training that can be used: {error}.") from None
+    if noise is not None and not 0 <= noise < math.inf:
+        raise CheckpointError(f"{path} holds no limits of its training that can be used: noise is {noise}.")
+    return bounds, noise
+
+
 def settings_of(state: Mapping[str, Tensor], path: str | Path) -> dict[str, Any]:
     """Arguments of `BlindSR` that keys and shapes in `state` tell: scale, sizes, and what an ablation left out.
 
@@ -191,8 +221,10 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], path: str | Path
     model.load_state_dict(state, strict=False)
 
 
-def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
+def save_weights(model: "BlindSR", path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
     """Write a `BlindSR`'s weights with the keys of a released checkpoint, whole or not at all.
+
+    A `.safetensors` file also says what they were trained with, as far as the model knows: `G.bounds` and `noise`.
 
     Args:
         model: The model.
@@ -210,12 +242,13 @@ def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, str]
         raise ValueError(f"Weights are written as .safetensors or .pt; got {path.name}.")
     tensors = {plain(key): value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     state = {key: value for key, value in tensors.items() if not key.startswith(NOT_SAVED)}
+    facts = {**(metadata or {}), "format": "pt", CHECKSUM: checksum(state)}
+    if model.G.bounds is not None:
+        facts["bounds"] = embedding_bounds.to_text(model.G.bounds)
+    if model.noise is not None:
+        facts["noise"] = f"{model.noise:g}"
     with written_whole(path) as temporary:
-        if path.suffix == ".pt":
-            temporary.write_bytes(pickled(state))
-        else:
-            facts = {**(metadata or {}), "format": "pt", CHECKSUM: checksum(state)}
-            temporary.write_bytes(save(state, metadata=facts))
+        temporary.write_bytes(pickled(state) if path.suffix == ".pt" else save(state, metadata=facts))
 
 
 def pickled(content: Any) -> memoryview:

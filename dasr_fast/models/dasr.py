@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from dasr_fast.models.bounds import drawn_inside
 from dasr_fast.models.mean_shift import MeanShift
 from dasr_fast.nn import DAGroup
 from dasr_fast.nn.collapsed_tail import run_tail
@@ -26,9 +27,16 @@ class DASR(nn.Module):
         reduction: Of `dasr_fast.nn.ChannelModulation`.
         options: Further options of each `dasr_fast.nn.DABlock`.
 
+    Attributes:
+        bounds: Of the embeddings that the weights were trained with, `[3, embedding]` as from
+            `dasr_fast.models.bounds.make_bounds`; in evaluation mode others are drawn inside. None, as for released
+            weights, takes embeddings as they are. A buffer that no state dict holds.
+
     Raises:
         ValueError: The scale is another.
     """
+
+    bounds: Tensor | None
 
     def __init__(
         self,
@@ -45,6 +53,7 @@ class DASR(nn.Module):
     ) -> None:
         super().__init__()
         self.scale, self.embedding = scale, embedding
+        self.register_buffer("bounds", None, persistent=False)
 
         def conv(channels_in: int, channels_out: int) -> nn.Conv2d:
             return nn.Conv2d(channels_in, channels_out, kernel_size, padding=kernel_size // 2)
@@ -67,6 +76,8 @@ class DASR(nn.Module):
 
         The result is neither rounded nor clamped.
         """
+        if self.bounds is not None and not self.training:
+            embedding = drawn_inside(embedding, self.bounds)
         v = self.compress(embedding)
         x = run_layers(self.head, self.sub_mean(x))
         x = x.contiguous(memory_format=features_format(x))

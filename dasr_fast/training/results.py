@@ -14,7 +14,10 @@ from dasr_fast.training.validation import Best, Row
 
 
 def write_weights(network: BlindSR, folder: Path, configuration: Configuration, step: int) -> None:
-    """Write `weights.safetensors`, and `weights.pt` if it is wanted, with the released model's keys."""
+    """Write `weights.safetensors`, and `weights.pt` if it is wanted, with the released model's keys.
+
+    Only the former says what they were trained with.
+    """
     facts = {"scale": configuration.scale, "step": step, "licence": configuration.licence}
     save_weights(network, folder / "weights.safetensors", {name: str(value) for name, value in facts.items()})
     if configuration.pt:

@@ -21,6 +21,7 @@ from dasr_fast.models.checkpoint import find_weights, load_weights, read_weights
 from dasr_fast.models.moco import MoCo
 from dasr_fast.precision import choose_precision, tf32_convolutions
 from dasr_fast.training.average import MovingAverage
+from dasr_fast.training.bounds import measure_bounds
 from dasr_fast.training.checkpoint import Checkpoints
 from dasr_fast.training.configuration import Configuration, ConfigurationError, store
 from dasr_fast.training.images import ImageCache
@@ -63,6 +64,7 @@ class Trainer:
             c.scale, channels=c.channels, groups=c.groups, blocks=c.blocks, depthwise=c.depthwise, gate=c.gate
         )
         self.network.E = MoCo(queue_size=c.queue, momentum=c.momentum)
+        self.network.noise = c.noise
         if c.initial_weights is not None and not self._checkpoints.steps():
             _begin_with(c.initial_weights, self.network)
             self.network.E.copy_query_to_key()
@@ -273,6 +275,8 @@ class Trainer:
             self._checkpoints.write(self.taken, self._state(), None if best is None else best.step)
             with self._result():
                 if self.learner.encoder is not None:
+                    if self.taken == self.schedule.total:  # Weights that will change again do without.
+                        self._measure_bounds()
                     write_weights(self.network, self.folder, self.configuration, self.taken)
             write_card(
                 self.folder,
@@ -285,6 +289,11 @@ class Trainer:
                 machine=describe_machine(self.processes.device, self.processes.world),
             )
         self.processes.any(False)  # The others wait.
+
+    def _measure_bounds(self) -> None:
+        self.network.eval()
+        self.network.G.bounds = measure_bounds(self.network, self.images, self.step.degradation)
+        self.network.train()
 
     def _is_finite(self) -> bool:
         """Whether all losses since the log's last entry are, and all weights."""

@@ -14,9 +14,14 @@ from dasr_fast.models.checkpoint import SHIPPED
 def expected(weights: Path, image: Path) -> np.ndarray:
     """In float64, and not rounded."""
     model = BlindSR.from_pretrained(weights).double()
-    lr = torch.from_numpy(np.array(Image.open(image))).permute(2, 0, 1)[None].double()
+    pixels = np.array(Image.open(image))
+    lr, padded = (
+        torch.from_numpy(np.pad(pixels, ((n, n), (n, n), (0, 0)), mode="edge")).permute(2, 0, 1)[None].double()
+        for n in (0, 8)
+    )
     with torch.no_grad():
-        return model(lr)[0].clamp(0, 255).permute(1, 2, 0).numpy()
+        sr = model.restore(padded, model.encode(lr))[0].clamp(0, 255).permute(1, 2, 0).numpy()
+    return sr[8 * model.scale : -8 * model.scale, 8 * model.scale : -8 * model.scale]
 
 
 def assert_rounded(actual: np.ndarray, unrounded: np.ndarray) -> None:
@@ -71,8 +76,9 @@ def test_nothing_is_overwritten_unasked(call: Call, photo: Path, weights: Path, 
 def test_grey_alpha_and_16_bits_are_kept(call: Call, weights: Path, tmp_path: Path):
     grey = np.arange(300, dtype=np.uint16).reshape(15, 20) * 200
     Image.fromarray(grey).save(tmp_path / "deep.png")
-    alpha = Image.fromarray(np.full((10, 12, 4), (10, 20, 30, 128), np.uint8))
-    alpha.save(tmp_path / "alpha.png")
+    alpha = np.random.default_rng(0).integers(0, 256, (10, 12, 4), dtype=np.uint8)
+    alpha[:, :, 3] = 128
+    Image.fromarray(alpha).save(tmp_path / "alpha.png")
     for name in ("deep", "alpha"):
         assert call("upscale", tmp_path / f"{name}.png", "--weights", weights, "--device", "cpu")[0] == 0
     deep = pixels(tmp_path / "deep_x2.png")
@@ -228,13 +234,13 @@ def test_what_the_engine_warns_of_is_one_line(
     restore = Executor.restore
 
     def bounded(executor: Executor, lr: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        if lr[0, 0].numel() > 6000:
+        if lr[0, 0].numel() > 6500:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return restore(executor, lr, v)
 
     monkeypatch.setattr(Executor, "restore", bounded)
     code, _, err = call("upscale", photo, "--weights", weights, "--device", "cpu")
-    assert (code, err) == (0, "dasr-fast: Engine: memory ran out, and tiles of 64 x 84 LR pixels are tried.\n")
+    assert (code, err) == (0, "dasr-fast: Engine: memory ran out, and tiles of 64 x 100 LR pixels are tried.\n")
     assert_rounded(pixels(photo.with_name("photo_x2.png")), expected(weights, photo))
 
 
@@ -251,3 +257,15 @@ def test_too_little_memory_is_said_and_writes_nothing(
         f"dasr-fast: {photo}: Engine: there isn't enough memory on cpu for tiles of 64 LR pixels."
     )
     assert not photo.with_name("photo_x2.png").exists()
+
+
+def test_a_noisy_image_is_told_by_name(call: Call, tmp_path: Path):
+    random = np.random.default_rng(0)
+    for name in ("a", "b"):
+        noisy = np.linspace(30, 225, 40)[:, None] + random.normal(0, 20, (40, 40, 3))
+        Image.fromarray(noisy.round().clip(0, 255).astype(np.uint8)).save(tmp_path / f"{name}.png")
+    code, out, err = call("upscale", tmp_path, "-o", tmp_path / "out", "--scale", 2, "--device", "cpu")
+    assert (code, "2 done" in out) == (0, True)
+    for line, name in zip(err.splitlines(), ("a", "b"), strict=True):
+        assert f"{name}.png: The result may be poor: it seems to have noise of 1" in line
+        assert line.endswith("grey levels or more, and the weights were trained without noise.")

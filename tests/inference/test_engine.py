@@ -31,6 +31,12 @@ def exact(lr: Tensor, v: Tensor | None = None) -> Tensor:
     return EXACT.restore(lr, EXACT.encode(lr) if v is None else v.double())
 
 
+@torch.no_grad()
+def exact_v(lr: Tensor) -> Tensor:
+    """What the small network's encoder computes in float64."""
+    return EXACT.encode(lr.double())
+
+
 def image(*shape: int) -> Tensor:
     return torch.rand(*shape) * 255
 
@@ -70,6 +76,20 @@ def test_types_of_images(engine: Engine, dtype: torch.dtype):
     sr = engine(lr)
     assert sr.dtype == torch.float32
     assert (sr - exact(lr)).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_embeddings_outside_of_the_bounds_are_drawn_inside(precision: str):
+    lr, v = image(2, 3, 12, 13), exact_v(image(1, 3, 12, 13)).float()
+    model = copy.deepcopy(MODEL)
+    model.G.bounds = torch.cat((v - 0.5, v, v + 0.25))
+    engine = Engine(model, precision)
+    far = v + torch.tensor([[4.0], [0.1]]) * torch.randn(1, 256).sign()
+    # The first sample departs by 4 with at most 0.25 allowed; the second stays.
+    inside = v + (far - v) * torch.tensor([[1 / 16], [1.0]])
+    torch.testing.assert_close(engine.restore(lr, far).double(), exact(lr, inside), rtol=0, atol=0.5)
+    assert torch.equal(engine.restore(lr[1], far[1]), Engine(MODEL, precision).restore(lr[1], far[1]))
+    assert (exact(lr, far) - exact(lr, inside)).abs().max() > 1
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp16", 0.5), ("bf16", 4.0)])

@@ -1,3 +1,4 @@
+import copy
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
@@ -203,3 +204,13 @@ def test_missing_packages_are_named(model: BlindSR, tmp_path: Path, monkeypatch:
     with pytest.raises(ImportError, match=r"ONNX files need the package onnx: pip install dasr-fast\[export\]"):
         export_onnx(model, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_bounds_are_exported(model: BlindSR, tmp_path: Path):
+    bounded = copy.deepcopy(model)
+    mean = torch.randn(256)
+    bounded.G.bounds = torch.stack((mean - 0.1, mean, mean + 0.1))
+    export_onnx(bounded, tmp_path / "bounded.onnx")
+    assert verify(tmp_path / "bounded.onnx", bounded) < 1
+    with pytest.raises(RuntimeError, match="computes something else than the model"):
+        verify(tmp_path / "bounded.onnx", model)

@@ -24,6 +24,24 @@ def test_tiny_images(size: tuple[int, int]):
         assert model(torch.rand(2, 3, *size)).shape == (2, 3, 3 * size[0], 3 * size[1])
 
 
+def test_bounds_are_for_evaluation_alone():
+    model = BlindSR(2, **SMALL).eval()
+    lr, mean = torch.rand(2, 3, 8, 9) * 255, torch.randn(256)
+    inside = mean + torch.rand(2, 256) - 0.5
+    far = mean + 8 * (inside - mean)
+    keys = list(model.state_dict())
+    with torch.no_grad():
+        expected, unbounded = (
+            model.restore(lr, mean + (far - mean) / (far - mean).abs().amax(1, True)),
+            model.G(lr, far),
+        )
+        model.G.bounds = torch.stack((mean - 1, mean, mean + 1))
+        torch.testing.assert_close(model.restore(lr, far), expected, rtol=1e-5, atol=1e-3)
+        assert torch.equal(model.train().G(lr, far), unbounded)
+    assert not torch.allclose(expected, unbounded, atol=0.1)
+    assert list(model.state_dict()) == keys
+
+
 def test_channels_last_and_compiled_agree():
     model = BlindSR(4, **SMALL).eval()
     lr = torch.rand(1, 3, 12, 10) * 255

@@ -75,6 +75,33 @@ def test_options_that_shapes_do_not_tell(tmp_path: Path):
     assert (tmp_path / "a.safetensors").stat().st_mode & 0o600 == 0o600
 
 
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_limits_of_the_training_are_kept_beside_the_weights(model: BlindSR, suffix: str, tmp_path: Path):
+    keys = list(read_weights(_saved(model, tmp_path / f"without{suffix}")))
+    mean = torch.randn(256)
+    model.G.bounds, model.noise = torch.stack((mean - 1, mean, mean + 2)), 7.5
+    path = _saved(model, tmp_path / f"with{suffix}")
+    loaded = BlindSR.from_pretrained(path)
+    assert list(read_weights(path)) == keys
+    if suffix == ".pt":
+        assert (loaded.G.bounds, loaded.noise) == (None, None)
+    else:
+        torch.testing.assert_close(loaded.G.bounds, model.G.bounds, rtol=1e-5, atol=0)
+        assert loaded.noise == 7.5
+
+
+@pytest.mark.parametrize("facts", [{"bounds": "[1, 2]"}, {"bounds": "x"}, {"noise": "much"}, {"noise": "-1"}], ids=str)
+def test_limits_that_cannot_be(model: BlindSR, facts: dict[str, str], tmp_path: Path):
+    save_weights(model, tmp_path / "a.safetensors", facts)
+    with pytest.raises(CheckpointError, match=r"^[^\n]*a.safetensors holds no limits of its training that can be used"):
+        BlindSR.from_pretrained(tmp_path / "a.safetensors")
+
+
+def _saved(model: BlindSR, path: Path) -> Path:
+    save_weights(model, path)
+    return path
+
+
 def test_half_precision_weights(model: BlindSR, tmp_path: Path):
     half = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     save_file(half, tmp_path / "half.safetensors")

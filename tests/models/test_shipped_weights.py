@@ -3,13 +3,17 @@
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 
 from dasr_fast.evaluation import bicubic, evaluate_image, network, table2
-from dasr_fast.images import read_image
+from dasr_fast.images import Picture, read_image
+from dasr_fast.inference import Engine
+from dasr_fast.inference.upscale import PictureWarning, upscale
 from dasr_fast.models import BlindSR, CheckpointError
+from dasr_fast.models.bounds import departure
 from dasr_fast.models.checkpoint import SHIPPED
 
 FILES = sorted(SHIPPED.glob("*.safetensors"), key=lambda path: path.stem)
@@ -57,3 +61,32 @@ def test_damaged_ones_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("dasr_fast.models.checkpoint.SHIPPED", tmp_path)
     with pytest.raises(CheckpointError, match=r"x4\.safetensors is damaged: x4\.md beside it has another SHA-256"):
         BlindSR.from_pretrained("x4")
+
+
+@each
+def test_photographs_are_inside_the_bounds_of_the_training(path: Path):
+    model = BlindSR.from_pretrained(path.stem)
+    assert model.noise == (25 if path.stem == "x4" else 0)
+    hr = read_image(PHOTO).rgb()[:, :, :320, :320]
+    for setting in table2(model.scale):
+        lr, _ = setting.degradation(model.scale)(hr)
+        assert departure(model.encode(lr), model.G.bounds) < 1
+
+
+@each
+def test_a_checker_keeps_its_mean(path: Path):
+    checker = (255 * np.indices((16, 16)).sum(0) % 510).astype(np.uint8)[:, :, None]
+    with pytest.warns(PictureWarning, match="The result may be poor"):
+        sr = upscale(Engine(BlindSR.from_pretrained(path.stem)), Picture(checker)).pixels
+    assert abs(sr.mean() - 127.5) < 5
+    for half in (*np.split(sr, 2), *np.split(sr, 2, axis=1)):
+        assert abs(half.mean() - 127.5) < 10
+
+
+@each
+@pytest.mark.parametrize("shape", [(20, 20), (1, 40), (1, 1)])
+def test_flat_pictures_stay_flat(path: Path, shape: tuple[int, int]):
+    engine = Engine(BlindSR.from_pretrained(path.stem))
+    for colour in ((255, 255, 255), (0, 0, 0), (255, 0, 0), (100, 150, 200)):
+        sr = upscale(engine, Picture(np.full((*shape, 3), colour, np.uint8))).pixels
+        assert np.abs(sr.astype(int) - colour).max() <= 2

@@ -16,9 +16,11 @@ from torch import Tensor
 from training.small_run import ENVIRONMENT, TORCHRUN, TRAIN, as_options
 
 from dasr_fast.models import BlindSR, CheckpointError, read_weights
+from dasr_fast.models.bounds import departure
 from dasr_fast.models.moco import contrast, enqueue, update_key_encoder
 from dasr_fast.training.configuration import ConfigurationError, configure, resumed
 from dasr_fast.training.logs import read_log
+from dasr_fast.training.patches import Patches
 from dasr_fast.training.processes import Processes
 from dasr_fast.training.records import TrainingError
 from dasr_fast.training.representation import LEARNERS, DegradationTarget, Learned, MoCoLearner
@@ -89,6 +91,25 @@ def test_a_resumed_run_is_the_uninterrupted_one(
     for part in ("sr", "learner", "average"):
         assert all(torch.equal(value, states[1][part][name]) for name, value in states[0][part].items())
     assert (whole / "weights.safetensors").exists() == (representation != "oracle")
+
+
+def test_finished_weights_know_the_limits_of_their_training(settings: dict[str, Any], tmp_path: Path):
+    settings |= {"noise": 3.0, "representation": "predictor"}
+    run(settings, tmp_path / "run", stop_after=5)
+    path = tmp_path / "run" / "weights.safetensors"
+    unfinished = BlindSR.from_pretrained(path)
+    assert (unfinished.G.bounds, unfinished.noise) == (None, 3.0)
+    trainer = run(settings, tmp_path / "run")
+    model = BlindSR.from_pretrained(path)
+    assert model.G.bounds is not None
+    assert model.noise == 3.0
+    patches = Patches(trainer.images, size=32, batch=32, seed=1)(0)
+    lr, _ = trainer.step.degradation(patches.float())
+    assert (departure(model.encode(lr[:, 0]), model.G.bounds) < 1).all()
+    checker = 255.0 * (torch.arange(16)[:, None] + torch.arange(16)).remainder(2).expand(1, 3, 16, 16)
+    assert departure(model.encode(checker), model.G.bounds).item() > 1
+    again = run(settings, tmp_path / "run")  # Nothing is left but to write it anew.
+    assert torch.equal(again.network.G.bounds, trainer.network.G.bounds)
 
 
 def test_an_entry_of_the_log_is_the_mean_since_the_last_also_over_a_resume(settings: dict[str, Any], tmp_path: Path):

@@ -1,4 +1,4 @@
-"""Lists of tensors updated together."""
+"""Lists of tensors computed together, in few launches where PyTorch has its private functions for that."""
 
 from collections.abc import Sequence
 
@@ -13,3 +13,10 @@ def lerp_(tensors: Sequence[Tensor], targets: Sequence[Tensor], weight: float) -
         return
     for tensor, target in zip(tensors, targets, strict=True):
         tensor.lerp_(target, weight)
+
+
+def norms_of_sums(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:
+    """Euclidean norm of the sum of each tensor and the other of its shape, `[N]`."""
+    if hasattr(torch, "_foreach_add") and hasattr(torch, "_foreach_norm"):
+        return torch.stack(torch._foreach_norm(torch._foreach_add(list(tensors), list(others))))
+    return torch.stack([(tensor + other).norm() for tensor, other in zip(tensors, others, strict=True)])

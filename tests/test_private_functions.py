@@ -8,20 +8,25 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
+from torch.autograd import forward_ad
+from torch.utils.flop_counter import FlopCounterMode
 
 import dasr_fast
-from dasr_fast import cuda_graph
-from dasr_fast.compiled import record
-from dasr_fast.foreach import lerp_
+from dasr_fast import cuda_graph, torch_state
+from dasr_fast.foreach import lerp_, norms_of_sums
 from dasr_fast.inference import export
 from dasr_fast.models import BlindSR
 from dasr_fast.training.representation.memory_bank import MemoryBankLearner
 
 USED = {
+    "torch._foreach_add": "foreach.py",
     "torch._foreach_lerp_": "foreach.py",
+    "torch._foreach_norm": "foreach.py",
     "torch._assert_async": "training/representation/memory_bank.py",
     "torch.fx.experimental._config": "inference/export.py",
-    "torch.cpu._is_amx_tile_supported": "compiled/cpu/winograd.py",
+    "torch._C._are_functorch_transforms_active": "torch_state.py",
+    "torch._C._len_torch_dispatch_stack": "torch_state.py",
+    "torch.fx._symbolic_trace": "torch_state.py",
     "torch._C._cuda_endAllocateToPool": "cuda_graph.py",
     "torch._C._cuda_releasePool": "cuda_graph.py",
 }
@@ -92,15 +97,36 @@ def test_export(monkeypatch: pytest.MonkeyPatch):
         torch.testing.assert_close(program.module()(lr), model(lr), rtol=1e-4, atol=1e-2)
 
 
-@pytest.mark.skipif(record.read().get("parts", {}).get("cpu", "missing") is not None, reason="no C++ kernels")
-def test_matrix_unit(monkeypatch: pytest.MonkeyPatch):
-    from dasr_fast.compiled.cpu import winograd
-
+def test_state(monkeypatch: pytest.MonkeyPatch):
+    seen = []
+    torch.func.grad(lambda x: seen.append(torch_state.is_transformed()) or x)(torch.ones(()))
+    with torch.nn.modules.module.register_module_forward_hook(lambda *_: None):
+        seen.append(torch_state.has_global_hooks())
+    with FlopCounterMode(display=False):
+        seen.append(torch_state.has_dispatch_modes())
+    with forward_ad.dual_level():
+        seen.append(torch_state.differentiates_forward())
+    assert len(seen) == 4
+    assert all(seen)
     with monkeypatch.context() as patch:
-        patch.delattr(torch.cpu, "_is_amx_tile_supported")
-        importlib.reload(winograd)
-        assert winograd.unsupported(torch.ones(1, 16, 4, 4, dtype=torch.bfloat16)) is None
-    importlib.reload(winograd)
+        patch.delattr(torch._C, "_are_functorch_transforms_active")
+        patch.delattr(torch._C, "_len_torch_dispatch_stack")
+        patch.delattr("torch.nn.modules.module._has_any_global_hook")
+        patch.delattr("torch.fx._symbolic_trace.is_fx_symbolic_tracing")
+        patch.delattr("torch.autograd.forward_ad._current_level")
+        without = importlib.reload(torch_state)
+        answers = [without.is_transformed(), without.has_global_hooks(), without.is_symbolically_traced()]
+        answers += [without.has_dispatch_modes(), without.differentiates_forward()]
+    assert not any(answers)
+    importlib.reload(torch_state)
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_norms_of_sums(gone: bool, monkeypatch: pytest.MonkeyPatch):
+    if gone:
+        monkeypatch.delattr(torch, "_foreach_norm")
+    norms = norms_of_sums([torch.ones(3), torch.zeros(2)], [torch.ones(3), torch.tensor([3.0, 4.0])])
+    torch.testing.assert_close(norms, torch.tensor([12.0**0.5, 5.0]))
 
 
 def test_recovery_of_a_failed_capture(monkeypatch: pytest.MonkeyPatch):

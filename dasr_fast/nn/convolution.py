@@ -4,7 +4,6 @@ from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import _has_any_global_hook
 from torch.nn.utils import parametrize
 
 from dasr_fast import ops
@@ -12,6 +11,7 @@ from dasr_fast.nn.activation import fixed_slope
 from dasr_fast.ops.backends import has_kernel, has_matrix_unit, state
 from dasr_fast.ops.registration import autocasts
 from dasr_fast.reference.layout import memory_format
+from dasr_fast.torch_state import has_global_hooks
 
 
 def convolved(
@@ -107,7 +107,7 @@ def untouched(*modules: nn.Module) -> bool:
     They have no hooks (which pruning and the older weight and spectral normalisation use too), no forward of their own
     and no parametrization, whose weights may change each time they are read.
     """
-    return not _has_any_global_hook() and not any(  # type: ignore[no-untyped-call]
+    return not has_global_hooks() and not any(
         module._forward_hooks
         or module._forward_pre_hooks
         or module._backward_hooks

@@ -11,6 +11,7 @@ from torch.autograd import forward_ad
 from torch.utils.flop_counter import register_flop_formula
 
 from dasr_fast.ops.backends import BackendError, choose, function
+from dasr_fast.torch_state import is_transformed
 
 # Asked once: torch.compile of PyTorch 2.11 can't trace the question.
 _AUTOCASTING = tuple(kind for kind in ("cpu", "cuda", "mps", "xpu") if torch.amp.is_autocast_available(kind))
@@ -103,7 +104,7 @@ def autocast(*tensors: Any) -> tuple[Any, ...]:
 
 def transformed(*values: Any) -> bool:
     """Whether a transform of `torch.func` is on, or a tensor among the values carries a forward-mode derivative."""
-    if torch._C._are_functorch_transforms_active():
+    if is_transformed():
         return True
     tensors = (value for value in values if isinstance(value, Tensor))
     return any(forward_ad.unpack_dual(t).tangent is not None for t in tensors)  # type: ignore[no-untyped-call]

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dasr_fast.foreach import norms_of_sums
 from dasr_fast.inference.engine import Engine
 from dasr_fast.inference.replacements.layer import PLAIN
 from dasr_fast.inference.replacements.observers import observer
@@ -109,7 +110,7 @@ class _Numbers:
         factors = [self._factors[: len(tensor)] for tensor in flat]
         if self._factors.device.type == "cpu":
             return torch.stack([torch.dot(tensor, factor) for tensor, factor in zip(flat, factors, strict=True)])
-        return torch.stack(torch._foreach_norm(torch._foreach_add(flat, factors)))  # In few launches.
+        return norms_of_sums(flat, factors)
 
 
 def _in_memory_order(tensor: Tensor) -> Tensor:

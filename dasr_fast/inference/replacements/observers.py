@@ -3,9 +3,8 @@
 from typing import Any
 
 import torch
-from torch.autograd import forward_ad
-from torch.fx._symbolic_trace import is_fx_symbolic_tracing
-from torch.nn.modules.module import _has_any_global_hook
+
+from dasr_fast import torch_state
 
 _JIT: Any = torch.jit
 
@@ -17,16 +16,16 @@ def observer() -> str | None:
     """
     if torch.compiler.is_exporting():
         return "torch.export"
-    if _has_any_global_hook():  # type: ignore[no-untyped-call]
+    if torch_state.has_global_hooks():
         return "a hook on all modules"
     if torch.compiler.is_compiling():
         return None
-    if _JIT.is_tracing() or is_fx_symbolic_tracing():
+    if _JIT.is_tracing() or torch_state.is_symbolically_traced():
         return "tracing"
-    if torch._C._functorch.peek_interpreter_stack() is not None:
+    if torch_state.is_transformed():
         return "a transform of torch.func"
-    if forward_ad._current_level >= 0:
+    if torch_state.differentiates_forward():
         return "forward-mode differentiation"
-    if torch._C._len_torch_dispatch_stack():
+    if torch_state.has_dispatch_modes():
         return "a mode that sees all operations, such as FlopCounterMode or FakeTensorMode,"
     return None

@@ -17,16 +17,19 @@ def _no() -> bool:
 
 
 # Looked up once: torch.compile follows the functions, not the search for them.
-has_global_hooks: Callable[[], bool] = getattr(_modules, "_has_any_global_hook", _no)
-"""Whether a hook is on all modules."""
-
 is_symbolically_traced: Callable[[], bool] = getattr(_symbolic_trace, "is_fx_symbolic_tracing", _no)
 """Whether `torch.fx` is tracing."""
 
 is_transformed: Callable[[], bool] = getattr(torch._C, "_are_functorch_transforms_active", _no)
 """Whether a transform of `torch.func` is on."""
 
+_global_hooks: Callable[[], Any] = getattr(_modules, "_has_any_global_hook", _no)
 _dispatch_modes: Callable[[], Any] = getattr(torch._C, "_len_torch_dispatch_stack", _no)
+
+
+def has_global_hooks() -> bool:
+    """Whether a hook is on all modules."""
+    return bool(_global_hooks())
 
 
 def has_dispatch_modes() -> bool:

@@ -103,7 +103,7 @@ def positional(op: str, arguments: dict[str, Any]) -> list[Any]:
 
 def exact(op: str, arguments: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
     """Result of the reference function in float64 for the values that `arguments` have, and its inputs."""
-    wide = {k: v.detach().cpu().double() if isinstance(v, Tensor) else v for k, v in arguments.items()}
+    wide = {k: v.detach().cpu().double().contiguous() if isinstance(v, Tensor) else v for k, v in arguments.items()}
     inputs = differentiable(wide)
     return getattr(reference, op)(*positional(op, wide)), inputs
 

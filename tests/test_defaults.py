@@ -53,7 +53,7 @@ def test_weights_and_engine(other_default: torch.dtype, tmp_path: Path):
 def test_accelerate_recognises_a_layer(other_default: torch.dtype):
     torch.set_default_dtype(other_default)
     layer = Adaptive(16)
-    assert report(dasr_fast.accelerate(layer)).replaced == {"": "DA_conv", "ca": "CA_layer"}
+    assert report(dasr_fast.accelerate(layer)).replaced == {"": "DA_conv"}
 
 
 def test_mean_colour(other_default: torch.dtype):

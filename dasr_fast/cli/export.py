@@ -64,11 +64,11 @@ def export(
         with written_whole(output) as temporary:
             _write(model, temporary, part)
             verdict = _compare(model, temporary, part)
-    except (RuntimeError, OSError) as error:
-        warn(f"{output} was not written: {error}")
-        return 1
     except WriteError as error:
         warn(str(error))
+        return 1
+    except (RuntimeError, OSError) as error:
+        warn(f"{output} was not written: {error}")
         return 1
     click.echo(f"Exported to {output}, {verdict}")
     return 0

@@ -227,7 +227,7 @@ def save_weights(model: "BlindSR", path: str | Path, metadata: Mapping[str, str]
     A `.safetensors` file also says what they were trained with, as far as the model knows: `G.bounds` and `noise`.
 
     Args:
-        model: The model.
+        model: The model, perhaps in DataParallel or compiled.
         path: Ends in `.safetensors` or `.pt`.
         metadata: Texts to keep in a `.safetensors` file.
 
@@ -243,10 +243,11 @@ def save_weights(model: "BlindSR", path: str | Path, metadata: Mapping[str, str]
     tensors = {plain(key): value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     state = {key: value for key, value in tensors.items() if not key.startswith(NOT_SAVED)}
     facts = {**(metadata or {}), "format": "pt", CHECKSUM: checksum(state)}
-    if model.G.bounds is not None:
-        facts["bounds"] = embedding_bounds.to_text(model.G.bounds)
-    if model.noise is not None:
-        facts["noise"] = f"{model.noise:g}"
+    network: BlindSR = getattr(model, "module", model)  # That of DataParallel.
+    if network.G.bounds is not None:
+        facts["bounds"] = embedding_bounds.to_text(network.G.bounds)
+    if network.noise is not None:
+        facts["noise"] = f"{network.noise:g}"
     with written_whole(path) as temporary:
         temporary.write_bytes(pickled(state) if path.suffix == ".pt" else save(state, metadata=facts))
 

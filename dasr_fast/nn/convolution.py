@@ -32,6 +32,8 @@ def convolved(
         backend: See `dasr_fast.ops`.
     """
     y: Tensor
+    if residual is not None and is_wider(residual):
+        return convolved(conv, x, activation=activation, backend=backend) + residual
     slope = None if activation is None else uncalled_slope(activation)
     if activation is not None and slope is None:
         y = activation(convolved(conv, x, backend=backend))
@@ -42,6 +44,12 @@ def convolved(
             return ops.conv3x3(*arguments, negative_slope=slope, backend=backend)
     y = conv(x) if activation is None else activation(conv(x))
     return y if residual is None else y + residual
+
+
+def is_wider(residual: Tensor) -> bool:
+    """Whether autocast leaves the sum with a residual in another type than a convolution's result has."""
+    device = residual.device.type
+    return autocasts(device) and residual.dtype != torch.get_autocast_dtype(device)
 
 
 def run_layers(module: nn.Module, x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dasr_fast import ops
 from dasr_fast.nn.activation import Activation, make_activation
 from dasr_fast.nn.channel_modulation import ChannelModulation
-from dasr_fast.nn.convolution import computable, is_plain, uncalled_slope, unchanged, untouched
+from dasr_fast.nn.convolution import computable, is_plain, is_wider, uncalled_slope, unchanged, untouched
 from dasr_fast.nn.inputs import features_and_representation
 from dasr_fast.nn.spatial_gate import SpatialGate
 from dasr_fast.nn.static_kernel import StaticKernel
@@ -222,7 +222,10 @@ def half_block(
     if not computable(conv, x) or (torch.is_grad_enabled() and x.device.type != "cpu"):
         return None
     activate = residual is None
-    arguments = (x, kernel, pointwise.weight.flatten(1), pointwise.bias, gate, conv.weight, conv.bias, residual)
+    further = residual if residual is not None and is_wider(residual) else None
+    added = None if further is not None else residual
+    arguments = (x, kernel, pointwise.weight.flatten(1), pointwise.bias, gate, conv.weight, conv.bias, added)
     if not has_kernel("da_half_block", backend, (*arguments, negative_slope, activate)):
         return None
-    return ops.da_half_block(*arguments, negative_slope=negative_slope, activate=activate, backend=backend)
+    y = ops.da_half_block(*arguments, negative_slope=negative_slope, activate=activate, backend=backend)
+    return y if further is None else y + further

@@ -42,7 +42,7 @@ def test_from_photos_to_a_larger_picture(call: Call, options: list[str], photo: 
     assert code == 0
     assert f"Trained to {run}" in out
     lines = err.splitlines()
-    for name, reason in (("tiny", "at least 32x32 are needed"), ("half", "not a whole image"), ("text", "not a whole")):
+    for name, reason in (("tiny", "at least 32x32 are needed"), ("half", "not a whole image"), ("text", "not a PNG")):
         assert any(line.startswith("dasr-fast: Left out: ") and name in line and reason in line for line in lines)
     assert any("step 7 of 7" in line and "images/s" in line for line in lines)
     assert any("PSNR" in line and "validation images" in line for line in lines)

@@ -108,7 +108,7 @@ def exact(op: str, arguments: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]
     return getattr(reference, op)(*positional(op, wide)), inputs
 
 
-def exact_gradients(op: str, arguments: dict[str, Any], y: Tensor, grad: Tensor) -> list[Tensor]:
+def exact_gradients(op: str, backend: str, arguments: dict[str, Any], y: Tensor, grad: Tensor) -> list[Tensor]:
     """Gradients in float64 of a function that gave `y`.
 
     Where `y` is rounding away from 0, its LeakyReLU's gradient depends on its sign, which is taken as it is.
@@ -118,21 +118,20 @@ def exact_gradients(op: str, arguments: dict[str, Any], y: Tensor, grad: Tensor)
         arguments = {**arguments, "activate": False}
         grad = torch.where(y.cpu() > 0, grad, grad * arguments.get("negative_slope", 0.1))
     if op == "da_half_block":
-        target, inputs = exact_half_block(arguments)
+        target, inputs = exact_half_block(backend, arguments)
     else:
         target, inputs = exact(op, arguments)
     return list(torch.autograd.grad(target, list(inputs.values()), grad, allow_unused=True, materialize_grads=True))
 
 
-def exact_half_block(arguments: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+def exact_half_block(backend: str, arguments: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
     """As `exact`; the LeakyReLU between the convolutions takes the signs that its input has when it is rounded."""
     _, inputs = exact("da_half_block", arguments)
-    slope, dtype = arguments.get("negative_slope", 0.1), arguments["x"].dtype
-    da_conv = [inputs.get(name) for name in ("x", "kernel", "weight", "bias", "gate")]
-    rounded = [None if tensor is None else tensor.detach().to(dtype) for tensor in da_conv]
-    middle = reference.da_conv(*da_conv, slope, False)
-    positive = ops.da_conv(*rounded, negative_slope=slope, activate=True) > 0
-    middle = torch.where(positive, middle, middle * slope)
+    names, slope = ("x", "kernel", "weight", "bias", "gate"), arguments.get("negative_slope", 0.1)
+    middle = reference.da_conv(*(inputs.get(name) for name in names), slope, False)
+    da_conv = (arguments.get(name) for name in names)
+    rounded = ops.da_conv(*da_conv, negative_slope=slope, activate=True, backend=backend).detach().cpu()
+    middle = torch.where(rounded > 0, middle, middle * slope)
     conv = [inputs.get(name) for name in ("conv_weight", "conv_bias", "residual")]
     return reference.conv3x3(middle, *conv, slope if arguments.get("activate") else None), inputs
 
@@ -164,7 +163,7 @@ def check(
     grads = torch.autograd.grad(y, list(inputs.values()), grad)
     assert y.dtype == dtype
     assert distance(y, exact(op, arguments)[0].detach()) <= limit
-    for name, result, wanted in zip(inputs, grads, exact_gradients(op, arguments, y, grad), strict=True):
+    for name, result, wanted in zip(inputs, grads, exact_gradients(op, backend, arguments, y, grad), strict=True):
         assert result.dtype == dtype, name
         assert distance(result, wanted) <= SPECIFICATIONS[op].gradients * limit, name
 
@@ -270,7 +269,7 @@ def test_some_inputs_need_no_gradient(op: str, backend: str, device: str):
     arguments = complete(op, backend, device)
     y = getattr(ops, op)(**arguments, backend=backend)
     names = [name for name, value in arguments.items() if isinstance(value, Tensor)]
-    targets = dict(zip(names, exact_gradients(op, arguments, y, torch.ones_like(y)), strict=True))
+    targets = dict(zip(names, exact_gradients(op, backend, arguments, y, torch.ones_like(y)), strict=True))
     sizes = [1] if INTERPRETED else [1, len(names) - 1] if len(names) > 5 else range(1, len(names) + 1)
     for wanted in itertools.chain.from_iterable(itertools.combinations(names, size) for size in sizes):
         for name in names:

@@ -46,9 +46,9 @@ the true degradation for a representation."""
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder of HR images for training.")
 @click.option("--validation", type=click.Path(path_type=Path), required=True, help="Folder of other HR images.")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("ablation"), show_default=True)
-@click.option("--steps", type=click.IntRange(1), default=2000, show_default=True, help="Of everything, for each row.")
+@click.option("--steps", type=click.IntRange(1), default=2000, show_default=True, help="Steps of each row.")
 @click.option(
-    "--encoder-steps", type=click.IntRange(0), help="Of the encoder alone before; a fifth of --steps if left out."
+    "--encoder-steps", type=click.IntRange(0), help="Steps of the encoder alone before; a fifth of --steps if left out."
 )
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def main(

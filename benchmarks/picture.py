@@ -10,7 +10,7 @@ from dasr_fast.images import Picture, read_image, write_image
 from dasr_fast.models import BlindSR
 
 SETTINGS = (Setting(sigma=2.4), Setting(sigma=3.5, sigma_y=1.5, theta=30, noise=10))
-"""Of the rows of the picture: one of Table 2 and one of Table 3."""
+"""Degradations of the picture's rows: one of Table 2 and one of Table 3."""
 
 
 def unreadable() -> str | None:

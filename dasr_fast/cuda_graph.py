@@ -13,7 +13,7 @@ from torch import Tensor
 Results = TypeVar("Results", Tensor, dict[str, Tensor])
 
 _LOCK = threading.RLock()
-"""Of all captures and replays: PyTorch allows one capture at a time, and no replay by another thread meanwhile."""
+"""Held by every capture and replay: PyTorch allows one capture at a time, and no replay by another thread meanwhile."""
 
 _failed: list[torch.cuda.CUDAGraph] = []
 """Graphs whose capture has failed; PyTorch's allocators go on asking them."""

@@ -154,7 +154,7 @@ def read_image(path: str | Path) -> Picture:
         raise ImageError(f"{name} is not a whole image: {_reason(error)}.") from None
     frames = frames_of_png(content) if kind == "png" else _get(image, "n-pages")
     if frames > 1:
-        warnings.warn(f"Of the {frames} frames or pages of {name} only the first is read.", ImageWarning, stacklevel=2)
+        warnings.warn(f"{name} has {frames} frames or pages, and only the first is read.", ImageWarning, stacklevel=2)
     metadata |= {name: (pyvips.GValue.blob_type, value) for name, value in read_metadata(kind, content).items()}
     alpha = np.ascontiguousarray(array[:, :, -1]) if image.hasalpha() else None
     pixels = np.ascontiguousarray(array[:, :, : array.shape[2] - (alpha is not None)])

@@ -118,7 +118,7 @@ def test_frames_and_pages_that_are_left_out_are_named(suffix: str, tmp_path: Pat
     frames = [Image.fromarray(np.full((9, 8, 3), value, np.uint8)) for value in (10, 90, 200)]
     lossless = {"lossless": True} if suffix == ".webp" else {}
     frames[0].save(tmp_path / f"a{suffix}", save_all=True, append_images=frames[1:], **lossless)
-    with pytest.warns(ImageWarning, match=rf"Of the 3 frames or pages of .*a\{suffix} only the first is read"):
+    with pytest.warns(ImageWarning, match=rf"a\{suffix} has 3 frames or pages, and only the first is read"):
         picture = read_image(tmp_path / f"a{suffix}")
     np.testing.assert_array_equal(picture.pixels, np.asarray(frames[0]))
 

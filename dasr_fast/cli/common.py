@@ -299,7 +299,7 @@ def seed_option(function: Function) -> Function:
         type=click.IntRange(0, 2**31 - 1),
         default=0,
         show_default=True,
-        help="Of the randomness; with the file's name it decides on each image's, in whatever order.",
+        help="Random seed. Each image's noise and kernel depend on it and on the file name.",
     )(function)
 
 

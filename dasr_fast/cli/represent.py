@@ -60,7 +60,11 @@ UNTRAINED = "untrained"
     "--images", type=click.IntRange(min=2), default=40, show_default=True, help="At most so many, evenly spread."
 )
 @click.option(
-    "--patches", type=click.IntRange(1, 10_000), default=4, show_default=True, help="Of each image and degradation."
+    "--patches",
+    type=click.IntRange(1, 10_000),
+    default=4,
+    show_default=True,
+    help="Patches of each image.",
 )
 @click.option(
     "--size", type=click.IntRange(8, 10_000), default=48, show_default=True, help="Side of LR patches in pixels."

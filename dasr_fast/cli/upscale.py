@@ -54,7 +54,7 @@ def _tile(_: click.Context, __: click.Parameter, value: str) -> Any:
     type=click.Choice(["auto", "fp32", "tf32", "fp16", "bf16"]),
     default="auto",
     show_default=True,
-    help="Of the computation: auto is fp16 on a GPU and fp32 on a CPU; tf32 needs a GPU.",
+    help="Precision of the computation: auto is fp16 on a GPU and fp32 on a CPU; tf32 needs a GPU.",
 )
 @click.option(
     "--tile",

@@ -22,7 +22,7 @@ def sources() -> Path | None:
 
 
 PARTS = ("cpu", "cuda")
-"""Of the library, each with its folder in csrc."""
+"""Parts of the library, each with its folder in csrc."""
 
 
 def digest(csrc: Path, part: str) -> str:

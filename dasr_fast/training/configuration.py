@@ -47,7 +47,7 @@ class Configuration(BaseModel):
     scale: Literal[2, 3, 4] = Field(4, description="Factor between LR and SR.")
     kernel: Literal["isotropic", "anisotropic"] = Field("anisotropic", description="Kind of Gaussian blur kernels.")
     sigma_min: Width = Field(0.2, description="Smallest standard deviation of the kernels in pixels.")
-    sigma_max: Width | None = Field(None, description="Largest; the scale if left out, as in the paper.")
+    sigma_max: Width | None = Field(None, description="Largest one; the scale if left out, as in the paper.")
     noise: Width = Field(25.0, description="Largest standard deviation of the noise in grey levels.")
     mode: Literal["bicubic", "s-fold"] = Field("bicubic", description="Downsampling.")
 
@@ -56,12 +56,12 @@ class Configuration(BaseModel):
         description="How the degradation representation is learned; the last two have no stage of the encoder alone.",
     )
     queue: Annotated[int, Field(gt=0, le=2**20)] = Field(8192, description="Number of keys that moco keeps.")
-    momentum: Momentum = Field(0.999, description="Of moco's key encoder; less for runs of a few hundred steps.")
+    momentum: Momentum = Field(0.999, description="Momentum of moco's key encoder; less suits short runs.")
     batch_statistics: Literal["synchronized", "shuffled", "kept"] = Field(
         "synchronized",
-        description="What batch normalisation uses: statistics of all processes' images, of each process's own, where "
-        "moco's keys are of other images than its queries, or, once everything is trained, those from before, "
-        "which a small batch can't disturb.",
+        description="Statistics for batch normalisation. synchronized: of all processes' images. shuffled: of each "
+        "process's own, with other images for moco's keys than for its queries. kept: once everything is trained, "
+        "those of the encoder's own stage, which a small batch can't disturb.",
     )
     initial_weights: Name | None = Field(
         None,
@@ -78,15 +78,17 @@ class Configuration(BaseModel):
 
     encoder_steps: Count = Field(97_000, description="Steps of the encoder alone: 100 epochs of 970.")
     steps: Count = Field(485_000, description="Steps of everything after them: 500 epochs of 970.")
-    encoder_learning_rate: Rate = Field(1e-3, description="Of the encoder alone; a tenth after 60 % of its steps.")
-    learning_rate: Rate = Field(1e-4, description="Largest of everything.")
+    encoder_learning_rate: Rate = Field(
+        1e-3, description="Learning rate of the encoder alone; it falls to a tenth after 60 % of its steps."
+    )
+    learning_rate: Rate = Field(1e-4, description="Largest learning rate once everything is trained.")
     schedule: Literal["halved", "stable"] = Field(
         "halved",
-        description="Of the learning rate of everything: halved after each 25 % of its steps, as in the paper, or "
-        "stable: it rises over the first 1 %, stays, and falls linearly towards 0 at the end (WSD).",
+        description="Course of the learning rate once everything is trained. halved: after each 25 % of the steps, as "
+        "in the paper. stable: it rises over the first 1 %, stays, and falls linearly to 0 at the end (WSD).",
     )
     decay_steps: Count | None = Field(
-        None, description="Steps of that fall at the end; a tenth of all if left out. For the stable schedule alone."
+        None, description="Steps of the fall at the end of the stable schedule; a tenth of all if left out."
     )
     batch: Positive = Field(32, description="Images a step, over all processes together.")
     patch: Annotated[int, Field(ge=8, lt=2**16)] = Field(48, description="Side of the LR patches in pixels.")
@@ -96,10 +98,10 @@ class Configuration(BaseModel):
     ema: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="Decay of the weights' moving average, such as 0.999, which then becomes the result; 0: none."
     )
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(0, description="Of all randomness.")
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(0, description="Random seed; the same one draws the same.")
 
     precision: Literal["auto", "fp32", "tf32", "bf16"] = Field(
-        "auto", description="Of the networks: auto is tf32 on a GPU that has it, and fp32 elsewhere."
+        "auto", description="Precision of the networks: auto is tf32 on a GPU that has it, and fp32 elsewhere."
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to compute.")
     cuda_graph: bool = Field(True, description="Whether a single GPU's step is replayed as a CUDA graph.")

@@ -168,7 +168,7 @@ def test_what_is_left_out_is_one_line(call: Call, tmp_path: Path):
     frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:], lossless=True)
     code, _, err = call("degrade", tmp_path / "a.webp", "-o", tmp_path / "b.png")
     assert code == 0
-    assert err == f"dasr-fast: Of the 3 frames or pages of {tmp_path / 'a.webp'} only the first is read.\n"
+    assert err == f"dasr-fast: {tmp_path / 'a.webp'} has 3 frames or pages, and only the first is read.\n"
 
 
 def test_a_full_disk_is_named_and_nothing_is_left(call: Call, photo: Path, tmp_path: Path):

@@ -22,7 +22,7 @@ PARTS = 16
 """Most parts whose sums over pixels are added afterwards."""
 
 PIXELS = 2048
-"""Of a part: its sums have to be transformed, which should not show."""
+"""Pixels of a part: its sums have to be transformed, which should not show."""
 
 
 def unsupported(x: Tensor, *_: Any) -> str | None:

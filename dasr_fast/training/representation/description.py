@@ -6,10 +6,10 @@ from torch import Tensor
 from dasr_fast.training.representation.learner import DegradationTarget
 
 NUMBERS = 4
-"""Of a description."""
+"""Numbers of a description."""
 
 GREY_LEVELS = 6.25
-"""Of noise that count as one pixel of blur: the paper's widest blur is 4 pixels, its strongest noise 25 grey levels."""
+"""Grey levels of noise that count as one pixel of blur: the paper has 4 pixels and 25 grey levels at most."""
 
 
 def describe(target: DegradationTarget) -> Tensor:

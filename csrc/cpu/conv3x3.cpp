@@ -17,6 +17,8 @@ void run_direct(const Conv3x3& p, int64_t begin, int64_t end) {
         const int64_t start = item / (p.strips * p.bands) * p.height * p.width * p.channels;
         strip.run(tiles, item, [&](int64_t row, int64_t column, int64_t columns, bfloat16* inputs) {
             int64_t pixel = start + (row * p.width + column) * p.channels;
+            if (!p.sign && strip.channels() == p.channels)
+                return copy((const bfloat16*)p.x + pixel, columns * p.channels, inputs);
             for (int64_t i = 0; i < columns; ++i, pixel += p.channels, inputs += strip.channels())
                 for (int64_t c = 0; c < p.channels; c += LANES)
                     store(inputs + c, load_gradient<bfloat16>(p.x, p.sign, p.slope, pixel + c, p.channels - c),

@@ -51,7 +51,7 @@ public:
             const int64_t rows = last - row < most_ ? last - row : most_;
             for (; slot < rows + 2; ++slot) fill_row(ready++, input(slot), fill);
             multiply_rows_of(tiles, sample, row, rows);
-            std::memmove((void*)input(0), input(rows), 2 * pitch() * channels_ * sizeof(bfloat16));
+            copy(input(rows), 2 * pitch() * channels_, input(0)); // Forwards, since they may overlap.
             row += rows;
         }
     }

@@ -133,6 +133,11 @@ inline void multiply_rows(Tiles& tiles, int64_t rows, Arguments... arguments) {
     }
 }
 
+// Copies a number of elements that is a multiple of TILE_DEPTH: what is short for the library's function.
+inline void copy(const bfloat16* from, int64_t count, bfloat16* to) {
+    for (int64_t i = 0; i < count; i += TILE_DEPTH) __builtin_memcpy((void*)(to + i), from + i, 64);
+}
+
 // Two rows of `count` elements as a row of right tiles: element by element beside each other; zeros follow.
 inline void interleave(const bfloat16* even, const bfloat16* odd, int64_t count, bfloat16* out) {
     if (count >= TILE_COLUMNS) {

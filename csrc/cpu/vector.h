@@ -60,9 +60,13 @@ inline Vector load(const float* pointer) {
 }
 
 inline Vector load(const bfloat16* pointer) {
+#if defined(__AVX512F__) // Compilers make two halves of the conversion.
+    return (Vector)((Bits)_mm512_maskz_cvtepu16_epi32(0xffff, _mm256_loadu_si256((const __m256i*)pointer)) << 16);
+#else
     Halves halves;
     std::memcpy(&halves, pointer, sizeof(halves));
     return bit_cast<Vector>(__builtin_convertvector(halves, Bits) << 16);
+#endif
 }
 
 inline Vector load(const uint8_t* pointer) {

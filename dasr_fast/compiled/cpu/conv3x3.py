@@ -1,4 +1,4 @@
-"""3x3 convolution in C++ by Winograd's minimal filtering."""
+"""3x3 convolution in C++: by Winograd's minimal filtering, or in bfloat16 in tiles on a matrix unit."""
 
 from collections.abc import Sequence
 from typing import Any

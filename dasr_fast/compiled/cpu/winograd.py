@@ -1,4 +1,4 @@
-"""What the C++ modules of `conv3x3` and `da_half_block` share: types, and tensors as their kernels take them."""
+"""What the C++ modules of `conv3x3` and `da_half_block` share: tensors as their kernels take them, and memory."""
 
 from typing import Any
 

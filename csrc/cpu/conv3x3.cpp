@@ -106,12 +106,12 @@ void conv3x3(
     convolve(p, threads);
 }
 
-// The gradient for the inputs: a convolution of the outputs' gradient, `weight` turned and transposed.
+// The gradient for the inputs: a convolution of the outputs' gradient with the weights turned by 180 degrees.
 void conv3x3_input_gradient(
     Tensor grad, Tensor weight, std::optional<Tensor> y, double negative_slope, bool tiles, int64_t threads,
     Tensor transformed, Tensor grad_x
 ) {
-    Conv3x3 p = convolution(grad, weight, std::nullopt, std::nullopt, tiles, transformed, grad_x);
+    Conv3x3 p = convolution(grad, weight, std::nullopt, std::nullopt, tiles, transformed, grad_x, true);
     p.sign = pointer(y), p.slope = static_cast<float>(negative_slope);
     convolve(p, threads);
 }

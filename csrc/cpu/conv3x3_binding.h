@@ -9,15 +9,18 @@ namespace dasr_fast {
 // Transforms the weights of a convolution.
 void transform_weights(const Conv3x3& p);
 
-// Features `x` and `y` are [B, H, W, C], weights [3, 3, C, C_out].
+// Features `x` and `y` are [B, H, W, C]; weights are [C_out, C, 3, 3] of any strides, or `turned` ones [C, C_out, 3, 3].
 inline Conv3x3 convolution(
     const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const std::optional<Tensor>& residual,
-    bool tiles, const Tensor& transformed, const Tensor& y
+    bool tiles, const Tensor& transformed, const Tensor& y, bool turned = false
 ) {
     Conv3x3 p{};
     p.tiles = tiles;
     p.samples = x.size(0), p.height = x.size(1), p.width = x.size(2);
-    p.channels = weight.size(2), p.channels_out = weight.size(3);
+    p.channels = weight.size(turned ? 0 : 1), p.channels_out = weight.size(turned ? 1 : 0);
+    const int64_t row = weight.stride(2), column = weight.stride(3);
+    if (turned) p.steps = {2 * (row + column), weight.stride(1), weight.stride(0), -row, -column};
+    else p.steps = {0, weight.stride(0), weight.stride(1), row, column};
     p.type = type_of(x);
     p.x = x.const_data_ptr(), p.weight = weight.const_data_ptr(), p.bias = pointer(bias), p.residual = pointer(residual);
     p.transformed = static_cast<float*>(transformed.mutable_data_ptr()), p.y = y.mutable_data_ptr();

@@ -180,7 +180,8 @@ public:
         : p_(p), depth_(whole_depths(p.channels)), filtered_((most_pixels + BLOCK) * depth_ / 2),
           weight_(whole_tiles(p.channels_out) * TILE_COLUMNS * depth_ / 2), offsets_(depth_ / TILE_DEPTH * 2) {
         std::memset((void*)filtered_.data(), 0, (most_pixels + BLOCK) * depth_ * sizeof(bfloat16));
-        pack_columns((const bfloat16*)p.weight, p.channels, p.channels_out, (bfloat16*)weight_.data());
+        pack_strided((const bfloat16*)p.weight, 1, p.channels, p.channels, p.channels_out, depth_ * TILE_COLUMNS,
+            (bfloat16*)weight_.data());
         for (int64_t step = 0; step < depth_ / TILE_DEPTH; ++step) offsets()[step] = 64 * step;
     }
 

@@ -17,9 +17,11 @@ constexpr int64_t ALL_TAPS = TAPS * TAPS;
 
 // The weights of a tap as right tiles: [C_out / 16][9][C / 32].
 inline void pack_weights(const Conv3x3& p, int64_t tap) {
-    const bfloat16* weight = (const bfloat16*)p.weight + tap * p.channels * p.channels_out;
+    const WeightSteps& steps = p.steps;
+    const bfloat16* weight =
+        (const bfloat16*)p.weight + steps.first + tap / TAPS * steps.row + tap % TAPS * steps.column;
     const int64_t tap_size = whole_depths(p.channels) * TILE_COLUMNS;
-    pack_rows([&](int64_t c) { return weight + c * p.channels_out; }, p.channels, p.channels_out, ALL_TAPS * tap_size,
+    pack_strided(weight, steps.in, steps.out, p.channels, p.channels_out, ALL_TAPS * tap_size,
         (bfloat16*)p.transformed + tap * tap_size);
 }
 

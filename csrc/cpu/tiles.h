@@ -159,13 +159,17 @@ inline void pack_rows(const Row& row, int64_t depth, int64_t columns, int64_t pi
         }
 }
 
-// The same of a matrix whose columns, `depth` elements each, follow each other.
-inline void pack_columns(const bfloat16* matrix, int64_t depth, int64_t columns, bfloat16* packed) {
-    for (int64_t column = 0; column < columns; column += TILE_COLUMNS)
-        for (int64_t k = 0; k < whole_depths(depth); k += 2)
+// The same of a matrix whose rows are `row_step` elements apart, and whose columns are `column_step` apart.
+inline void pack_strided(
+    const bfloat16* matrix, int64_t row_step, int64_t column_step, int64_t depth, int64_t columns, int64_t pitch,
+    bfloat16* packed
+) {
+    for (int64_t column = 0; column < columns; column += TILE_COLUMNS, packed += pitch)
+        for (int64_t k = 0; k < whole_depths(depth); ++k)
             for (int64_t i = 0; i < TILE_COLUMNS; ++i)
-                for (int64_t j = k; j < k + 2; ++j)
-                    *packed++ = column + i < columns && j < depth ? matrix[(column + i) * depth + j] : bfloat16{};
+                packed[k / 2 * 2 * TILE_COLUMNS + 2 * i + k % 2] = column + i < columns && k < depth
+                    ? matrix[k * row_step + (column + i) * column_step]
+                    : bfloat16{};
 }
 
 // Adds to 2 x 2 tiles of sums, `[2][2][16][16]` at `sums`, the products of two left tiles, whose rows stand `pitch` bytes apart

@@ -9,13 +9,19 @@
 
 namespace dasr_fast {
 
+// Element (o, c, i, j) of weights stands `first + o * out + c * in + i * row + j * column` elements from their start.
+struct WeightSteps {
+    int64_t first, out, in, row, column;
+};
+
 // A convolution `[B, H, W, C]` to `[B, H, W, C_out]`, with the activation and the sum that follow it.
 struct Conv3x3 {
     int64_t samples, height, width, channels, channels_out;
     Type type;
     bool activate;
     float slope;
-    const void *x, *weight, *bias, *residual; // Weights [3, 3, C, C_out]; bias and residual may be null.
+    const void *x, *weight, *bias, *residual; // Bias and residual may be null.
+    WeightSteps steps; // Of the weights.
     const void* sign; // If not null, `x` is a gradient after a LeakyReLU with that output.
     bool tiles; // By products in tiles, of bfloat16; otherwise by Winograd's transforms.
     float* transformed; // Weights: [36, C, whole_lines(C_out)], or right tiles.
@@ -85,13 +91,19 @@ inline void transform_output(const Vector (&m)[INPUTS], Vector (&y)[TILE]) {
 // The weights of one input channel at all positions.
 template <class T>
 void transform_weights(const Conv3x3& p, int64_t channel) {
-    const int64_t pitch = whole_lines(p.channels_out), next = p.channels * p.channels_out;
+    const int64_t pitch = whole_lines(p.channels_out);
+    const WeightSteps& steps = p.steps;
     for (int64_t o = 0; o < pitch; o += LANES) {
-        const T* weight = (const T*)p.weight + channel * p.channels_out + o;
+        const T* weight = (const T*)p.weight + steps.first + channel * steps.in + o * steps.out;
         const int64_t count = p.channels_out - o;
         Vector rows[TAPS][INPUTS], w[TAPS], t[INPUTS];
+        float gathered[TAPS * TAPS][LANES] = {};
+        for (int64_t lane = 0; lane < LANES && lane < count; ++lane)
+            for (int tap = 0; tap < TAPS * TAPS; ++tap)
+                gathered[tap][lane] =
+                    number(weight + lane * steps.out + tap / TAPS * steps.row + tap % TAPS * steps.column);
         for (int i = 0; i < TAPS; ++i) {
-            for (int j = 0; j < TAPS; ++j) w[j] = count > 0 ? load(weight + (i * TAPS + j) * next, count) : Vector{};
+            for (int j = 0; j < TAPS; ++j) w[j] = load(gathered[i * TAPS + j]);
             transform_weight(w, rows[i]);
         }
         for (int j = 0; j < INPUTS; ++j) {

@@ -24,6 +24,7 @@ from dasr_fast.inference.replacements.probe import find_plan
 from dasr_fast.inference.replacements.replacement import Plan, is_replaced, plan_of, replace, restore
 from dasr_fast.inference.replacements.resampling import BicubicPlan, BlurPlan
 from dasr_fast.inference.replacements.structure import CONTAINERS, flattened
+from dasr_fast.inference.replacements.surroundings import ConvolutionPlan, TailPlan
 
 KINDS: tuple[type[Plan], ...] = (
     DASRPlan,
@@ -165,6 +166,27 @@ def _replace_parts(model: Any) -> dict[str, str]:
             replaced[path] = plan.released
         elif plan is not None:
             _LEFT[candidate] = plan
+    return replaced | _replace_surroundings(model)
+
+
+def _replace_surroundings(model: Any) -> dict[str, str]:
+    """Replace convolutions and tails around replaced layers; returns the released class for each path."""
+    parts = list(_parts(model))
+    covered = {
+        id(part)
+        for _, owner in parts
+        if isinstance(owner, nn.Module) and is_replaced(owner)
+        for part in owner.modules()
+    }
+    if not any(isinstance(plan_of(part), LayerPlan) for _, part in parts):
+        return {}
+    replaced: dict[str, str] = {}
+    for kind in (TailPlan, ConvolutionPlan):
+        for path, part in parts:
+            if id(part) not in covered and isinstance(part, nn.Module) and kind.covers(part):
+                replace(part, kind())
+                replaced[path] = kind.released
+                covered |= {id(inner) for inner in part.modules()}
     return replaced
 
 

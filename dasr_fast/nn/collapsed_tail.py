@@ -71,7 +71,7 @@ def run_tail(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
         Contiguous images, in the type that the modules give.
     """
     b, _, h, w = x.shape
-    layers = [layer for module in modules for layer in _flattened(module)]
+    layers = [layer for module in modules for layer in layers_of(module)]
     # An exported program is for any size, so that nothing may depend on it.
     large = not torch.compiler.is_exporting() and b * h * w >= WORTHWHILE and min(h, w) >= SMALLEST
     if not large or not collapsible(layers) or not untouched(*layers) or not _computes(layers[0], x):
@@ -258,7 +258,8 @@ def _convolve(x: Tensor, region: tuple[_Band, _Band], kernel: tuple[Tensor, Tens
     return F.conv2d(x[..., rows.inputs, columns.inputs], *kernel, padding=(rows.padding, columns.padding))
 
 
-def _flattened(module: nn.Module) -> list[nn.Module]:
+def layers_of(module: nn.Module) -> list[nn.Module]:
+    """A module, or what nested `nn.Sequential` hold, in order."""
     if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward and untouched(module):
-        return [layer for child in module for layer in _flattened(child)]
+        return [layer for child in module for layer in layers_of(child)]
     return [module]

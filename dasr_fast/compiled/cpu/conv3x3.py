@@ -36,11 +36,11 @@ def conv3x3(
 ) -> Tensor:
     """As `dasr_fast.reference.conv3x3`.
 
-    Channels-last features, and a `weight` that is `[3, 3, C, C_out]` in memory, are not copied.
+    Channels-last features and weights of any strides are not copied.
     """
     y = winograd.features(x, len(weight))
     cpu.conv3x3(
-        *(winograd.pixels(x), winograd.taps(weight), None if bias is None else bias.contiguous()),
+        *(winograd.pixels(x), weight, None if bias is None else bias.contiguous()),
         *(None if residual is None else winograd.pixels(residual), negative_slope),
         **winograd.workspace(weight),
         y=winograd.pixels(y),
@@ -63,10 +63,9 @@ def conv3x3_backward(
 
 def _input_gradient(grad: Tensor, y: Tensor | None, weight: Tensor, negative_slope: float, x: Tensor) -> Tensor:
     """For features `x`; `grad` and `y` are `[B, H, W, C_out]`."""
-    turned = weight.flip(2, 3).transpose(0, 1)
-    grad_x = winograd.features(x, len(turned))
+    grad_x = winograd.features(x, x.shape[1])
     cpu.conv3x3_input_gradient(
-        grad, winograd.taps(turned), y, negative_slope, **winograd.workspace(turned), grad_x=winograd.pixels(grad_x)
+        grad, weight, y, negative_slope, **winograd.workspace(weight.transpose(0, 1)), grad_x=winograd.pixels(grad_x)
     )
     return like(x, grad_x)
 

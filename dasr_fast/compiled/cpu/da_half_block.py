@@ -31,13 +31,13 @@ def da_half_block(
 ) -> Tensor:
     """As `dasr_fast.reference.da_half_block`.
 
-    Channels-last features, and a `conv_weight` that is `[3, 3, C, C_out]` in memory, are not copied.
+    Channels-last features and `conv_weight` of any strides are not copied.
     """
     y = winograd.features(x, len(conv_weight))
     bias, gate, conv_bias = (tensor if tensor is None else tensor.contiguous() for tensor in (bias, gate, conv_bias))
     cpu.da_half_block(
         *(winograd.pixels(x), kernel.contiguous(), weight.contiguous(), bias, gate),
-        *(winograd.taps(conv_weight), conv_bias, None if residual is None else winograd.pixels(residual)),
+        *(conv_weight, conv_bias, None if residual is None else winograd.pixels(residual)),
         *(negative_slope, activate),
         **winograd.workspace(conv_weight),
         y=winograd.pixels(y),

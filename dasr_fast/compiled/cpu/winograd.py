@@ -26,11 +26,6 @@ def features(x: Tensor, channels: int) -> Tensor:
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
 
-def taps(weight: Tensor) -> Tensor:
-    """Weights `[C_out, C, 3, 3]` as `[3, 3, C, C_out]`, copied unless they are laid out so."""
-    return weight.permute(2, 3, 1, 0).contiguous()
-
-
 def workspace(weight: Tensor) -> dict[str, Any]:
     """The arguments of kernels that aren't a tensor's: how to compute, threads, and memory for prepared weights."""
     channels_out, channels = weight.shape[:2]

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,10 @@ from dasr_fast.nn.convolution import features_format
 
 PLAIN = (Tensor, nn.Parameter)
 """Subclasses of `Tensor` mean something else by their operations."""
+
+WORTHWHILE = 8
+"""Pixels of a batch for each channel from which on a CPU gains: for fewer, preparing weights takes longer than the rest
+saves (measured with AVX2)."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +47,11 @@ class Signature:
         if keywords or len(arguments) != 2 or not all(type(argument) in PLAIN for argument in arguments):
             return None
         x, v = arguments
-        shape = (x.shape[0], self.representation) if self.flat else (x.shape[0], self.representation, 1, 1)
-        if x.dim() != 4 or x.shape[1] != self.channels or v.shape != shape or not x.is_floating_point():
+        shape = x.shape
+        ends = () if self.flat else (1, 1)
+        if len(shape) != 4 or shape[1] != self.channels or v.shape != (shape[0], self.representation, *ends):
             return None
-        return x, v.flatten(1)
+        return (x, v if self.flat else v.flatten(1)) if x.is_floating_point() else None
 
     def examples(self) -> tuple[Example]:
         """A small call."""
@@ -56,6 +61,12 @@ class Signature:
             return self.arguments(x, torch.randn(2, self.representation, generator=generator, **PROBED))
 
         return (make,)
+
+
+def is_large(x: Tensor) -> bool:
+    """Whether computing features `[B, C, H, W]` in another way pays for what it prepares."""
+    b, channels, h, w = x.shape
+    return b * h * w >= WORTHWHILE * channels or not x.is_cpu
 
 
 def signatures(channels: int, representation: int) -> Iterator[Signature]:
@@ -70,15 +81,24 @@ class LayerPlan(Plan):
 
     Attributes:
         signature: What the layer is called with.
+        any_size: Whether `compute` is used for small features too, where the layer itself is faster.
     """
 
     signature: Signature
+    any_size: bool = field(default=False, kw_only=True)
+
+    def of_any_size(self) -> "LayerPlan":
+        return replace(self, any_size=True)
+
+    def is_worthwhile(self, x: Tensor) -> bool:
+        """Whether features `[B, C, H, W]` are large enough for `compute` to be faster than the layer itself."""
+        return self.any_size or is_large(x)
 
     def call(
         self, replaced: nn.Module, original: Callable[..., Any], arguments: tuple[Any, ...], keywords: Mapping[str, Any]
     ) -> Any:
         inputs = self.signature.inputs(arguments, keywords)
-        if inputs is None or not self.is_intact(replaced):
+        if inputs is None or not self.is_worthwhile(inputs[0]) or not self.is_intact(replaced):
             return original(*_contiguous(arguments), **keywords)
         return self.compute(replaced, *inputs)
 

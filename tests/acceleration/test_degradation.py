@@ -3,11 +3,11 @@ import pickle
 
 import pytest
 import torch
-from inference.models_degradation import Blur, Cubic, Degrade, Kernels
+from acceleration.models_degradation import Blur, Cubic, Degrade, Kernels
 from torch import Tensor, nn
 
 import dasr_fast
-from dasr_fast.inference.accelerate import report
+from dasr_fast.acceleration.accelerate import report
 
 SETTINGS = (
     {"scale": 4, "blur_type": "aniso_gaussian", "noise": 25.0},

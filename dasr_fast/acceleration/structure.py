@@ -1,6 +1,7 @@
 """What foreign modules are made of."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,34 @@ def call_net(net: nn.Module, v: Tensor) -> Tensor:
     layers = (layer for layer in net.modules() if isinstance(layer, (nn.Linear, nn.Conv2d)))
     y: Tensor = net(v[:, :, None, None] if isinstance(next(layers, None), nn.Conv2d) else v)
     return y.flatten(1)
+
+
+@dataclass(frozen=True)
+class GateNet:
+    """Where the net is that makes a gate.
+
+    Attributes:
+        path: Of the net, from the layer.
+        sigmoid: Whether the layer's forward applies the sigmoid, because the net doesn't.
+    """
+
+    path: str
+    sigmoid: bool = False
+
+    def gate(self, layer: nn.Module, v: Tensor) -> Tensor:
+        """Gate `[B, C]` for the representation `[B, R]`."""
+        gate = call_net(layer.get_submodule(self.path), v)
+        return torch.sigmoid(gate) if self.sigmoid else gate
+
+
+def gate_nets(layer: nn.Module) -> Iterator[tuple[GateNet, tuple[int, int]]]:
+    """Nets directly in `layer` that may make a gate, with the widths of the representation and of the gate."""
+    for name, child in layer.named_children():
+        widths = net_widths(child)
+        if widths is not None:
+            yield GateNet(name), widths
+            if not isinstance(list(child.modules())[-1], nn.Sigmoid):
+                yield GateNet(name, sigmoid=True), widths
 
 
 def is_activation(module: nn.Module) -> bool:

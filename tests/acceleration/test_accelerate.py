@@ -9,14 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 import torch.nn.functional as F
+from acceleration.models_related import RELATED, UNCOVERED, DepthwiseBlock, ThreeArguments, UNet, call
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from inference.models_related import RELATED, UNCOVERED, DepthwiseBlock, ThreeArguments, UNet, call
 from torch import Tensor, nn
 
 import dasr_fast
 from benchmarks.released_network import Adaptive, Blind, Block, Contrast, Group, Restorer
-from dasr_fast.inference.accelerate import report
+from dasr_fast.acceleration.accelerate import report
 from dasr_fast.nn import DAConv
 
 

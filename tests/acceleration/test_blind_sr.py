@@ -5,16 +5,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from inference.models_related import UNet
+from acceleration.models_related import UNet
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
 import dasr_fast
 from benchmarks.released_network import Blind
+from dasr_fast.acceleration.accelerate import report
+from dasr_fast.acceleration.replacement import is_replaced
+from dasr_fast.acceleration.replacements import blind_sr
 from dasr_fast.inference import Engine
-from dasr_fast.inference.accelerate import report
-from dasr_fast.inference.replacements import blind_sr
-from dasr_fast.inference.replacements.replacement import is_replaced
 from dasr_fast.models import BlindSR
 
 

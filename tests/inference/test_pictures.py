@@ -11,7 +11,7 @@ from torch import Tensor
 from dasr_fast.degradation import bicubic_upsample
 from dasr_fast.images import Picture
 from dasr_fast.inference.engine import Engine
-from dasr_fast.inference.upscale import PictureWarning, comparison, upscale
+from dasr_fast.inference.pictures import PictureWarning, comparison, upscale
 from dasr_fast.models import BlindSR
 
 MODEL = fill(BlindSR(2, groups=1, blocks=1)).eval()
@@ -93,7 +93,7 @@ def test_a_mean_representation_where_the_own_one_fails():
 
 
 @pytest.mark.parametrize("bounded", [False, True])
-@pytest.mark.filterwarnings("ignore::dasr_fast.inference.upscale.PictureWarning")
+@pytest.mark.filterwarnings("ignore::dasr_fast.inference.pictures.PictureWarning")
 def test_a_result_far_outside_of_the_range_is_refused(bounded: bool):
     model = copy.deepcopy(MODEL)
     with torch.no_grad():

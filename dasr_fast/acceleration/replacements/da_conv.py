@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from dasr_fast import ops
-from dasr_fast.inference.replacements.gate import GateNet, gate_nets
-from dasr_fast.inference.replacements.layer import LayerPlan, Signature, signatures
-from dasr_fast.inference.replacements.replacement import Proposal
-from dasr_fast.inference.replacements.structure import (
+from dasr_fast.acceleration.layer import LayerPlan, Signature, signatures
+from dasr_fast.acceleration.replacement import Proposal
+from dasr_fast.acceleration.structure import (
+    GateNet,
     activation,
     activations,
     call_net,
+    gate_nets,
     is_activation,
     kernel_sizes,
     net_widths,

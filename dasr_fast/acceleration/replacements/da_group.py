@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dasr_fast.inference.replacements.da_block import DABlockPlan
-from dasr_fast.inference.replacements.layer import LayerPlan, Part, fast_features, parts_of, signatures
-from dasr_fast.inference.replacements.replacement import Proposal
-from dasr_fast.inference.replacements.structure import flattened
+from dasr_fast.acceleration.layer import LayerPlan, Part, fast_features, parts_of, signatures
+from dasr_fast.acceleration.replacement import Proposal
+from dasr_fast.acceleration.replacements.da_block import DABlockPlan
+from dasr_fast.acceleration.structure import flattened
 from dasr_fast.nn.convolution import convolved, is_plain
 from dasr_fast.reference.layout import memory_format
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from dasr_fast.cuda_graph import CaptureError
-from dasr_fast.inference import graphs
-from dasr_fast.inference.graphs import WARM_UP, Graphs
+from dasr_fast.inference import graph_cache
+from dasr_fast.inference.graph_cache import WARM_UP, GraphCache
 
 Function = Callable[..., Tensor]
 
@@ -53,7 +53,7 @@ def negate(x: Tensor) -> Tensor:
 
 def test_the_second_call_captures_and_later_ones_replay():
     recorder = Recorder()
-    calls = Graphs(recorder)
+    calls = GraphCache(recorder)
     for i in range(4):
         assert torch.equal(calls(halve, torch.full((3,), 2.0 * i)), torch.full((3,), float(i)))
     assert recorder.warmed == [3] * WARM_UP
@@ -63,7 +63,7 @@ def test_the_second_call_captures_and_later_ones_replay():
 
 def test_shapes_and_types_of_all_inputs_tell_graphs_apart():
     recorder = Recorder()
-    calls = Graphs(recorder)
+    calls = GraphCache(recorder)
     inputs = [
         (torch.ones(2, 1), torch.ones(3)),
         (torch.ones(2, 1), torch.ones(4)),
@@ -78,16 +78,16 @@ def test_shapes_and_types_of_all_inputs_tell_graphs_apart():
 
 
 def test_functions_tell_graphs_apart():
-    calls = Graphs(Recorder())
+    calls = GraphCache(Recorder())
     for _ in range(3):
         assert calls(halve, torch.ones(1)) == 0.5
         assert calls(negate, torch.ones(1)) == -1
 
 
 def test_shapes_without_a_graph_are_forgotten_alone(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(graphs, "LIMIT", 2)
+    monkeypatch.setattr(graph_cache, "LIMIT", 2)
     recorder = Recorder()
-    calls = Graphs(recorder)
+    calls = GraphCache(recorder)
     for size in (1, 1, 2, 1, 3, 1, 2, 1):
         calls(halve, torch.ones(size))
     assert recorder.captured == [1]
@@ -95,9 +95,9 @@ def test_shapes_without_a_graph_are_forgotten_alone(monkeypatch: pytest.MonkeyPa
 
 
 def test_graphs_are_forgotten_together(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(graphs, "LIMIT", 2)
+    monkeypatch.setattr(graph_cache, "LIMIT", 2)
     recorder = Recorder()
-    calls = Graphs(recorder)
+    calls = GraphCache(recorder)
     for size in (1, 1, 2, 2, 1, 3):
         calls(halve, torch.ones(size))
     assert sorted(recorder.released) == [1, 2]
@@ -108,7 +108,7 @@ def test_graphs_are_forgotten_together(monkeypatch: pytest.MonkeyPatch):
 
 def test_clear_releases_all():
     recorder = Recorder()
-    calls = Graphs(recorder)
+    calls = GraphCache(recorder)
     calls(halve, torch.ones(1))
     assert not calls.clear()
     for size in (1, 1, 2, 2):
@@ -120,9 +120,9 @@ def test_clear_releases_all():
 
 
 def test_large_inputs_are_not_captured(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(graphs, "LARGEST", 10)
+    monkeypatch.setattr(graph_cache, "LARGEST", 10)
     recorder = Recorder()
-    calls = Graphs(recorder)
+    calls = GraphCache(recorder)
     for size in (10, 10, 11, 11):
         assert torch.equal(calls(halve, torch.ones(size)), torch.full((size,), 0.5))
     assert recorder.captured == [10]
@@ -140,7 +140,7 @@ class Refusing(Recorder):
 
 def test_what_cannot_be_captured_is_called():
     recorder = Refusing()
-    calls = Graphs(recorder)
+    calls = GraphCache(recorder)
     calls(halve, torch.ones(3))
     with pytest.warns(RuntimeWarning, match=r"^Engine: inputs of \[3\] go on .* not permitted"):
         assert torch.equal(calls(halve, torch.ones(3)), torch.full((3,), 0.5))

@@ -23,7 +23,7 @@ WARM_UP = 2
 """Runs where the capture will be, before it."""
 
 
-class Graphs:
+class GraphCache:
     """Calls functions of tensors, by a CUDA graph where the shapes have come before.
 
     A graph is captured when its shapes come for the second time, since it costs about four calls: single images of many

@@ -7,10 +7,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from dasr_fast import ops
-from dasr_fast.inference.replacements.da_conv import DAConvPlan
-from dasr_fast.inference.replacements.layer import LayerPlan, Part, fast_features, parts_of, signatures
-from dasr_fast.inference.replacements.replacement import Proposal
-from dasr_fast.inference.replacements.structure import activation, activations, settled
+from dasr_fast.acceleration.layer import LayerPlan, Part, fast_features, parts_of, signatures
+from dasr_fast.acceleration.replacement import Proposal
+from dasr_fast.acceleration.replacements.da_conv import DAConvPlan
+from dasr_fast.acceleration.structure import activation, activations, settled
 from dasr_fast.nn.activation import fixed_slope
 from dasr_fast.nn.convolution import convolved, is_plain, untouched
 from dasr_fast.nn.da_conv import half_block

@@ -6,8 +6,8 @@ import torch
 from golden import fill
 from torch import Tensor, nn
 
-from dasr_fast.inference.adopt import as_blind_sr
 from dasr_fast.models import BlindSR
+from dasr_fast.models.adopt import as_blind_sr
 
 SMALL = {"channels": 8, "groups": 1, "blocks": 1}
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dasr_fast.inference.replacements.replacement import PROBED, Example, Plan, plan_of
+from dasr_fast.acceleration.replacement import PROBED, Example, Plan, plan_of
 from dasr_fast.nn.convolution import features_format
 
 PLAIN = (Tensor, nn.Parameter)

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from dasr_fast.export.portable import PortableBlindSR
 from dasr_fast.files import written_whole
-from dasr_fast.inference.adopt import as_blind_sr
-from dasr_fast.inference.portable import PortableBlindSR
+from dasr_fast.models.adopt import as_blind_sr
 from dasr_fast.models.encoder import EMBEDDING
 from dasr_fast.precision import tf32_convolutions
 

@@ -11,19 +11,19 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
-from dasr_fast.inference.adopt import as_blind_sr
-from dasr_fast.inference.replacements.blind_sr import BlindSRPlan
-from dasr_fast.inference.replacements.da_block import DABlockPlan
-from dasr_fast.inference.replacements.da_conv import DAConvPlan
-from dasr_fast.inference.replacements.da_group import DAGroupPlan
-from dasr_fast.inference.replacements.dasr import DASRPlan
-from dasr_fast.inference.replacements.degradation import DegradationPlan, GaussianKernelPlan
-from dasr_fast.inference.replacements.layer import LayerPlan
-from dasr_fast.inference.replacements.moco import MoCoPlan
-from dasr_fast.inference.replacements.probe import find_plan
-from dasr_fast.inference.replacements.replacement import Plan, is_replaced, plan_of, replace, restore
-from dasr_fast.inference.replacements.resampling import BicubicPlan, BlurPlan
-from dasr_fast.inference.replacements.structure import CONTAINERS, flattened
+from dasr_fast.acceleration.layer import LayerPlan
+from dasr_fast.acceleration.probe import find_plan
+from dasr_fast.acceleration.replacement import Plan, is_replaced, plan_of, replace, restore
+from dasr_fast.acceleration.replacements.blind_sr import BlindSRPlan
+from dasr_fast.acceleration.replacements.da_block import DABlockPlan
+from dasr_fast.acceleration.replacements.da_conv import DAConvPlan
+from dasr_fast.acceleration.replacements.da_group import DAGroupPlan
+from dasr_fast.acceleration.replacements.dasr import DASRPlan
+from dasr_fast.acceleration.replacements.degradation import DegradationPlan, GaussianKernelPlan
+from dasr_fast.acceleration.replacements.moco import MoCoPlan
+from dasr_fast.acceleration.replacements.resampling import BicubicPlan, BlurPlan
+from dasr_fast.acceleration.structure import CONTAINERS, flattened
+from dasr_fast.models.adopt import as_blind_sr
 
 KINDS: tuple[type[Plan], ...] = (
     DASRPlan,

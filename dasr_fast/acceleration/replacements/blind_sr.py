@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dasr_fast.acceleration.layer import PLAIN
+from dasr_fast.acceleration.replacement import Plan, observer, restored_copy
 from dasr_fast.foreach import norms_of_sums
 from dasr_fast.inference.engine import Engine
-from dasr_fast.inference.replacements.layer import PLAIN
-from dasr_fast.inference.replacements.observers import observer
-from dasr_fast.inference.replacements.replacement import Plan, restored_copy
 from dasr_fast.nn.convolution import untouched
 from dasr_fast.ops.registration import autocasts, needs_gradient, transformed
 from dasr_fast.reference.layout import accumulation_dtype

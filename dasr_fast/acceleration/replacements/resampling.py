@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from dasr_fast import ops
+from dasr_fast.acceleration.replacement import PROBED, Example, Plan, Proposal
 from dasr_fast.degradation import bicubic_downsample, bicubic_upsample
-from dasr_fast.inference.replacements.replacement import PROBED, Example, Plan, Proposal
 
 SCALES = (1, 2, 3, 4)
 

@@ -6,7 +6,7 @@ from golden import arrays, fill
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dasr_fast.inference.portable import PortableBlindSR, PortableDAConv
+from dasr_fast.export.portable import PortableBlindSR, PortableDAConv
 from dasr_fast.models import BlindSR
 from dasr_fast.nn import DAConv
 

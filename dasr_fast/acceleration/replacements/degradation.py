@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from dasr_fast import ops
+from dasr_fast.acceleration.replacement import PROBED, Example, Plan, Proposal, plan_of
+from dasr_fast.acceleration.replacements.resampling import BicubicPlan, BlurPlan
 from dasr_fast.degradation import gaussian_kernel
-from dasr_fast.inference.replacements.replacement import PROBED, Example, Plan, Proposal, plan_of
-from dasr_fast.inference.replacements.resampling import BicubicPlan, BlurPlan
 
 _SETTINGS = ("blur_type", "sig", "sig_min", "sig_max", "lambda_1", "lambda_2", "theta", "lambda_min", "lambda_max")
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from golden import error
 
-from dasr_fast.inference.representation import KernelsAndGates
+from dasr_fast.inference.kernels_and_gates import KernelsAndGates
 from dasr_fast.nn import DAConv
 
 REPRESENTATION = 12

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import dasr_fast
-from dasr_fast.inference.export import export_onnx, export_program, verify
+from dasr_fast.export.program import export_onnx, export_program, verify
 from dasr_fast.models import BlindSR
 
 onnx = pytest.importorskip("onnx")

@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dasr_fast.inference.replacements.da_block import DABlockPlan
-from dasr_fast.inference.replacements.da_group import DAGroupPlan
-from dasr_fast.inference.replacements.layer import LayerPlan, Part, fast_features, parts_of, signatures
-from dasr_fast.inference.replacements.replacement import Proposal
-from dasr_fast.inference.replacements.structure import call_net, flattened, net_widths
+from dasr_fast.acceleration.layer import LayerPlan, Part, fast_features, parts_of, signatures
+from dasr_fast.acceleration.replacement import Proposal
+from dasr_fast.acceleration.replacements.da_block import DABlockPlan
+from dasr_fast.acceleration.replacements.da_group import DAGroupPlan
+from dasr_fast.acceleration.structure import call_net, flattened, net_widths
 from dasr_fast.nn.collapsed_tail import run_tail
 from dasr_fast.nn.convolution import convolved, is_plain, run_layers
 

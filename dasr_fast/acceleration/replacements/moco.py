@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dasr_fast.inference.replacements.replacement import PROBED, Plan, Proposal
+from dasr_fast.acceleration.replacement import PROBED, Plan, Proposal
 from dasr_fast.models.moco import contrast, enqueue, update_key_encoder
 
 

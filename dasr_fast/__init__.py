@@ -8,7 +8,19 @@ Each is imported when first used, so that `import dasr_fast` is quick.
 import importlib
 from typing import Any
 
-_MODULES = ("degradation", "evaluation", "images", "inference", "models", "nn", "ops", "reference", "training")
+_MODULES = (
+    "acceleration",
+    "degradation",
+    "evaluation",
+    "export",
+    "images",
+    "inference",
+    "models",
+    "nn",
+    "ops",
+    "reference",
+    "training",
+)
 _FUNCTIONS = ("accelerate", "revert")
 
 __all__ = [*_MODULES, *_FUNCTIONS]
@@ -19,7 +31,7 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"dasr_fast.{name}")
     if name in _FUNCTIONS:
-        return getattr(importlib.import_module("dasr_fast.inference.accelerate"), name)
+        return getattr(importlib.import_module("dasr_fast.acceleration"), name)
     if name == "__version__":
         from importlib import metadata
 

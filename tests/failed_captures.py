@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dasr_fast.cuda_graph import CaptureError, CudaCapture
-from dasr_fast.inference.graphs import Graphs
+from dasr_fast.inference.graph_cache import GraphCache
 from dasr_fast.training.graph import WARM_UP, Losses, Repeated
 
 
@@ -55,7 +55,7 @@ def memory_goes_back(ones: Tensor) -> None:
 
 
 def inference_goes_on(ones: Tensor) -> None:
-    calls = Graphs(CudaCapture())
+    calls = GraphCache(CudaCapture())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for _ in range(4):

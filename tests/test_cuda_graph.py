@@ -1,4 +1,4 @@
-"""CUDA graphs against plain calls, by themselves and as `Graphs` uses them."""
+"""CUDA graphs against plain calls, by themselves and as `GraphCache` uses them."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dasr_fast.cuda_graph import CudaCapture
-from dasr_fast.inference.graphs import Graphs
+from dasr_fast.inference.graph_cache import GraphCache
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
@@ -90,7 +90,7 @@ def test_captures_that_fail():
 
 
 def test_threads_and_functions_share_memory_but_not_results(kernel: Tensor):
-    calls = Graphs(CudaCapture())
+    calls = GraphCache(CudaCapture())
     inputs = images(32, 40, 48)
     expected = {(f, i): f(image, kernel) for f in (convolve, multiply) for i, image in enumerate(inputs)}
     torch.cuda.synchronize()
@@ -113,7 +113,7 @@ def test_threads_and_functions_share_memory_but_not_results(kernel: Tensor):
 
 
 def test_capturing_again_after_all_graphs_are_gone():
-    calls = Graphs(CudaCapture())
+    calls = GraphCache(CudaCapture())
     ones = torch.ones(5, device="cuda")
     for _ in range(3):
         for _ in range(3):

@@ -13,7 +13,19 @@ import pytest as pytest  # Without it the part says that it is absent.
 
 from benchmarks.acceptance.part import Asked, Report, said
 
-FOLDERS = ("ops", "kernels", "compiled", "degradation", "nn", "models", "inference", "training", "test_cuda_graph.py")
+FOLDERS = (
+    "ops",
+    "kernels",
+    "compiled",
+    "degradation",
+    "nn",
+    "models",
+    "acceleration",
+    "export",
+    "inference",
+    "training",
+    "test_cuda_graph.py",
+)
 PROCESSES = 10
 HUGE = "2_31"
 """In the names of tests that fill most of a GPU's memory, and so can't run beside others."""

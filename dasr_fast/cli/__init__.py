@@ -51,7 +51,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         warn(reason(error))
     except (RuntimeError, MemoryError) as error:
-        from dasr_fast.inference.memory import is_out_of_memory
+        from dasr_fast.memory import is_out_of_memory
 
         if not is_out_of_memory(error):
             raise

@@ -52,7 +52,7 @@ def export(
     if output.suffix not in SUFFIXES:
         raise click.UsageError(f"{output}: networks are written as {' or '.join(SUFFIXES)}.")
     check_target(output, overwrite)
-    from dasr_fast.inference.export import require_onnx
+    from dasr_fast.export.program import require_onnx
 
     if output.suffix == ".onnx":
         try:
@@ -77,7 +77,7 @@ def export(
 def _write(model: Any, path: Path, part: Literal["whole", "encode", "restore"]) -> None:
     import torch
 
-    from dasr_fast.inference.export import export_onnx, export_program
+    from dasr_fast.export.program import export_onnx, export_program
 
     if path.suffix == ".onnx":
         export_onnx(model, path, part)
@@ -88,7 +88,7 @@ def _write(model: Any, path: Path, part: Literal["whole", "encode", "restore"]) 
 
 
 def _compare(model: Any, path: Path, part: Literal["whole", "encode", "restore"]) -> str:
-    from dasr_fast.inference.export import verify
+    from dasr_fast.export.program import verify
 
     try:
         difference = verify(path, model, part)

@@ -72,7 +72,7 @@ def train(config: Path | None, output: Path | None, resume: Path | None, **optio
     folder, configuration = _begun(resume, config, output, options) if resume else _new(config, output, options)
 
     from dasr_fast.device import find_device
-    from dasr_fast.inference.memory import is_out_of_memory
+    from dasr_fast.memory import is_out_of_memory
     from dasr_fast.precision import emulates_bfloat16
     from dasr_fast.training.folder import is_unused, owned
     from dasr_fast.training.interruption import interruptible

@@ -102,8 +102,8 @@ def upscale(
     """
     from dasr_fast.images import check_format, read_image, write_image
     from dasr_fast.inference.engine import Engine
-    from dasr_fast.inference.upscale import comparison
-    from dasr_fast.inference.upscale import upscale as upscale_picture
+    from dasr_fast.inference.pictures import comparison
+    from dasr_fast.inference.pictures import upscale as upscale_picture
 
     images = input_images(source)
     engine = Engine(load_model(weights, scale, device), precision)
@@ -137,7 +137,7 @@ def _comparison_path(target: Path) -> Path:
 @contextmanager
 def _named_in_warnings(image: Path) -> Iterator[None]:
     """Print every warning that is about the image, with its name; others go where they went before."""
-    from dasr_fast.inference.upscale import PictureWarning
+    from dasr_fast.inference.pictures import PictureWarning
 
     outer = warnings.showwarning
 

@@ -1,18 +1,21 @@
-"""Inference: models made fast for images of any size, other people's models made faster in place, and export."""
+"""Models made fast for inference on images of any size."""
 
-from dasr_fast.inference.accelerate import Report, accelerate, report, revert
+import importlib
+from typing import Any
+
 from dasr_fast.inference.engine import Engine
-from dasr_fast.inference.export import export_onnx, export_program
-from dasr_fast.inference.upscale import comparison, upscale
+from dasr_fast.inference.pictures import comparison, upscale
 
-__all__ = [
-    "Engine",
-    "Report",
-    "accelerate",
-    "comparison",
-    "export_onnx",
-    "export_program",
-    "report",
-    "revert",
-    "upscale",
-]
+_ELSEWHERE = {
+    **dict.fromkeys(("Report", "accelerate", "report", "revert"), "dasr_fast.acceleration"),
+    **dict.fromkeys(("export_onnx", "export_program"), "dasr_fast.export"),
+}
+"""Names that once were here, and the packages that need this one and hold them."""
+
+__all__ = ["Engine", "comparison", "upscale", *_ELSEWHERE]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ELSEWHERE:
+        return getattr(importlib.import_module(_ELSEWHERE[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

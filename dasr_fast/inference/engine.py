@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from dasr_fast.inference import tiling
-from dasr_fast.inference.adopt import as_blind_sr
 from dasr_fast.inference.executor import Executor
-from dasr_fast.inference.memory import free_memory, is_out_of_memory
 from dasr_fast.inference.stream import CudaTransfers, overlapped
 from dasr_fast.inference.tiling import SMALLEST, Place, Window, choose_window
+from dasr_fast.memory import free_memory, is_out_of_memory
+from dasr_fast.models.adopt import as_blind_sr
 from dasr_fast.models.encoder import EMBEDDING
 from dasr_fast.precision import PRECISIONS, choose_precision
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dasr_fast.cuda_graph import CudaCapture
 from dasr_fast.inference.folded import FoldedNetwork
-from dasr_fast.inference.graphs import Function, Graphs
+from dasr_fast.inference.graph_cache import Function, GraphCache
 from dasr_fast.models import BlindSR
 from dasr_fast.precision import Precision, tf32_convolutions
 
@@ -25,7 +25,7 @@ class Executor:
         self.precision = precision
         self._network = FoldedNetwork(model, precision.dtype, backend=backend, gain=precision.gain)
         on_gpu = self._network.device.type == "cuda"
-        self._graphs = Graphs(CudaCapture()) if on_gpu else None
+        self._graphs = GraphCache(CudaCapture()) if on_gpu else None
 
     def encode(self, lr: Tensor) -> Tensor:
         """Embeddings `[B, 256]` of LR images `[B, 3, H, W]` in 0 to 255, both float32 and on the device."""

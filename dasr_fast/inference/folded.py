@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dasr_fast.inference.block import CopiedBlock, FoldedBlock
 from dasr_fast.inference.convolution import Convolution
-from dasr_fast.inference.representation import KernelsAndGates
+from dasr_fast.inference.kernels_and_gates import KernelsAndGates
 from dasr_fast.inference.tail import Tail
 from dasr_fast.models import BlindSR
 from dasr_fast.models.bounds import drawn_inside

@@ -7,7 +7,7 @@ import torch
 from cli_helpers import Call, one_line
 from full_disk import files_of_at_most
 
-from dasr_fast.inference.export import verify
+from dasr_fast.export.program import verify
 from dasr_fast.models import BlindSR, save_weights
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")

@@ -44,7 +44,7 @@ import sys
 import torch
 
 from dasr_fast import ops
-from dasr_fast.inference.memory import is_out_of_memory
+from dasr_fast.memory import is_out_of_memory
 from dasr_fast.specification import SPECIFICATIONS
 
 allocator = ctypes.CDLL(sys.argv[1])

@@ -6,7 +6,7 @@ from golden import error
 from torch import Tensor, nn
 
 from dasr_fast.inference.block import CopiedBlock, FoldedBlock
-from dasr_fast.inference.representation import KernelsAndGates
+from dasr_fast.inference.kernels_and_gates import KernelsAndGates
 from dasr_fast.nn import DABlock
 from dasr_fast.ops import backends
 

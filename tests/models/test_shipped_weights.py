@@ -11,7 +11,7 @@ from safetensors import safe_open
 from dasr_fast.evaluation import bicubic, evaluate_image, network, table2
 from dasr_fast.images import Picture, read_image
 from dasr_fast.inference import Engine
-from dasr_fast.inference.upscale import PictureWarning, upscale
+from dasr_fast.inference.pictures import PictureWarning, upscale
 from dasr_fast.models import BlindSR, CheckpointError
 from dasr_fast.models.bounds import departure
 from dasr_fast.models.checkpoint import SHIPPED

@@ -1,0 +1,149 @@
+"""Foreign layers that take features and the representation."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dasr_fast.acceleration.replacement import PROBED, Example, Plan, plan_of
+from dasr_fast.nn.convolution import features_format
+
+PLAIN = (Tensor, nn.Parameter)
+"""Subclasses of `Tensor` mean something else by their operations."""
+
+WORTHWHILE = 8
+"""Pixels of a batch for each channel from which on a CPU gains: for fewer, preparing weights takes longer than the rest
+saves (measured with AVX2)."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a layer is called with.
+
+    Attributes:
+        channels: Of the features, or of an image.
+        representation: Width R of the representation.
+        pair: `layer([x, v])`, as in the released code, instead of `layer(x, v)`.
+        flat: `v` is `[B, R]`, as in the released code, instead of `[B, R, 1, 1]`.
+    """
+
+    channels: int
+    representation: int
+    pair: bool = True
+    flat: bool = True
+
+    def arguments(self, x: Tensor, v: Tensor) -> tuple[Any, ...]:
+        """The arguments of a call with features `[B, C, H, W]` and the representation `[B, R]`."""
+        v = v if self.flat else v[:, :, None, None]
+        return ([x, v],) if self.pair else (x, v)
+
+    def inputs(self, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> tuple[Tensor, Tensor] | None:
+        """Features and the representation `[B, R]` of an ordinary call, or None for any other."""
+        if self.pair:
+            arguments = arguments[0] if len(arguments) == 1 and isinstance(arguments[0], (list, tuple)) else ()
+        if keywords or len(arguments) != 2 or not all(type(argument) in PLAIN for argument in arguments):
+            return None
+        x, v = arguments
+        shape = x.shape
+        ends = () if self.flat else (1, 1)
+        if len(shape) != 4 or shape[1] != self.channels or v.shape != (shape[0], self.representation, *ends):
+            return None
+        return (x, v if self.flat else v.flatten(1)) if x.is_floating_point() else None
+
+    def examples(self) -> tuple[Example]:
+        """A small call."""
+
+        def make(generator: torch.Generator) -> tuple[Any, ...]:
+            x = torch.randn(2, self.channels, 6, 5, generator=generator, **PROBED)
+            return self.arguments(x, torch.randn(2, self.representation, generator=generator, **PROBED))
+
+        return (make,)
+
+
+def is_large(x: Tensor) -> bool:
+    """Whether computing features `[B, C, H, W]` in another way pays for what it prepares."""
+    b, channels, h, w = x.shape
+    return b * h * w >= WORTHWHILE * channels or not x.is_cpu
+
+
+def signatures(channels: int, representation: int) -> Iterator[Signature]:
+    """All with these widths, the released code's first."""
+    for flat, pair in itertools.product((True, False), (True, False)):
+        yield Signature(channels, representation, pair, flat)
+
+
+@dataclass(frozen=True)
+class LayerPlan(Plan):
+    """Plan of a layer, which leaves calls that it wasn't made for to the layer's own forward.
+
+    Attributes:
+        signature: What the layer is called with.
+        any_size: Whether `compute` is used for small features too, where the layer itself is faster.
+    """
+
+    signature: Signature
+    any_size: bool = field(default=False, kw_only=True)
+
+    def of_any_size(self) -> "LayerPlan":
+        return replace(self, any_size=True)
+
+    def is_worthwhile(self, x: Tensor) -> bool:
+        """Whether features `[B, C, H, W]` are large enough for `compute` to be faster than the layer itself."""
+        return self.any_size or is_large(x)
+
+    def call(
+        self, replaced: nn.Module, original: Callable[..., Any], arguments: tuple[Any, ...], keywords: Mapping[str, Any]
+    ) -> Any:
+        inputs = self.signature.inputs(arguments, keywords)
+        if inputs is None or not self.is_worthwhile(inputs[0]) or not self.is_intact(replaced):
+            return original(*_contiguous(arguments), **keywords)
+        return self.compute(replaced, *inputs)
+
+    def compute(self, layer: nn.Module, x: Tensor, v: Tensor) -> Tensor:
+        """The layer's result for features `[B, C, H, W]` and the representation `[B, R]`."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Part:
+    """A replaced layer inside of another.
+
+    It keeps its plan, so that a call goes on while another thread restores the layer.
+
+    Attributes:
+        path: From the layer around it.
+        plan: What it computed when it was found.
+    """
+
+    path: str
+    plan: LayerPlan
+
+    def is_intact(self, layer: nn.Module) -> bool:
+        """Whether it still is what it was in the `layer` around it."""
+        return plan_of(layer.get_submodule(self.path)) == self.plan
+
+    def __call__(self, layer: nn.Module, x: Tensor, v: Tensor) -> Tensor:
+        """Its result for features `[B, C, H, W]` and the representation `[B, R]`, called as it wants to be."""
+        y: Tensor = layer.get_submodule(self.path)(*self.plan.signature.arguments(x, v))
+        return y
+
+
+def parts_of(children: Iterable[tuple[str, nn.Module]], *kinds: type[LayerPlan]) -> tuple[Part, ...]:
+    """Those of the children, given with their paths, that were replaced by plans of these kinds."""
+    plans = [(path, plan_of(child)) for path, child in children]
+    return tuple(Part(path, plan) for path, plan in plans if isinstance(plan, kinds))
+
+
+def fast_features(x: Tensor) -> Tensor:
+    """Features `[B, C, H, W]` in the memory format in which a whole unit computes them fastest."""
+    return x.contiguous(memory_format=features_format(x))
+
+
+def _contiguous(arguments: Any) -> Any:
+    """The arguments with contiguous tensors, since foreign forwards call `view`."""
+    if isinstance(arguments, Tensor):
+        return arguments.contiguous()
+    return type(arguments)(map(_contiguous, arguments)) if type(arguments) in (list, tuple) else arguments

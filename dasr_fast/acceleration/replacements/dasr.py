@@ -1,0 +1,80 @@
+"""The released `DASR` and its like: the whole SR network."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from dasr_fast.acceleration.layer import LayerPlan, Part, fast_features, parts_of, signatures
+from dasr_fast.acceleration.replacement import Proposal
+from dasr_fast.acceleration.replacements.da_block import DABlockPlan
+from dasr_fast.acceleration.replacements.da_group import DAGroupPlan
+from dasr_fast.acceleration.structure import call_net, flattened, net_widths
+from dasr_fast.nn.collapsed_tail import run_tail
+from dasr_fast.nn.convolution import convolved, is_plain, run_layers
+
+
+@dataclass(frozen=True)
+class DASRPlan(LayerPlan):
+    """Features in the fastest memory format, the fast 3x3 convolution, the tail as one convolution.
+
+    Attributes:
+        before: Names of what comes before the groups, in order.
+        compress: Name of the net that compresses the embedding, if there is one.
+        groups: The groups, or blocks, in order.
+        conv: Path of the convolution after them, to whose result the input of the first is added.
+        after: Names of what follows, in order.
+    """
+
+    released = "DASR"
+    before: tuple[str, ...]
+    compress: str | None
+    groups: tuple[Part, ...]
+    conv: str
+    after: tuple[str, ...]
+
+    @classmethod
+    def proposals(cls, candidate: Any) -> Iterator[Proposal]:
+        if not isinstance(candidate, nn.Module):
+            return
+        parts = flattened(candidate)
+        groups = parts_of(parts, DAGroupPlan, DABlockPlan)
+        if not groups:
+            return
+        body = {group.path.partition(".")[0] for group in groups}
+        first = groups[0].plan.signature
+        others = {name: child for name, child in candidate.named_children() if name not in body}
+        nets = [name for name, child in others.items() if net_widths(child) and not is_plain(child, 1)]
+        means = [name for name, child in others.items() if is_plain(child, 1)]
+        convs = [path for path, child in parts if is_plain(child, 3) and child.in_channels == child.out_channels]
+        names = [name for name in others if name not in (*nets, *means)]
+        for compress in (*nets, None):
+            widths = None if compress is None else net_widths(others[compress])
+            for signature in signatures(3, widths[0] if widths else first.representation):
+                found = [
+                    cls(signature, (*mean[:1], *head), compress, groups, conv, (*tail, *mean[1:]))
+                    for conv, mean in itertools.product(convs, itertools.permutations(means))
+                    for head, tail in _splits([name for name in names if name != conv])
+                ]
+                yield Proposal(signature.examples(), found)
+
+    def is_intact(self, layer: nn.Module) -> bool:
+        return all(group.is_intact(layer) for group in self.groups)
+
+    def compute(self, layer: nn.Module, x: Tensor, v: Tensor) -> Tensor:
+        if self.compress is not None:
+            v = call_net(layer.get_submodule(self.compress), v)
+        for name in self.before:
+            x = run_layers(layer.get_submodule(name), x)
+        y = x = fast_features(x)
+        for group in self.groups:
+            y = group(layer, y, v)
+        y = convolved(layer.get_submodule(self.conv), y, x)
+        return run_tail([layer.get_submodule(name) for name in self.after], y)
+
+
+def _splits(names: list[str]) -> Iterator[tuple[list[str], list[str]]]:
+    """Names before and after the groups, the likeliest split first."""
+    return ((names[:i], names[i:]) for i in range(1, len(names) + 1))

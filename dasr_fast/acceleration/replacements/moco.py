@@ -1,0 +1,81 @@
+"""The released `MoCo` and its like."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dasr_fast.acceleration.replacement import PROBED, Plan, Proposal
+from dasr_fast.models.moco import contrast, enqueue, update_key_encoder
+
+
+@dataclass(frozen=True)
+class MoCoPlan(Plan):
+    """The momentum update in place and in few operations, and nothing that waits for the device, in training.
+
+    Attributes:
+        encoder_q, encoder_k: Names of the encoders of queries and keys.
+        queue, queue_ptr: Names of the buffers.
+        momentum, temperature: Names of these numbers.
+    """
+
+    released = "MoCo"
+    encoder_q: str
+    encoder_k: str
+    queue: str
+    queue_ptr: str
+    momentum: str
+    temperature: str
+
+    @classmethod
+    def proposals(cls, candidate: Any) -> Iterator[Proposal]:
+        if not isinstance(candidate, nn.Module):
+            return
+        buffers = dict(candidate.named_buffers(recurse=False))
+        queues = [name for name, buffer in buffers.items() if buffer.dim() == 2 and buffer.is_floating_point()]
+        pointers = [name for name, buffer in buffers.items() if buffer.shape == (1,) and buffer.dtype == torch.long]
+        children = {name: _shapes(child) for name, child in candidate.named_children()}
+        encoders = [pair for pair in itertools.permutations(children, 2) if children[pair[0]] == children[pair[1]]]
+        numbers = [name for name, value in vars(candidate).items() if isinstance(value, float)]
+        plans = [
+            cls(*encoder, queue, pointer, *number)
+            for encoder in encoders
+            for queue, pointer in itertools.product(queues, pointers)
+            for number in itertools.permutations(numbers, 2)
+        ]
+        if plans:
+            yield Proposal((_patches, _patches), plans)
+
+    def call(
+        self, replaced: nn.Module, original: Callable[..., Any], arguments: tuple[Any, ...], keywords: Mapping[str, Any]
+    ) -> Any:
+        is_pair = len(arguments) == 2 and not keywords and all(isinstance(images, Tensor) for images in arguments)
+        if not replaced.training or not is_pair:
+            return original(*arguments, **keywords)
+        key_encoder = replaced.get_submodule(self.encoder_k)
+        queue = replaced.get_buffer(self.queue)
+        is_replica = next(key_encoder.parameters(), None) is None  # Of DataParallel: it can't be updated in place.
+        if is_replica or arguments[1].shape[0] > queue.shape[1]:
+            return original(*arguments, **keywords)
+        query_encoder = replaced.get_submodule(self.encoder_q)
+        embedding, query = query_encoder(arguments[0])
+        query = F.normalize(query, dim=1)
+        with torch.no_grad():
+            update_key_encoder(key_encoder, query_encoder, getattr(replaced, self.momentum))
+            key = F.normalize(key_encoder(arguments[1])[1], dim=1)
+        logits, labels = contrast(query, key, queue, getattr(replaced, self.temperature))
+        enqueue(queue, replaced.get_buffer(self.queue_ptr), key)
+        return embedding, logits, labels
+
+
+def _shapes(module: nn.Module) -> list[tuple[str, torch.Size]]:
+    return [(name, parameter.shape) for name, parameter in module.named_parameters()]
+
+
+def _patches(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    query, key = 255 * torch.rand(2, 2, 3, 16, 16, generator=generator, **PROBED)
+    return query, key

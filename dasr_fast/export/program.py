@@ -1,0 +1,215 @@
+"""Models for other runtimes: `torch.export` and ONNX, of any batch, height and width, in standard operators alone."""
+
+import copy
+import importlib.util
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from dasr_fast.export.portable import PortableBlindSR
+from dasr_fast.files import written_whole
+from dasr_fast.models.adopt import as_blind_sr
+from dasr_fast.models.encoder import EMBEDDING
+from dasr_fast.precision import tf32_convolutions
+
+Part = Literal["whole", "encode", "restore"]
+"""All that `BlindSR` does to an image, or one of its methods."""
+
+TOLERANCE = 1e-4
+"""Largest difference that `verify` accepts, of the largest value: a hundred times what float32 rounding makes."""
+
+
+class _Signature(NamedTuple):
+    inputs: tuple[str, ...]
+    output: str
+
+
+_SIGNATURES: dict[str, _Signature] = {
+    "whole": _Signature(("lr",), "sr"),
+    "encode": _Signature(("lr",), "v"),
+    "restore": _Signature(("lr", "v"), "sr"),
+}
+
+# The oldest that PyTorch's exporter writes directly.
+_OPSET = 18
+
+# Batch, height and width.
+_EXAMPLES = {"lr": (2, 3, 17, 19), "v": (2, EMBEDDING)}
+_TRIALS = ((1, 1, 1), (2, 3, 5), (3, 17, 40))
+
+
+def export_program(model: nn.Module, part: Part = "whole") -> ExportedProgram:
+    """The network as a program of `torch.export`, of ATen operators alone, in float32 on the CPU.
+
+    Args:
+        model: A `BlindSR`, ours or the released one, in any mode; it isn't changed.
+        part: "whole" gives SR images for LR images, "encode" their embeddings, "restore" SR images for LR images and
+            embeddings.
+
+    Returns:
+        A program for any batch, height and width from 1 on. LR images are `[B, 3, H, W]` in 0 to 255, embeddings
+        `[B, 256]`, SR images `[B, 3, H * scale, W * scale]`, neither rounded nor clamped.
+
+    Raises:
+        TypeError: It isn't a model of that kind.
+        ValueError: There is no such part, or the model computes something else than DASR.
+    """
+    inputs = _signature(part).inputs
+    network = PortableBlindSR(as_blind_sr(model))
+    module = {"whole": network, "encode": network.encoder, "restore": network.sr_network}[part]
+    examples = {name: torch.zeros(shape, dtype=torch.float32, device="cpu") for name, shape in _EXAMPLES.items()}
+    any_size = nullcontext()
+    if _takes_any_size():
+        any_size = torch.fx.experimental._config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
+    with any_size, _silenced():
+        return torch.export.export(module, tuple(examples[name] for name in inputs), dynamic_shapes=_sizes(inputs))
+
+
+def export_onnx(model: nn.Module, path: str | Path, part: Part = "whole") -> None:
+    """Write the network as an ONNX file, of operators of the standard domain alone, whole or not at all.
+
+    Inputs and output are those of `export_program`, called `lr`, `v` and `sr`; sizes are called batch, height, width.
+
+    Args:
+        model: As for `export_program`.
+        path: Where to write.
+        part: As for `export_program`.
+
+    Raises:
+        ImportError: The packages for it aren't installed; the message says which.
+        FileNotFoundError: The folder of `path` doesn't exist.
+        TypeError, ValueError: As for `export_program`.
+    """
+    require_onnx()
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+    from onnxscript import optimizer
+
+    inputs, output = _signature(part)
+    with written_whole(path) as temporary, _silenced():
+        program = torch.onnx.export(
+            export_program(model, part),
+            dynamo=True,
+            input_names=inputs,
+            output_names=[output],
+            dynamic_shapes=_sizes(inputs),
+            opset_version=_OPSET,
+            optimize=False,
+            verbose=False,
+        )
+        assert program is not None
+        # Folding first, since the rules of `optimize` need a minute for the many constants that it removes.
+        optimizer.fold_constants(program.model)
+        optimizer.remove_unused_nodes(program.model)
+        program.optimize()
+        ClearMetadataAndDocStringPass()(program.model)  # It holds stack traces with paths of this machine.
+        program.save(temporary, external_data=False)
+
+
+def require_onnx() -> None:
+    """Raises ImportError if `export_onnx` lacks a package; the message says which, and how to install it."""
+    missing = [package for package in ("onnx", "onnxscript") if importlib.util.find_spec(package) is None]
+    if missing:
+        raise ImportError(f"ONNX files need the package {' and '.join(missing)}: pip install dasr-fast[export].")
+
+
+def verify(path: str | Path, model: nn.Module, part: Part = "whole") -> float:
+    """Largest difference between what a file computes and what the model does, over random images of several sizes.
+
+    Args:
+        path: A file by `export_onnx`, which onnxruntime computes, or by `torch.export.save`, which ends in `.pt2`.
+        model: The model that was exported; a copy of it computes in float32, on its device.
+        part: The part that was exported.
+
+    Returns:
+        The difference, in grey levels for "whole" and "restore".
+
+    Raises:
+        ImportError: It is an ONNX file, and onnxruntime isn't installed.
+        RuntimeError: The difference is larger than rounding can make it.
+        TypeError, ValueError: As for `export_program`.
+    """
+    inputs = _signature(part).inputs
+    network = copy.deepcopy(as_blind_sr(model)).float().eval()
+    parts: dict[str, Callable[..., Tensor]] = {
+        "whole": network,
+        "encode": network.encode,
+        "restore": network.restore,
+    }
+    device = next(network.parameters()).device
+    computed = _run_program(path) if Path(path).suffix == ".pt2" else _run_onnx(path, inputs)
+    generator = torch.Generator().manual_seed(0)
+    largest = 0.0
+    for batch, height, width in _TRIALS:
+        lr = 255 * torch.rand(batch, 3, height, width, generator=generator, dtype=torch.float32, device="cpu")
+        with torch.inference_mode(), tf32_convolutions(False):
+            images = {"lr": lr, "v": network.encode(lr.to(device)).cpu()}
+            arguments = [images[name] for name in inputs]
+            truth = parts[part](*(argument.to(device) for argument in arguments)).cpu()
+            difference = (computed(*arguments) - truth).abs().max().item()
+        if not difference <= TOLERANCE * truth.abs().max().item():
+            raise RuntimeError(
+                f"The exported file computes something else than the model: results for {list(lr.shape)} differ by "
+                f"{difference:.1e}."
+            )
+        largest = max(largest, difference)
+    return largest
+
+
+def _signature(part: str) -> _Signature:
+    if part not in _SIGNATURES:
+        raise ValueError(f"part must be whole, encode or restore; got {part!r}.")
+    return _SIGNATURES[part]
+
+
+def _takes_any_size() -> bool:
+    """Whether PyTorch has the private option for programs that take any size.
+
+    Otherwise the strides of the encoder's features are inferred for images of more than four pixels a side.
+    """
+    return hasattr(getattr(torch.fx.experimental, "_config", None), "backed_size_oblivious")
+
+
+def _sizes(inputs: tuple[str, ...]) -> tuple[dict[int, Dim], ...]:
+    """What varies of each input."""
+    least = 1 if _takes_any_size() else 5
+    batch, height, width = (Dim(name, min=size) for name, size in (("batch", 1), ("height", least), ("width", least)))
+    sizes = {"lr": {0: batch, 2: height, 3: width}, "v": {0: batch}}
+    return tuple(sizes[name] for name in inputs)
+
+
+def _run_program(path: str | Path) -> Callable[..., Tensor]:
+    with _silenced():
+        return torch.export.load(path).module()
+
+
+def _run_onnx(path: str | Path, inputs: tuple[str, ...]) -> Callable[..., Tensor]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def run(*arguments: Tensor) -> Tensor:
+        feed = {name: argument.numpy() for name, argument in zip(inputs, arguments, strict=True)}
+        return torch.from_numpy(session.run(None, feed)[0])
+
+    return run
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Without the exporter's remarks on PyTorch's own code and on packages that it doesn't need."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

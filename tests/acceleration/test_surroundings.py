@@ -1,0 +1,77 @@
+import copy
+
+import pytest
+import torch
+from acceleration.models_related import Rectified, call
+from torch import Tensor, nn
+
+import dasr_fast
+from benchmarks.released_network import Block
+from dasr_fast.acceleration import layer
+from dasr_fast.acceleration.accelerate import report
+
+
+class Trunk(nn.Module):
+    """Blocks in a trunk whose forward nobody knows, with a tail at x4."""
+
+    def __init__(self, block: type[nn.Module] = Block) -> None:
+        super().__init__()
+        self.head = nn.Conv2d(3, 16, 3, padding=1)
+        self.first, self.second, self.conv = block(16), block(16), nn.Conv2d(16, 16, 3, padding=1)
+        up = [layer for _ in range(2) for layer in (nn.Conv2d(16, 64, 3, padding=1), nn.PixelShuffle(2))]
+        self.tail = nn.Sequential(nn.Sequential(*up), nn.Conv2d(16, 3, 3, padding=1))
+
+    def forward(self, x: Tensor, v: Tensor) -> Tensor:
+        x = self.head(x / 255)
+        y = self.second([torch.tanh(self.first([x, v])), v])
+        return 255 * self.tail(self.conv(y) * 0.1 + x)
+
+
+def gradients(model: nn.Module, x: Tensor, v: Tensor) -> list[Tensor]:
+    y = model(x, v)
+    return [y, *torch.autograd.grad((y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum(), list(model.parameters()))]
+
+
+@pytest.mark.parametrize("size", [(7, 5), (50, 45)])
+def test_results_and_gradients_are_the_same(size: tuple[int, int]):
+    model = Trunk()
+    original = copy.deepcopy(model).double()
+    dasr_fast.accelerate(model)
+    x, v = torch.rand(1, 3, *size) * 255, torch.randn(1, 16)
+    for found, expected in zip(gradients(model, x, v), gradients(original, x.double(), v.double()), strict=True):
+        error = (found - expected).norm() / expected.norm()
+        assert error < 1e-5
+
+
+def test_each_is_named_once():
+    model = dasr_fast.accelerate(Trunk())
+    named = {path: kind for path, kind in report(model).replaced.items() if "." not in path}
+    assert named == {"first": "DAB", "second": "DAB", "conv": "Conv2d", "tail": "tail"}
+    dasr_fast.revert(model)
+    assert not report(model).replaced
+    assert type(model.conv) is nn.Conv2d
+    assert type(model.tail) is nn.Sequential
+
+
+def test_a_network_without_such_layers_is_left_alone():
+    model = dasr_fast.accelerate(nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.ReLU()))
+    assert not report(model).replaced
+
+
+def test_hooks_in_the_tail_are_called():
+    model = dasr_fast.accelerate(Trunk())
+    seen: list[torch.Size] = []
+    model.tail[1].register_forward_hook(lambda module, inputs, output: seen.append(output.shape))
+    model(torch.rand(1, 3, 50, 45), torch.randn(1, 16))
+    assert seen == [(1, 3, 200, 180)]
+
+
+def test_small_features_go_to_the_own_forward(monkeypatch: pytest.MonkeyPatch):
+    model = Rectified()
+    original = copy.deepcopy(model)
+    dasr_fast.accelerate(model)
+    monkeypatch.setattr(layer, "WORTHWHILE", 8)
+    for pixels, same in ((10, True), (12, False)):
+        x, v = torch.randn(1, model.channels, pixels, 12), torch.randn(1, model.representation)
+        assert torch.equal(call(model, x, v), call(original, x, v)) == same
+        torch.testing.assert_close(call(model, x, v), call(original, x, v), rtol=1e-4, atol=1e-4)

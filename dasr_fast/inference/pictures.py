@@ -10,7 +10,8 @@ from torch import Tensor
 
 from dasr_fast.degradation import bicubic_upsample
 from dasr_fast.images import Picture, Pixels
-from dasr_fast.inference.engine import Engine, Tile
+from dasr_fast.inference.attempts import Tile
+from dasr_fast.inference.engine import Engine
 from dasr_fast.inference.noise import noise_level
 from dasr_fast.inference.tiling import Span, overlapping_spans
 from dasr_fast.models.bounds import departure

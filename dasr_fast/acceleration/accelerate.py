@@ -19,9 +19,8 @@ from dasr_fast.acceleration.replacements.da_block import DABlockPlan
 from dasr_fast.acceleration.replacements.da_conv import DAConvPlan
 from dasr_fast.acceleration.replacements.da_group import DAGroupPlan
 from dasr_fast.acceleration.replacements.dasr import DASRPlan
-from dasr_fast.acceleration.replacements.degradation import DegradationPlan, GaussianKernelPlan
+from dasr_fast.acceleration.replacements.degradation import BicubicPlan, BlurPlan, DegradationPlan, GaussianKernelPlan
 from dasr_fast.acceleration.replacements.moco import MoCoPlan
-from dasr_fast.acceleration.replacements.resampling import BicubicPlan, BlurPlan
 from dasr_fast.acceleration.replacements.surroundings import ConvolutionPlan, TailPlan
 from dasr_fast.acceleration.structure import CONTAINERS, flattened
 from dasr_fast.models.adopt import as_blind_sr

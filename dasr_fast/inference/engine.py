@@ -12,6 +12,7 @@ from dasr_fast.inference.stream import CudaTransfers, overlapped
 from dasr_fast.inference.tiling import SMALLEST, Place
 from dasr_fast.models.adopt import as_blind_sr
 from dasr_fast.models.encoder import EMBEDDING
+from dasr_fast.ops.backends import BACKENDS
 from dasr_fast.precision import choose_precision
 
 
@@ -42,10 +43,12 @@ class Engine:
 
     Raises:
         TypeError: The model is another network.
-        ValueError: There is no such precision, or not on this device, or the model's forward differs from DASR's.
+        ValueError: There is no such backend, no such precision (on this device), or the model's forward isn't DASR's.
     """
 
     def __init__(self, model: nn.Module, precision: str = "auto", backend: str = "auto") -> None:
+        if backend not in ("auto", *BACKENDS):
+            raise ValueError(f"Engine: backend must be one of auto, {', '.join(BACKENDS)}; got {backend!r}.")
         blind_sr = as_blind_sr(model)
         self.device = next(blind_sr.parameters()).device
         chosen = choose_precision(precision, self.device)

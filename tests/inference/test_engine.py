@@ -344,6 +344,11 @@ def test_stream_with_one_representation(engine: Engine):
         ),
         (lambda e: next(e.stream([None])), TypeError, "lr must be a tensor .* got NoneType"),
         (lambda e: Engine(MODEL, "int8"), ValueError, "precision must be one of .* got 'int8'"),
+        (
+            lambda e: Engine(MODEL, backend="fast"),
+            ValueError,
+            "backend must be one of auto, cuda, triton, cpp, reference;",
+        ),
         (lambda e: Engine(MODEL, "tf32"), ValueError, "precision tf32 needs an NVIDIA GPU"),
     ],
 )

@@ -19,7 +19,7 @@ class Plain:
     """A model's encoder and SR network in float64, and the sizes of what they were called with."""
 
     def __init__(self, scale: int = 2) -> None:
-        self.model = fill(BlindSR(scale, groups=1, blocks=1)).eval().double()
+        self.model = fill(BlindSR(scale, channels=4, groups=1, blocks=1)).eval().double()
         self.shapes: list[torch.Size] = []
 
     def encode(self, lr: Tensor) -> Tensor:

@@ -34,8 +34,6 @@ class DABlockPlan(LayerPlan):
 
     @classmethod
     def proposals(cls, candidate: Any) -> Iterator[Proposal]:
-        if not isinstance(candidate, nn.Module):
-            return
         da_convs = parts_of(candidate.named_children(), DAConvPlan)
         convs = tuple(name for name, child in candidate.named_children() if is_plain(child, 3))
         if not da_convs or len(da_convs) != len(convs):

@@ -31,8 +31,6 @@ class DAGroupPlan(LayerPlan):
 
     @classmethod
     def proposals(cls, candidate: Any) -> Iterator[Proposal]:
-        if not isinstance(candidate, nn.Module):
-            return
         children = flattened(candidate)
         blocks = parts_of(children, DABlockPlan)
         convs = [path for path, child in children if is_plain(child, 3)]

@@ -37,8 +37,6 @@ class DASRPlan(LayerPlan):
 
     @classmethod
     def proposals(cls, candidate: Any) -> Iterator[Proposal]:
-        if not isinstance(candidate, nn.Module):
-            return
         parts = flattened(candidate)
         groups = parts_of(parts, DAGroupPlan, DABlockPlan)
         if not groups:

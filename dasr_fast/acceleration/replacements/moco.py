@@ -1,7 +1,7 @@
 """The released `MoCo` and its like."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,8 +33,6 @@ class MoCoPlan(Plan):
 
     @classmethod
     def proposals(cls, candidate: Any) -> Iterator[Proposal]:
-        if not isinstance(candidate, nn.Module):
-            return
         buffers = dict(candidate.named_buffers(recurse=False))
         queues = [name for name, buffer in buffers.items() if buffer.dim() == 2 and buffer.is_floating_point()]
         pointers = [name for name, buffer in buffers.items() if buffer.shape == (1,) and buffer.dtype == torch.long]
@@ -50,9 +48,7 @@ class MoCoPlan(Plan):
         if plans:
             yield Proposal((_patches, _patches), plans)
 
-    def call(
-        self, replaced: nn.Module, original: Callable[..., Any], arguments: tuple[Any, ...], keywords: Mapping[str, Any]
-    ) -> Any:
+    def call(self, replaced: nn.Module, original: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Any:
         is_pair = len(arguments) == 2 and not keywords and all(isinstance(images, Tensor) for images in arguments)
         if not replaced.training or not is_pair:
             return original(*arguments, **keywords)

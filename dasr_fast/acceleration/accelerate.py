@@ -111,13 +111,7 @@ def accelerate(model: Model, *, inference: bool = False) -> Model:
 
 
 def revert(model: Model) -> Model:
-    """Undo `accelerate`: every object in `model` computes as it did.
-
-    Args:
-        model: As for `accelerate`.
-
-    Returns:
-        `model` itself.
+    """Undo `accelerate`: every object in `model`, which is returned, computes as it did.
 
     Raises:
         TypeError: As `accelerate`.
@@ -137,11 +131,9 @@ def report(model: Any) -> Report:
         TypeError: As `accelerate`.
     """
     parts = list(_parts(_checked("report", model)))
-    plans = {path: plan_of(candidate) for path, candidate in parts}
-    reasons = {path: _LEFT.get(candidate) for path, candidate in parts}
     return Report(
-        {path: plan.released for path, plan in plans.items() if plan is not None},
-        {path: why for path, why in reasons.items() if why is not None},
+        {path: plan.released for path, part in parts if (plan := plan_of(part)) is not None},
+        {path: why for path, part in parts if (why := _LEFT.get(part)) is not None},
     )
 
 
@@ -158,31 +150,26 @@ def _replace_parts(model: Any) -> dict[str, str]:
     for path, candidate in _parts(model):
         if is_replaced(candidate):
             continue
-        plan = _recognised(candidate, known)
+        found = _recognised(candidate, known)
         _LEFT.pop(candidate, None)
-        if isinstance(plan, Plan):
-            replace(candidate, plan)
-            replaced[path] = plan.released
-        elif plan is not None:
-            _LEFT[candidate] = plan
+        if isinstance(found, Plan):
+            replace(candidate, found)
+            replaced[path] = found.released
+        elif found is not None:
+            _LEFT[candidate] = found
     return replaced | _replace_surroundings(model)
 
 
 def _replace_surroundings(model: Any) -> dict[str, str]:
     """Replace convolutions and tails around replaced layers; returns the released class for each path."""
-    parts = list(_parts(model))
-    covered = {
-        id(part)
-        for _, owner in parts
-        if isinstance(owner, nn.Module) and is_replaced(owner)
-        for part in owner.modules()
-    }
+    parts = [(path, part) for path, part in _parts(model) if isinstance(part, nn.Module)]
     if not any(isinstance(plan_of(part), LayerPlan) for _, part in parts):
         return {}
+    covered = {id(part) for _, owner in parts if is_replaced(owner) for part in owner.modules()}
     replaced: dict[str, str] = {}
     for kind in (TailPlan, ConvolutionPlan):
         for path, part in parts:
-            if id(part) not in covered and isinstance(part, nn.Module) and kind.covers(part):
+            if id(part) not in covered and kind.covers(part):
                 replace(part, kind())
                 replaced[path] = kind.released
                 covered |= {id(inner) for inner in part.modules()}
@@ -236,14 +223,23 @@ def _recognised(candidate: Any, known: dict[Any, Plan | str | None]) -> Plan | s
         return None
     likeness = _likeness(candidate)
     if likeness not in known:
-        found: list[Plan | str] = []
-        for kind in KINDS:
-            if not any(isinstance(plan, Plan) for plan in found):
-                found += filter(None, [find_plan(candidate, kind)])
-        reason = found[0] if found else _unlike(candidate)
-        known[likeness] = next((plan for plan in found if isinstance(plan, Plan)), reason)
+        known[likeness] = _searched(candidate)
     plan = known[likeness]
-    return _usable(candidate, plan) if isinstance(plan, Plan) else plan
+    if isinstance(plan, Plan) and "forward" in vars(candidate):
+        return "its forward was replaced by something else"
+    if isinstance(plan, Plan) and not plan.is_intact(candidate):
+        return "there are hooks on parts of it that would no longer be called"
+    return plan
+
+
+def _searched(candidate: Any) -> Plan | str | None:
+    reasons: list[str] = []
+    for kind in KINDS:
+        found = find_plan(candidate, kind)
+        if isinstance(found, Plan):
+            return found
+        reasons += filter(None, [found])
+    return reasons[0] if reasons else _unlike(candidate)
 
 
 def _unlike(candidate: Any) -> str | None:
@@ -254,14 +250,6 @@ def _unlike(candidate: Any) -> str | None:
         return None
     names = " and ".join(sorted(held))
     return f"{type(candidate).__name__} combines its {names} in a way of its own, so that only those are replaced"
-
-
-def _usable(candidate: Any, plan: Plan) -> Plan | str:
-    if "forward" in vars(candidate):
-        return "its forward was replaced by something else"
-    if not plan.is_intact(candidate):
-        return "there are hooks on parts of it that would no longer be called"
-    return plan
 
 
 def _likeness(candidate: Any) -> Any:
@@ -299,8 +287,7 @@ def _use_engine(model: Any) -> dict[str, str]:
         try:
             as_blind_sr(part)
         except (TypeError, ValueError) as error:
-            reason = str(error).removeprefix("as_blind_sr: ").rstrip(".")
-            _LEFT[part] = f"the engine can't compute it: {reason}"
+            _LEFT[part] = f"the engine can't compute it: {error}".replace("as_blind_sr: ", "").rstrip(".")
         else:
             replace(part, BlindSRPlan())
             used[path] = BlindSRPlan.released

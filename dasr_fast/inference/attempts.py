@@ -3,7 +3,6 @@
 import math
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Literal, TypeVar
 
 import torch
@@ -101,7 +100,7 @@ class Attempts:
                         f"Engine: there isn't enough memory on {self._device} for tiles of {SMALLEST} LR pixels."
                     ) from error
                 window = smaller
-                self._most = min(self._most, window.samples * window.height * window.width)  # For other images too.
+                self._most = min(self._most, math.prod(window))  # For other images too.
                 message = f"memory ran out, and tiles of {window.height} x {window.width} LR pixels are tried"
             warnings.warn(f"Engine: {message}.", RuntimeWarning, stacklevel=2)
 
@@ -147,12 +146,12 @@ def choose_window(batch: int, height: int, width: int, pixels: int, tile: int | 
 def _smaller(window: Window) -> Window | None:
     """Half of its samples, or else of its longer side; None if that would be less than `SMALLEST`."""
     if window.samples > 1:
-        return replace(window, samples=window.samples // 2)
+        return window._replace(samples=window.samples // 2)
     side = max(window.height, window.width)
     if side <= SMALLEST:
         return None
     half = max(SMALLEST, side // 2)
-    return replace(window, height=half) if side == window.height else replace(window, width=half)
+    return window._replace(height=half) if side == window.height else window._replace(width=half)
 
 
 class _OverflowedError(ArithmeticError):

@@ -33,11 +33,6 @@ class FoldedNetwork:
         backend: See `dasr_fast.ops`. What it has no op for is PyTorch's.
         gain: A power of two by which features of the SR network are scaled, against overflow in float16. The network
             is positively homogeneous in features and biases together, so that the result is the same.
-
-    Attributes:
-        scale: Factor between LR and SR.
-        device: Where it computes.
-        dtype: As given.
     """
 
     def __init__(
@@ -85,13 +80,10 @@ class FoldedNetwork:
             return features.mean((2, 3), dtype=self._wide)
 
     def encode_features(self, lr: Tensor) -> Tensor:
-        """The encoder's features before the mean over all pixels.
+        """The encoder's features `[B, 256, ceil(ceil(H / 2) / 2), ceil(ceil(W / 2) / 2)]` before the mean over pixels.
 
-        Args:
-            lr: LR images `[B, 3, H, W]` in 0 to 255, of any floating type, on the network's device.
-
-        Returns:
-            `[B, 256, ceil(ceil(H / 2) / 2), ceil(ceil(W / 2) / 2)]`, channels-last, of the network's type.
+        LR images are `[B, 3, H, W]` in 0 to 255, of any floating type, on the network's device; the features are of the
+        network's type, channels-last.
         """
         with self._inference():
             x = lr.to(self.dtype, memory_format=torch.channels_last)
@@ -100,14 +92,9 @@ class FoldedNetwork:
             return x
 
     def restore(self, lr: Tensor, v: Tensor) -> Tensor:
-        """SR images for LR images and the embeddings of their degradations.
+        """SR images `[B, 3, H * scale, W * scale]` for LR images and embeddings `[B, 256]` of any floating type.
 
-        Args:
-            lr: As for `encode_features`.
-            v: Embeddings `[B, 256]` of any floating type.
-
-        Returns:
-            `[B, 3, H * scale, W * scale]`, contiguous, float32 (float64 from float64), neither rounded nor clamped.
+        They are contiguous, float32 (float64 from float64), neither rounded nor clamped.
         """
         with self._inference():
             v = v.to(self._wide)

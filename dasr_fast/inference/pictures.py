@@ -113,7 +113,7 @@ def _tell_what_is_unknown(engine: Engine, lr: Tensor, v: Tensor) -> None:
 def comparison(lr: Picture, sr: Picture, *, most: int = 1024) -> Picture:
     """A picture, its bicubic upsampling and its super-resolution side by side: first the picture's pixels, enlarged.
 
-    Of large pictures the centre is shown. Alpha is left out.
+    Large pictures are shown by their centre, at most `most` SR pixels high and wide. Alpha is left out.
 
     Args:
         lr: The picture.

@@ -14,12 +14,8 @@ def overlapped(
 ) -> Iterator[tuple[Tensor, Tensors]]:
     """Each frame and what `compute` makes of it, in order, on the host.
 
-    A result is waited for only when the next frame is under way, so that at most two are.
-
-    Args:
-        frames: On the host.
-        compute: From the frame on the device to a tensor there, without waiting for the device.
-        transfers: Of that device.
+    A result is waited for only when the next frame is under way, so that at most two are. `compute` has the frame on
+    the device, and must not wait for it.
     """
     under_way: deque[tuple[Tensor, Callable[[], Tensors]]] = deque()
     for frame in frames:

@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,8 +30,7 @@ Place = tuple[slice, slice, slice, slice]
 """Where a piece belongs in `[B, 3, H, W]`."""
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(NamedTuple):
     """What is computed at once: so many samples, and at most so many LR pixels of each, overlap included."""
 
     samples: int
@@ -39,8 +38,7 @@ class Window:
     width: int
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """A part `start` to `stop` of an image's rows or columns, of which the results for `first` to `last` are kept."""
 
     start: int

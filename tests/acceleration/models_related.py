@@ -27,6 +27,13 @@ def mlp(*widths: int, bias: bool = False) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
+class Small(Adaptive):
+    channels, representation = 16, 16
+
+    def __init__(self) -> None:
+        super().__init__(16)
+
+
 class WideRepresentation(nn.Module):
     """A representation of 256 for 64 channels, two arguments, other names, biases."""
 
@@ -62,13 +69,11 @@ class ManyChannels(nn.Module):
         return y + x * torch.sigmoid(self.gate(v[:, :, None, None]))
 
 
-class Rectified(Adaptive):
+class Rectified(Small):
     """ReLU, in every place, and a representation `[B, R, 1, 1]` for nets of 1x1 convolutions."""
 
-    channels, representation = 16, 16
-
     def __init__(self) -> None:
-        super().__init__(16)
+        super().__init__()
         self.kernel = nn.Sequential(nn.Conv2d(16, 16, 1), nn.ReLU(), nn.Conv2d(16, 16 * 9, 1))
         self.relu = nn.ReLU()
 
@@ -78,23 +83,16 @@ class Rectified(Adaptive):
         return y + x * self.ca.conv_du(v)
 
 
-class Learned(Adaptive):
+class Learned(Small):
     """PReLU after the depthwise convolution."""
 
-    channels, representation = 16, 16
-
     def __init__(self) -> None:
-        super().__init__(16)
+        super().__init__()
         self.relu = nn.PReLU()
 
 
-class Series(Adaptive):
+class Series(Small):
     """The gate multiplies the result."""
-
-    channels, representation = 16, 16
-
-    def __init__(self) -> None:
-        super().__init__(16)
 
     def forward(self, pair):
         x, v = pair
@@ -142,26 +140,22 @@ class MaximumAndMean(nn.Module):
         return torch.sigmoid(self.conv(torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], 1)))
 
 
-class WithSpatialGate(Adaptive):
+class WithSpatialGate(Small):
     """A spatial gate by a module is added as a third branch."""
 
-    channels, representation = 16, 16
-
     def __init__(self) -> None:
-        super().__init__(16)
+        super().__init__()
         self.sa = MaximumAndMean()
 
     def forward(self, pair):
         return super().forward(pair) + pair[0] * self.sa(pair[0])
 
 
-class WithSpatialConvolution(Adaptive):
+class WithSpatialConvolution(Small):
     """A spatial gate in the layer's own forward is added as a third branch."""
 
-    channels, representation = 16, 16
-
     def __init__(self) -> None:
-        super().__init__(16)
+        super().__init__()
         self.spatial = nn.Conv2d(2, 1, 3, padding=1)
 
     def forward(self, pair):
@@ -170,13 +164,11 @@ class WithSpatialConvolution(Adaptive):
         return super().forward(pair) + x * torch.sigmoid(self.spatial(pooled))
 
 
-class SpareLayer(Adaptive):
+class SpareLayer(Small):
     """A child that the forward doesn't use."""
 
-    channels, representation = 16, 16
-
     def __init__(self) -> None:
-        super().__init__(16)
+        super().__init__()
         self.norm = nn.LayerNorm(16)
 
 
@@ -243,13 +235,8 @@ class PixelGateBlock(Block):
         self.da_conv1, self.da_conv2 = PixelGate(), PixelGate()
 
 
-class SkipConnection(Adaptive):
+class SkipConnection(Small):
     """The features are added once more."""
-
-    channels, representation = 16, 16
-
-    def __init__(self) -> None:
-        super().__init__(16)
 
     def forward(self, pair):
         return super().forward(pair) + pair[0]
@@ -300,13 +287,8 @@ RELATED = (
 )
 
 
-class NormalizedKernel(Adaptive):
+class NormalizedKernel(Small):
     """Kernels that sum to one."""
-
-    channels, representation = 16, 16
-
-    def __init__(self) -> None:
-        super().__init__(16)
 
     def forward(self, pair):
         x, v = pair
@@ -314,13 +296,8 @@ class NormalizedKernel(Adaptive):
         return self.conv(self.relu(depthwise(x, kernel))) + self.ca(pair)
 
 
-class DetachedRepresentation(Adaptive):
+class DetachedRepresentation(Small):
     """The same results, but no gradient for the representation through the kernels."""
-
-    channels, representation = 16, 16
-
-    def __init__(self) -> None:
-        super().__init__(16)
 
     def forward(self, pair):
         x, v = pair
@@ -328,23 +305,15 @@ class DetachedRepresentation(Adaptive):
         return self.conv(self.relu(depthwise(x, kernel))) + self.ca(pair)
 
 
-class RandomInTraining(Adaptive):
+class RandomInTraining(Small):
     """Dropout in training mode."""
-
-    channels, representation = 16, 16
-
-    def __init__(self) -> None:
-        super().__init__(16)
 
     def forward(self, pair):
         return F.dropout(super().forward(pair), 0.5, self.training)
 
 
-class ThreeArguments(Adaptive):
+class ThreeArguments(Small):
     """Something else besides features and the representation."""
-
-    def __init__(self) -> None:
-        super().__init__(16)
 
     def forward(self, triple):
         return super().forward(triple[:2]) + triple[2]

@@ -17,8 +17,7 @@ from dasr_fast.acceleration.replacement import Plan, is_replaced, plan_of, repla
 from dasr_fast.acceleration.replacements.blind_sr import BlindSRPlan
 from dasr_fast.acceleration.replacements.da_block import DABlockPlan
 from dasr_fast.acceleration.replacements.da_conv import DAConvPlan
-from dasr_fast.acceleration.replacements.da_group import DAGroupPlan
-from dasr_fast.acceleration.replacements.dasr import DASRPlan
+from dasr_fast.acceleration.replacements.dasr import DAGroupPlan, DASRPlan
 from dasr_fast.acceleration.replacements.degradation import BicubicPlan, BlurPlan, DegradationPlan, GaussianKernelPlan
 from dasr_fast.acceleration.replacements.moco import MoCoPlan
 from dasr_fast.acceleration.replacements.surroundings import ConvolutionPlan, TailPlan
@@ -210,8 +209,8 @@ def _parts(model: Any) -> Iterator[tuple[str, Any]]:
 def _may_be_part(value: Any) -> bool:
     if isinstance(value, (nn.Module, list, tuple, dict)):
         return True
-    no_instance = isinstance(value, (type, FunctionType, MethodType, Tensor))
-    return callable(value) and hasattr(value, "__weakref__") and isinstance(value, Hashable) and not no_instance
+    no_instance = isinstance(value, (type, FunctionType, MethodType, Tensor)) or not isinstance(value, Hashable)
+    return callable(value) and hasattr(value, "__weakref__") and hasattr(value, "__dict__") and not no_instance
 
 
 def _recognised(candidate: Any, known: dict[Any, Plan | str | None]) -> Plan | str | None:

@@ -29,7 +29,7 @@ class Plan:
     released: ClassVar[str]
     """Name of the released class whose objects it is for."""
     candidates: ClassVar[type] = nn.Module
-    """Class of the objects for which there may be proposals."""
+    """Class of the objects for which there may be proposals; all are called like functions."""
     asks_for_observers: ClassVar[bool] = False
     """Whether `call` decides itself what to do while an `observer` follows the operations."""
 

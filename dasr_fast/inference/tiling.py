@@ -98,9 +98,12 @@ def restore(executor: Executor, lr: Tensor, v: Tensor, window: Window, scale: in
         samples = slice(begin, min(begin + window.samples, lr.shape[0]))
         for rows in overlapping_spans(height, window.height):
             for columns in overlapping_spans(width, window.width):
-                sr = executor.restore(_load(lr[samples, :, rows.cut(), columns.cut()], v.device), v[samples])
                 place = (samples, slice(None), rows.place(scale), columns.place(scale))
-                yield place, sr[:, :, rows.kept(scale), columns.kept(scale)]
+                kept = (..., rows.kept(scale), columns.kept(scale))
+                yield (
+                    place,
+                    executor.restore(_load(lr[samples, :, rows.cut(), columns.cut()], v.device), v[samples])[kept],
+                )
 
 
 def _encode_tiles(executor: Executor, lr: Tensor, window: Window, device: torch.device) -> Tensor:

@@ -180,16 +180,6 @@ def test_nothing_but_the_computation_changes_and_revert_undoes_it():
     assert report(model).replaced == {}
 
 
-def test_a_replaced_root_is_the_same_object():
-    model = Adaptive(16)
-    alias = model
-    dasr_fast.accelerate(model)
-    assert alias is model
-    assert type(alias) is not Adaptive
-    dasr_fast.revert(alias)
-    assert type(model) is Adaptive
-
-
 def test_copies_and_files():
     model = dasr_fast.accelerate(Blind(2, 1, 1).eval())
     lr = torch.rand(1, 3, 8, 8) * 255

@@ -15,7 +15,8 @@ from dasr_fast.degradation import bicubic_downsample, bicubic_upsample, gaussian
 
 SCALES = (1, 2, 3, 4)
 
-_SETTINGS = ("blur_type", "sig", "sig_min", "sig_max", "lambda_1", "lambda_2", "theta", "lambda_min", "lambda_max")
+_SETTINGS = {"kernel_size", "blur_type", "sig", "sig_min", "sig_max", "theta"}
+_SETTINGS |= {f"lambda_{end}" for end in (1, 2, "min", "max")}
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,7 @@ class GaussianKernelPlan(Plan):
 
     @classmethod
     def proposals(cls, candidate: Any) -> Iterator[Proposal]:
-        settings = vars(candidate).keys() if hasattr(candidate, "__dict__") and callable(candidate) else ()
-        if "kernel_size" in settings and set(_SETTINGS) <= set(settings):
+        if vars(candidate).keys() >= _SETTINGS:
             # Of width 0, which it isn't asked for, the released code makes NaN.
             fixed = candidate.blur_type != "iso_gaussian" or candidate.sig != 0
             yield Proposal((lambda _: (3, True), lambda _: (1, not fixed)), [cls()])
@@ -36,23 +36,17 @@ class GaussianKernelPlan(Plan):
     def call(self, replaced: Any, original: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Any:
         if keywords or len(arguments) != 2 or replaced.blur_type not in ("iso_gaussian", "aniso_gaussian"):
             return original(*arguments, **keywords)
-        return self.kernels(replaced, *arguments)
-
-    def kernels(self, settings: Any, batch: int, random: bool) -> Tensor:
-        """Kernels `[batch, kh, kw]` (or one, if they aren't random), on the GPU if there is one."""
-        if settings.blur_type == "iso_gaussian":
-            return gaussian_kernel(
-                settings.kernel_size,
-                _uniform(batch, settings.sig_min, settings.sig_max) if random else _constant(settings.sig),
-            )
-        if random:
-            theta = _on_gpu(torch.rand(batch)) * math.pi
-            lambda_1 = _uniform(batch, settings.lambda_min, settings.lambda_max)
-            lambda_2 = _uniform(batch, settings.lambda_min, settings.lambda_max)
-        else:
-            theta = _constant(settings.theta) / 180 * math.pi
-            lambda_1, lambda_2 = _constant(settings.lambda_1), _constant(settings.lambda_2)
-        return gaussian_kernel(settings.kernel_size, lambda_1, lambda_2, theta)
+        batch, random = arguments
+        size = replaced.kernel_size
+        if replaced.blur_type == "iso_gaussian":
+            sigma = _uniform(batch, replaced.sig_min, replaced.sig_max) if random else _constant(replaced.sig)
+            return gaussian_kernel(size, sigma)
+        if not random:
+            theta = _constant(replaced.theta) / 180 * math.pi
+            return gaussian_kernel(size, _constant(replaced.lambda_1), _constant(replaced.lambda_2), theta)
+        theta = _on_gpu(torch.rand(batch)) * math.pi
+        lambda_1, lambda_2 = (_uniform(batch, replaced.lambda_min, replaced.lambda_max) for _ in range(2))
+        return gaussian_kernel(size, lambda_1, lambda_2, theta)
 
 
 @dataclass(frozen=True)
@@ -130,8 +124,6 @@ class DegradationPlan(Plan):
 
     @classmethod
     def proposals(cls, candidate: Any) -> Iterator[Proposal]:
-        if not hasattr(candidate, "__dict__") or not callable(candidate):
-            return
         parts = dict(candidate.named_children()) if isinstance(candidate, nn.Module) else {}
         plans = {name: plan_of(value) for name, value in (*vars(candidate).items(), *parts.items())}
         names = [name for kind in _PARTS for name, plan in plans.items() if isinstance(plan, kind)]

@@ -42,7 +42,7 @@ def find_plan(candidate: Any, kind: type[Plan]) -> Plan | str | None:
     watcher = observer()
     if watcher is not None:
         return f"{watcher} wants to see its own operations"
-    if any(parameter.is_meta for root in _roots(candidate) for parameter in root.parameters()):
+    if any(parameter.is_meta for parameter in _parameters_of(candidate)):
         return 'its weights are on the device "meta"; accelerate it once they are loaded'
     called = False
     with _undisturbed():
@@ -136,6 +136,11 @@ def _modules_of(candidate: Any) -> list[nn.Module]:
     return [module for root in _roots(candidate) for module in root.modules()]
 
 
+def _parameters_of(candidate: Any) -> list[nn.Parameter]:
+    """All parameters in an object."""
+    return [parameter for root in _roots(candidate) for parameter in root.parameters()]
+
+
 def _restore_all(own: Any) -> None:
     for replaced in [own, *_modules_of(own), *vars(own).values()]:
         if is_replaced(replaced):
@@ -146,11 +151,10 @@ def _restore_all(own: Any) -> None:
 def _set_random_weights(own: Any, fast: Any) -> None:
     """The same weights for both, none of them zero, of a size that keeps the features'."""
     generator = torch.Generator().manual_seed(0)
-    for module, twin in zip(_modules_of(own), _modules_of(fast), strict=True):
-        for name, parameter in module.named_parameters(recurse=False):
-            inputs = parameter[0].numel() if parameter.dim() > 1 else 4
-            parameter.copy_(torch.randn(parameter.shape, generator=generator, **PROBED) / inputs**0.5)
-            twin.get_parameter(name).copy_(parameter)
+    for parameter, twin in zip(_parameters_of(own), _parameters_of(fast), strict=True):
+        inputs = parameter[0].numel() if parameter.dim() > 1 else 4
+        parameter.copy_(torch.randn(parameter.shape, generator=generator, **PROBED) / inputs**0.5)
+        twin.copy_(parameter)
 
 
 _Outcome = tuple[list[Tensor], list[Tensor], list[Tensor]]
@@ -181,7 +185,7 @@ def _outcome(
         with torch.set_grad_enabled(training):
             calls = [list(map(prepared, example(generator))) for example in proposal.examples]
             outputs = _tensors([candidate(*arguments) for arguments in calls])
-            inputs += [parameter for root in roots for parameter in root.parameters()]
+            inputs += _parameters_of(candidate)
             gradients = _gradients(outputs, inputs, generator) if training else []
         buffers = [value.detach().clone() for root in roots for value in root.state_dict().values()]
     finally:

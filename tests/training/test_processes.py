@@ -11,7 +11,7 @@ import pytest
 import torch
 from training.small_run import ENVIRONMENT, TORCHRUN, TRAIN, as_options
 
-from dasr_fast.training.logs import read_log
+from dasr_fast.training.log import read_log
 from dasr_fast.training.processes import Processes, joined
 
 

@@ -22,7 +22,7 @@ from dasr_fast.training.representation import (
     PredictorLearner,
     SRLossLearner,
 )
-from dasr_fast.training.representation.description import describe
+from dasr_fast.training.representation.ablation import describe
 
 
 def target(batch: int) -> DegradationTarget:

@@ -12,17 +12,16 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from training.small_run import ENVIRONMENT, TORCHRUN, TRAIN, as_options
 
 from dasr_fast.models import BlindSR, CheckpointError, read_weights
 from dasr_fast.models.bounds import departure
-from dasr_fast.models.moco import contrast, enqueue, update_key_encoder
+from dasr_fast.models.moco import Exchange, contrast
 from dasr_fast.training.configuration import ConfigurationError, configure, resumed
-from dasr_fast.training.logs import read_log
+from dasr_fast.training.log import TrainingError, read_log
 from dasr_fast.training.patches import Patches
 from dasr_fast.training.processes import Processes
-from dasr_fast.training.records import TrainingError
 from dasr_fast.training.representation import LEARNERS, DegradationTarget, Learned, MoCoLearner
 from dasr_fast.training.trainer import Trainer
 from dasr_fast.training.validation import Row
@@ -30,12 +29,12 @@ from dasr_fast.training.validation import Row
 CPU = Processes(torch.device("cpu"))
 
 
-def run(settings: dict[str, Any], folder: Path, stop_after: int | None = None) -> Trainer:
-    """A run in `folder`, begun or resumed, until the end or until that many steps were taken."""
+def run(settings: dict[str, Any], folder: Path, stop_after: int | None = None, **changed: Any) -> Trainer:
+    """A run in `folder`, begun, or resumed with what `changed`, until the end or until that many steps were taken."""
     stored = folder / "configuration.toml"
     resuming = stored.is_file()
     folder.mkdir(exist_ok=True)
-    trainer = Trainer(resumed(stored, {}) if resuming else configure(None, settings), folder, CPU)
+    trainer = Trainer(resumed(stored, changed) if resuming else configure(None, settings), folder, CPU)
     if resuming:
         trainer.resume()
     finished = trainer.train(lambda: trainer.taken == stop_after)
@@ -110,6 +109,47 @@ def test_finished_weights_know_the_limits_of_their_training(settings: dict[str, 
     assert departure(model.encode(checker), model.G.bounds).item() > 1
     again = run(settings, tmp_path / "run")  # Nothing is left but to write it anew.
     assert torch.equal(again.network.G.bounds, trainer.network.G.bounds)
+
+
+@pytest.mark.parametrize(("before", "after", "stop_after"), [(40, 7, 5), (6, 9, 4)])
+def test_a_stable_run_that_ends_at_another_step_is_one_begun_so(
+    settings: dict[str, Any], tmp_path: Path, before: int, after: int, stop_after: int
+):
+    settings |= {"schedule": "stable", "warm_up_steps": 2, "decay_steps": 2, "ema": 0.9}
+    asked = run({**settings, "steps": after}, tmp_path / "asked")
+    run({**settings, "steps": before}, tmp_path / "changed", stop_after)
+    changed = run(settings, tmp_path / "changed", steps=after)
+    assert losses(tmp_path / "changed") == losses(tmp_path / "asked")
+    assert same_weights(tmp_path / "changed", tmp_path / "asked")
+    states = [torch.load(trainer.checkpoint, weights_only=True)["optimizer"]["state"] for trainer in (asked, changed)]
+    for index, of_parameter in states[0].items():
+        assert all(torch.equal(x, states[1][index][name]) for name, x in of_parameter.items())
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [(4, "with these it would have begun after step 5, and the run is at step 6"), (5, None), (40, None)],
+)
+def test_a_schedule_changes_only_before_its_decay(
+    settings: dict[str, Any], tmp_path: Path, steps: int, message: str | None
+):
+    settings |= {"schedule": "stable", "decay_steps": 2, "steps": 20}
+    run(settings, tmp_path / "run", stop_after=6)
+    trainer = Trainer(resumed(tmp_path / "run" / "configuration.toml", {"steps": steps}), tmp_path / "run", CPU)
+    if message is None:
+        trainer.resume()
+        assert trainer.taken == 6
+        return
+    with pytest.raises(ConfigurationError, match=f"can change only before the decay begins; {message}"):
+        trainer.resume()
+
+
+def test_a_decay_that_began_is_carried_out(settings: dict[str, Any], tmp_path: Path):
+    run(settings | {"schedule": "stable", "decay_steps": 3}, tmp_path / "run", stop_after=6)
+    changed = resumed(tmp_path / "run" / "configuration.toml", {"steps": 10})
+    with pytest.raises(ConfigurationError, match="; it began after step 4, and the run is at step 6"):
+        Trainer(changed, tmp_path / "run", CPU).resume()
+    run(settings, tmp_path / "run")
 
 
 def test_an_entry_of_the_log_is_the_mean_since_the_last_also_over_a_resume(settings: dict[str, Any], tmp_path: Path):
@@ -220,18 +260,29 @@ def test_signals_save_first(settings: dict[str, Any], tmp_path: Path, number: si
     assert [path.name for path in (folder / "checkpoints").iterdir()] == [f"step-{last:08}.pt"]
 
 
+class Halves(nn.Module):
+    """An encoder whose batch normalisation sees each half of the images by itself."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(torch.cat(parts) for parts in zip(*map(self.encoder, x.chunk(2)), strict=True))
+
+
 class InHalves(MoCoLearner):
     """One process that does what two do: batch normalisation over each one's images, keys dealt out."""
 
     def forward(self, lr: Tensor, target: DegradationTarget | None = None) -> Learned:
-        halves = [self.encoder_q(half) for half in lr[:, 0].chunk(2)]
-        embedding, query = (torch.cat(parts) for parts in zip(*halves, strict=True))
-        with torch.no_grad():
-            update_key_encoder(self.encoder_k, self.encoder_q, self.momentum)
-            dealt = [F.normalize(self.encoder_k(lr[rank::2, 1])[1]) for rank in range(2)]
-        keys = torch.stack(dealt, dim=1).flatten(0, 1)
-        logits, labels = contrast(F.normalize(query), keys, self.queue, self.temperature)
-        enqueue(self.queue, self.queue_ptr, keys)
+        dealing = Exchange(
+            deal=lambda images: torch.cat((images[::2], images[1::2])),
+            collect=lambda keys: torch.stack(keys.chunk(2), dim=1).flatten(0, 1),
+        )
+        encoders, queue = (Halves(self.encoder_q), Halves(self.encoder_k)), (self.queue, self.queue_ptr)
+        embedding, logits, labels = contrast(
+            encoders, queue, lr[:, 0], lr[:, 1], self.momentum, self.temperature, exchange=dealing
+        )
         return Learned(embedding, F.cross_entropy(logits, labels), {})
 
 

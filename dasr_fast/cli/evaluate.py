@@ -8,21 +8,8 @@ from typing import Any, Literal
 
 import click
 
-from dasr_fast.cli.common import (
-    NAME,
-    PATH,
-    Report,
-    blur_options,
-    check_target,
-    device_option,
-    input_images,
-    load_model,
-    mode_option,
-    overwrite_option,
-    printable,
-    refuse_angle_alone,
-    seed_option,
-)
+from dasr_fast.cli import common
+from dasr_fast.cli.common import NAME, PATH, Report
 from dasr_fast.progress import progress
 
 
@@ -30,14 +17,14 @@ from dasr_fast.progress import progress
 @click.argument("source", type=PATH)
 @click.option("--scale", type=click.IntRange(2, 4), help="2, 3 or 4; that of --method if left out, else 4.")
 @click.option("--method", type=NAME, help='"bicubic", or name or path of DASR weights; those of the scale if left out.')
-@blur_options
+@common.blur_options
 @click.option("--table2", "rows", flag_value="table2", help="The paper's Table 2: isotropic widths of the scale.")
 @click.option("--table3", "rows", flag_value="table3", help="Table 3: nine anisotropic kernels, noise 0, 5, 10.")
-@mode_option
+@common.mode_option
 @click.option("--json", "json_path", type=PATH, help="Write all figures to this file.")
-@seed_option
-@device_option
-@overwrite_option
+@common.seed_option
+@common.device_option
+@common.overwrite_option
 def evaluate(
     source: Path,
     scale: int | None,
@@ -67,15 +54,15 @@ def evaluate(
     from dasr_fast.images import read_image
     from dasr_fast.inference import Engine
 
-    images = input_images(source)
-    refuse_angle_alone(sigma_y, theta)
+    images = common.input_images(source)
+    common.refuse_angle_alone(sigma_y, theta)
     if json_path is not None:
-        check_target(json_path, overwrite)
+        common.check_target(json_path, overwrite)
     if method == "bicubic":
         scale = scale or 4
         restore = bicubic(scale)
     else:
-        model = load_model(method, scale, device)
+        model = common.load_model(method, scale, device)
         restore, scale = Engine(model, "fp32"), model.scale
     if rows is None:
         settings = [Setting(sigma, sigma_y, theta or 0.0, noise, mode)]
@@ -108,7 +95,7 @@ def _print_table(scores: dict[Any, dict[str, Any]], title: str) -> None:
 
     from dasr_fast.evaluation import mean_score
 
-    table = Table(title=escape(printable(title)))
+    table = Table(title=escape(common.printable(title)))
     for name in ("kernel", "noise", "image", "PSNR", "SSIM"):
         table.add_column(name, justify="left" if name == "image" else "right")
     for setting, by_image in scores.items():
@@ -117,7 +104,7 @@ def _print_table(scores: dict[Any, dict[str, Any]], title: str) -> None:
                 table.add_row(
                     setting.kernel,
                     f"{setting.noise:g}",
-                    escape(printable(name)),
+                    escape(common.printable(name)),
                     f"{score.psnr:.2f}",
                     f"{score.ssim:.4f}",
                 )

@@ -32,11 +32,7 @@ SUFFIXES = (".onnx", ".pt2")
 )
 @overwrite_option
 def export(
-    weights: str | None,
-    output: Path,
-    scale: int | None,
-    part: Literal["whole", "encode", "restore"],
-    overwrite: bool,
+    weights: str | None, output: Path, scale: int | None, part: Literal["whole", "encode", "restore"], overwrite: bool
 ) -> int:
     """Write the network with WEIGHTS (name or path; those of the scale if left out) for other runtimes.
 

@@ -8,18 +8,8 @@ from typing import Any
 
 import click
 
-from dasr_fast.cli.common import (
-    NAME,
-    PATH,
-    Number,
-    Report,
-    check_target,
-    device_option,
-    input_images,
-    load_model,
-    overwrite_option,
-    seed_option,
-)
+from dasr_fast.cli import common
+from dasr_fast.cli.common import NAME, PATH, Number, Report
 from dasr_fast.progress import progress
 
 UNTRAINED = "untrained"
@@ -31,13 +21,7 @@ UNTRAINED = "untrained"
 @click.option(
     "--compare", type=NAME, help='Weights for a second plot beside the first, or "untrained" for random ones.'
 )
-@click.option(
-    "-o",
-    "--output",
-    type=PATH,
-    required=True,
-    help="File for the plot that ends in .png, .svg or .pdf.",
-)
+@click.option("-o", "--output", type=PATH, required=True, help="File for the plot that ends in .png, .svg or .pdf.")
 @click.option("--scale", type=click.IntRange(2, 4), help="2, 3 or 4; that of --weights if left out, else 4.")
 @click.option(
     "--sigma",
@@ -59,13 +43,7 @@ UNTRAINED = "untrained"
 @click.option(
     "--images", type=click.IntRange(min=2), default=40, show_default=True, help="At most so many, evenly spread."
 )
-@click.option(
-    "--patches",
-    type=click.IntRange(1, 10_000),
-    default=4,
-    show_default=True,
-    help="Patches of each image.",
-)
+@click.option("--patches", type=click.IntRange(1, 10_000), default=4, show_default=True, help="Patches of each image.")
 @click.option(
     "--size", type=click.IntRange(8, 10_000), default=48, show_default=True, help="Side of LR patches in pixels."
 )
@@ -73,9 +51,9 @@ UNTRAINED = "untrained"
     "--neighbours", type=click.IntRange(min=1), default=15, show_default=True, help="How many of the nearest vote."
 )
 @click.option("--json", "json_path", type=PATH, help="Write all figures to this file.")
-@seed_option
-@device_option
-@overwrite_option
+@common.seed_option
+@common.device_option
+@common.overwrite_option
 def represent(
     folder: Path,
     weights: str | None,
@@ -121,7 +99,7 @@ def represent(
     if output.suffix.lower() not in PICTURES:
         raise click.UsageError(f"{output}: plots are written as {', '.join(PICTURES)}.")
     for target in (output, *(() if json_path is None else (json_path,))):
-        check_target(target, overwrite)
+        common.check_target(target, overwrite)
     if json_path is not None and json_path.resolve() == output.resolve():
         raise click.UsageError(f"The plot and --json would both be written to {output}.")
     if anisotropic and widths:
@@ -133,7 +111,7 @@ def represent(
         require_plotting("sklearn", "matplotlib")
     except ImportError as error:
         raise click.UsageError(str(error)) from None
-    paths = _evenly(input_images(folder), images)
+    paths = _evenly(common.input_images(folder), images)
     scale, encoders = _encoders(weights, compare, scale, device, seed)
 
     report, degraded = Report(), []
@@ -190,7 +168,7 @@ def _encoders(
         if name == UNTRAINED:
             encoder = untrained()
         else:
-            model = load_model(name, scale, device)
+            model = common.load_model(name, scale, device)
             encoder, scale = model.E.encoder_q, model.scale
         encoders[name or f"x{scale}"] = embedder(encoder)
     if compare is not None and len(encoders) < 2:

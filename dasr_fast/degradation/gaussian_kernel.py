@@ -13,10 +13,7 @@ from dasr_fast.reference.gaussian_kernel import WIDEST
 
 
 def gaussian_kernel(
-    size: int,
-    sigma_x: float | Tensor,
-    sigma_y: float | Tensor | None = None,
-    theta: float | Tensor = 0.0,
+    size: int, sigma_x: float | Tensor, sigma_y: float | Tensor | None = None, theta: float | Tensor = 0.0
 ) -> Tensor:
     """Gaussian kernels that sum to 1, centred on pixel `size // 2`.
 

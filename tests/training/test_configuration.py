@@ -4,14 +4,7 @@ from typing import Any, get_args
 import pytest
 import tomlkit
 
-from dasr_fast.training.configuration import (
-    MAY_DIFFER,
-    Configuration,
-    ConfigurationError,
-    configure,
-    resumed,
-    store,
-)
+from dasr_fast.training.configuration import MAY_DIFFER, Configuration, ConfigurationError, configure, resumed, store
 from dasr_fast.training.representation import LEARNERS
 
 
@@ -43,8 +36,7 @@ def test_what_is_stored_is_toml_that_gives_the_same_settings(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("settings", "decay"),
-    [({}, None), ({"schedule": "stable"}, 48_500), ({"schedule": "stable", "decay_steps": 0}, 0)],
+    ("settings", "decay"), [({}, None), ({"schedule": "stable"}, 48_500), ({"schedule": "stable", "decay_steps": 0}, 0)]
 )
 def test_the_decay(settings: dict[str, Any], decay: int | None):
     assert configure(None, {"data": "x", **settings}).decay == decay

@@ -5,13 +5,7 @@ from torch import Tensor, nn
 
 from dasr_fast.models import DegradationEncoder
 from dasr_fast.models.encoder import EMBEDDING
-from dasr_fast.training.representation.learner import (
-    DegradationTarget,
-    EncoderLearner,
-    Learned,
-    Learner,
-    check_patches,
-)
+from dasr_fast.training.representation.learner import DegradationTarget, EncoderLearner, Learned, Learner, check_patches
 
 NUMBERS = 4
 """Numbers that describe a degradation."""

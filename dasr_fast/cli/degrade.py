@@ -6,7 +6,7 @@ from typing import Any, Literal
 import click
 
 from dasr_fast.cli import common
-from dasr_fast.cli.common import PATH, Report
+from dasr_fast.cli.common import PATH, Report, option
 from dasr_fast.progress import progress
 
 SUM_TOLERANCE = 1e-3
@@ -15,21 +15,21 @@ SUM_TOLERANCE = 1e-3
 
 @click.command()
 @click.argument("source", type=PATH)
-@click.option("-o", "--output", type=PATH, help="File or folder; beside SOURCE if left out.")
-@click.option("--scale", type=click.IntRange(1, 4), default=4, show_default=True, help="1 doesn't downsample.")
+@option("-o", "--output", type=PATH, help="File or folder; beside SOURCE if left out.")
+@option("--scale", type=click.IntRange(1, 4), default=4, help="1 doesn't downsample.")
 @common.blur_options
-@click.option(
+@option(
     "--random",
     "random_kernel",
     type=click.Choice(["isotropic", "anisotropic"]),
     help="Draw a kernel for each image as in training (any angle, widths from 0.2 to SCALE, or to 2 at scale 1), and a "
     "noise level up to --noise.",
 )
-@click.option(
+@option(
     "--kernel-file", type=PATH, help="Blur with the kernel in this .npy file: real numbers, two dimensions, of sum 1."
 )
 @common.mode_option
-@click.option("--save-kernels", type=PATH, help="Write the kernels used to this .npz file, by file name.")
+@option("--save-kernels", type=PATH, help="Write the kernels used to this .npz file, by file name.")
 @common.seed_option
 @common.overwrite_option
 def degrade(

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from dasr_fast.cli import common
-from dasr_fast.cli.common import NAME, PATH, Report
+from dasr_fast.cli.common import NAME, PATH, Report, option
 from dasr_fast.progress import progress
 
 
@@ -26,34 +26,30 @@ def _tile(_: click.Context, __: click.Parameter, value: str) -> Any:
 
 @click.command()
 @click.argument("source", type=PATH)
-@click.option("-o", "--output", type=PATH, help="File or folder; beside SOURCE if left out.")
-@click.option("--scale", type=click.IntRange(2, 4), help="2, 3 or 4; that of --weights if left out, else 4.")
-@click.option(
-    "--weights", type=NAME, help="Name of weights that come with the package, or path of a checkpoint or run."
-)
-@click.option(
+@option("-o", "--output", type=PATH, help="File or folder; beside SOURCE if left out.")
+@option("--scale", type=click.IntRange(2, 4), help="2, 3 or 4; that of --weights if left out, else 4.")
+@option("--weights", type=NAME, help="Name of weights that come with the package, or path of a checkpoint or run.")
+@option(
     "--format",
     "suffix",
     type=click.Choice(["png", "jpg", "webp", "tif"]),
     help="Format of the results; that of each image if left out.",
 )
-@click.option(
+@option(
     "--precision",
     type=click.Choice(["auto", "fp32", "tf32", "fp16", "bf16"]),
     default="auto",
-    show_default=True,
     help="Precision of the computation: auto is fp16 on a GPU and fp32 on a CPU; tf32 needs a GPU.",
 )
-@click.option(
+@option(
     "--tile",
     metavar="PIXELS",
     callback=_tile,
     default="auto",
-    show_default=True,
     help="Side in LR pixels of the tiles in which images are computed: from 64, 0 for whole images, or auto, which "
     "divides images that are too large for the free memory.",
 )
-@click.option(
+@option(
     "--compare",
     is_flag=True,
     help="Also write NAME_compare.png beside each result: the input (its pixels enlarged), bicubic upsampling and the "

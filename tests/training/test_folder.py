@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from full_disk import files_of_at_most
-from training.small_run import ENVIRONMENT, TORCHRUN
 
 from dasr_fast.models import CheckpointError
 from dasr_fast.training.folder import Checkpoints, FolderError, is_unused, owned
@@ -22,25 +21,18 @@ import sys
 from pathlib import Path
 import torch
 from dasr_fast.training.folder import owned
-from dasr_fast.training.processes import joined
-with joined(torch.device("cpu")) as processes, owned(Path(sys.argv[1]), processes):
+from dasr_fast.training.processes import Processes
+with owned(Path(sys.argv[1]), Processes(torch.device("cpu"))):
     print("owned", flush=True)
     sys.stdin.read()
 """
 
 
-def hold(folder: Path) -> "subprocess.Popen[str]":
-    """A process that owns the folder."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+def test_one_at_a_time_and_the_lock_dies_with_its_process(tmp_path: Path):
+    program = [sys.executable, "-c", HOLD, tmp_path]
+    process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "owned\n"
-    return process
-
-
-def test_one_at_a_time_and_the_lock_dies_with_its_process(tmp_path: Path):
-    process = hold(tmp_path)
     try:
         with pytest.raises(FolderError, match=rf"^{tmp_path} is in use by another process that trains"):
             owned(tmp_path, CPU).__enter__()
@@ -50,18 +42,6 @@ def test_one_at_a_time_and_the_lock_dies_with_its_process(tmp_path: Path):
     for _ in range(2):
         with owned(tmp_path, CPU):
             pass
-
-
-def test_processes_that_train_together_own_a_folder_together(tmp_path: Path):
-    script = tmp_path / "hold.py"
-    script.write_text(HOLD)
-    folder = tmp_path / "run"
-    folder.mkdir()
-    command = [*TORCHRUN, str(script), str(folder)]
-    output = subprocess.run(
-        command, env=ENVIRONMENT, text=True, capture_output=True, timeout=120, check=True, stdin=subprocess.DEVNULL
-    ).stdout
-    assert output.count("owned") == 2
 
 
 def test_leftovers_of_a_killed_process_go_and_nothing_else(tmp_path: Path):

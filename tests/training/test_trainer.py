@@ -13,12 +13,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from training.small_run import ENVIRONMENT, TORCHRUN, TRAIN, as_options
+from training import two_processes
+from training.small_run import ENVIRONMENT, TORCHRUN, TRAIN, as_options, small_settings
 
 from dasr_fast.models import BlindSR, CheckpointError, read_weights
 from dasr_fast.models.bounds import departure
 from dasr_fast.models.moco import Exchange, contrast
-from dasr_fast.training.configuration import ConfigurationError, configure, resumed
+from dasr_fast.training.configuration import ConfigurationError, configure, resumed, store
 from dasr_fast.training.log import TrainingError, read_log
 from dasr_fast.training.patches import Patches
 from dasr_fast.training.processes import Processes
@@ -47,11 +48,12 @@ def losses(folder: Path) -> list[tuple[int, Any, Any, Any]]:
     return [(entry["step"], entry["stage"], entry["loss"], entry.get("l1")) for entry in entries]
 
 
-@pytest.fixture
-def whole(settings: dict[str, Any], tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def whole(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of an uninterrupted run."""
-    run(settings, tmp_path / "whole")
-    return tmp_path / "whole"
+    folder = tmp_path_factory.mktemp("whole") / "whole"
+    run(small_settings(photos), folder)
+    return folder
 
 
 def same_weights(a: Path, b: Path) -> bool:
@@ -70,16 +72,13 @@ def test_both_stages(whole: Path):
     assert torch.isfinite(model(torch.rand(1, 3, 16, 16) * 255)).all()
 
 
-@pytest.mark.parametrize("representation", ["moco", "in-batch", "memory-bank", "predictor", "sr-loss", "oracle"])
-@pytest.mark.parametrize("stop_after", [2, 5])
-def test_a_resumed_run_is_the_uninterrupted_one(
-    settings: dict[str, Any], tmp_path: Path, representation: str, stop_after: int
-):
+@pytest.mark.parametrize("representation", LEARNERS)
+def test_a_resumed_run_is_the_uninterrupted_one(settings: dict[str, Any], tmp_path: Path, representation: str):
     settings |= {"representation": representation, "ema": 0.9, "validation": settings["data"], "validate_every": 2}
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     trainer = run(settings, whole)
-    stop_after = min(stop_after, trainer.schedule.total - 1)
-    run(settings, parts, stop_after)
+    for stop_after in (2, min(5, trainer.schedule.total - 1)):
+        run(settings, parts, stop_after)
     later = run(settings, parts)
     assert losses(parts) == losses(whole)
     validations = [
@@ -225,6 +224,7 @@ def started(*arguments: object) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment(settings: dict[str, Any], tmp_path: Path):
     settings |= {"steps": 30}
     run(settings, tmp_path / "whole")
@@ -286,31 +286,37 @@ class InHalves(MoCoLearner):
         return Learned(embedding, F.cross_entropy(logits, labels), {})
 
 
-@pytest.mark.parametrize(
-    ("representation", "batch_statistics"),
-    [("moco", "synchronized"), ("moco", "shuffled"), ("moco", "kept"), ("oracle", "synchronized")],
-)
+@pytest.mark.slow
 def test_two_processes_are_one_with_the_joint_batch(
-    settings: dict[str, Any],
-    tmp_path: Path,
-    representation: str,
-    batch_statistics: str,
-    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    settings |= {"representation": representation, "batch": 8, "batch_statistics": batch_statistics}
-    if batch_statistics == "shuffled":
-        monkeypatch.setitem(LEARNERS, "moco", lambda moco, images: InHalves(moco))
-    one = run(settings, tmp_path / "one")
-    command = [*TORCHRUN, *TRAIN, "--output", str(tmp_path / "two"), *as_options(settings)]
-    result = subprocess.run(command, env=ENVIRONMENT, text=True, capture_output=True, timeout=300, check=False)
-    assert result.returncode == 0, result.stderr
-    expected, found = ([loss for *_, loss, _ in losses(tmp_path / name)] for name in ("one", "two"))
-    assert len(found) == one.schedule.total
-    assert found == pytest.approx(expected, rel=1e-4)  # Sums of other order, through Adam.
-    if representation == "moco":
-        state = torch.load(tmp_path / "two" / "checkpoints" / one.checkpoint.name, weights_only=True)
-        assert torch.equal(state["learner"]["queue_ptr"], one.network.E.queue_ptr)
-        torch.testing.assert_close(state["learner"]["queue"], one.network.E.queue, rtol=0, atol=1e-3)
+    kinds = [("moco", "synchronized"), ("moco", "shuffled"), ("moco", "kept"), ("oracle", "synchronized")]
+    for representation, statistics in kinds:
+        folder = tmp_path / f"{representation} {statistics}"
+        folder.mkdir()
+        both = {"representation": representation, "batch": 8, "batch_statistics": statistics}
+        store(configure(None, settings | both), folder / "begin.toml")
+    script = Path(two_processes.__file__)
+    subprocess.run([*TORCHRUN, script, tmp_path], env=ENVIRONMENT, check=True, timeout=300, capture_output=True)
+    assert [(tmp_path / f"answers{rank}").read_text() for rank in (0, 1)] == ["2 [False, True, True]"] * 2
+    for representation, statistics in kinds:
+        folder = tmp_path / f"{representation} {statistics}"
+        assert all((folder / f"owned{rank}").exists() for rank in (0, 1))
+        with monkeypatch.context() as patch:
+            if statistics == "shuffled":
+                patch.setitem(LEARNERS, "moco", lambda moco, images: InHalves(moco))
+            alone = tmp_path / "one" / folder.name
+            alone.mkdir(parents=True)
+            one = Trainer(configure(folder / "begin.toml", {}), alone, CPU)
+            one.train()
+        expected, found = ([loss for *_, loss, _ in losses(path)] for path in (alone, folder))
+        assert len(found) == one.schedule.total
+        assert found == pytest.approx(expected, rel=1e-4)  # Sums of other order, through Adam.
+        if representation == "moco":
+            state = torch.load(folder / "checkpoints" / one.checkpoint.name, weights_only=True)["learner"]
+            own = one.learner.state_dict()
+            assert torch.equal(state["queue_ptr"], own["queue_ptr"])
+            torch.testing.assert_close(state["queue"], own["queue"], rtol=0, atol=1e-3)
 
 
 def test_the_checkpoint_that_is_best_on_validation_images_stays(
@@ -350,36 +356,21 @@ def stopped(settings: dict[str, Any], tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def changed(state: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
-    return {**state, name: value}
+def of_other_sizes(optimizer: dict[str, Any]) -> dict[str, Any]:
+    state = {i: dict.fromkeys(of_parameter, torch.ones(1)) for i, of_parameter in optimizer["state"].items()}
+    return {**optimizer, "state": state}
 
 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda state: changed(state, "sr", {"a": torch.ones(1)}), "it holds something else"),
+        (lambda state: state | {"sr": {"a": torch.ones(1)}}, "it holds something else"),
         (lambda state: {name: x for name, x in state.items() if name != "optimizer"}, "it lacks 'optimizer'"),
-        (lambda state: list(state), "it holds something else"),
-        (lambda state: changed(state, "taken", 10**6), "it holds something else"),
-        (lambda state: changed(state, "rows", [{"a": 1}]), "it holds something else"),
-        (
-            lambda state: changed(state, "average", {name: torch.ones(1) for name in state["average"]}),
-            "it holds something else",
-        ),
-        (
-            lambda state: changed(
-                state,
-                "optimizer",
-                {
-                    **state["optimizer"],
-                    "state": {
-                        i: {name: torch.ones(1) for name in of_parameter}
-                        for i, of_parameter in state["optimizer"]["state"].items()
-                    },
-                },
-            ),
-            "it holds something else",
-        ),
+        (list, "it holds something else"),
+        (lambda state: state | {"taken": 10**6}, "it holds something else"),
+        (lambda state: state | {"rows": [{"a": 1}]}, "it holds something else"),
+        (lambda state: state | {"average": dict.fromkeys(state["average"], torch.ones(1))}, "it holds something else"),
+        (lambda state: state | {"optimizer": of_other_sizes(state["optimizer"])}, "it holds something else"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_passed_over_and_said(

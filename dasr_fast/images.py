@@ -216,11 +216,7 @@ def write_image(path: str | Path, picture: Picture) -> None:
 
 _KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff"}
 _OPTIONS: dict[str, dict[str, Any]] = {"jpeg": {"Q": 95}, "webp": {"Q": 95}, "tiff": {"compression": "deflate"}}
-_MARKS = {
-    "png": (b"\x89PNG\r\n\x1a\n",),
-    "jpeg": (b"\xff\xd8\xff",),
-    "tiff": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
-}
+_MARKS = {"png": (b"\x89PNG\r\n\x1a\n",), "jpeg": (b"\xff\xd8\xff",), "tiff": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")}
 _KEPT = ("icc-profile-data", "xmp-data", "iptc-data", EXIF, "resolution-unit")
 _HELD_BY = {
     "iptc-data": ("IPTC data", ("jpeg", "tiff")),

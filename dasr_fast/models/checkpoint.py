@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).resolve().parent.parent / "weights"
 """Folder of the weights that come with the package."""
 
-NOT_SAVED = ("E.encoder_k.", "E.queue")
-"""Keys that the released training leaves out of its checkpoints: the key encoder, the queue and its pointer."""
+SAVED = ("G.", "E.encoder_q.")
+"""How keys begin in released checkpoints, without the key encoder, the queue and its pointer."""
 
 CHECKSUM = "sha256"
 """Name, in the metadata of a `.safetensors` file, of its tensors' SHA-256 (`checksum`)."""
@@ -193,7 +193,7 @@ def settings_of(state: Mapping[str, Tensor], path: str | Path) -> dict[str, Any]
 
 
 def check_weights(model: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
-    """Compare weights with a `BlindSR`; what released checkpoints lack (`NOT_SAVED`) may be missing.
+    """Compare weights with a `BlindSR`; what released checkpoints lack may be missing.
 
     `path` is for messages.
 
@@ -201,7 +201,7 @@ def check_weights(model: nn.Module, state: Mapping[str, Tensor], path: str | Pat
         CheckpointError: Keys, types or shapes are those of another network.
     """
     own = model.state_dict()
-    missing = [key for key in own if key not in state and not key.startswith(NOT_SAVED)]
+    missing = [key for key in own if key not in state and key.startswith(SAVED)]
     unknown = [key for key in state if key not in own]
     if missing or unknown:
         what = f"it lacks {missing[0]}" if missing else f"it has {unknown[0]}"
@@ -241,7 +241,7 @@ def save_weights(model: "BlindSR", path: str | Path, metadata: Mapping[str, str]
     if path.suffix not in (".safetensors", ".pt"):
         raise ValueError(f"Weights are written as .safetensors or .pt; got {path.name}.")
     tensors = {plain(key): value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    state = {key: value for key, value in tensors.items() if not key.startswith(NOT_SAVED)}
+    state = {key: value for key, value in tensors.items() if key.startswith(SAVED)}
     facts = {**(metadata or {}), "format": "pt", CHECKSUM: checksum(state)}
     network: BlindSR = getattr(model, "module", model)  # That of DataParallel.
     if network.G.bounds is not None:

@@ -98,11 +98,7 @@ def test_grey_is_degraded_as_one_channel(call: Call, tmp_path: Path):
 )
 def test_mistakes_are_one_line_and_exit_2(call: Call, photo: Path, tmp_path: Path, arguments: list[str], message: str):
     np.savez(tmp_path / "kernels.npz", a=np.ones(1))
-    places = {
-        "kernels": tmp_path / "kernels",
-        "photo": photo,
-        "here": tmp_path,
-    }
+    places = {"kernels": tmp_path / "kernels", "photo": photo, "here": tmp_path}
     kernels = {
         "bad": np.full((3, 3), np.nan),
         "flat": np.ones(3),

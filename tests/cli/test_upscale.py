@@ -191,13 +191,7 @@ def test_comparison_beside_the_result(call: Call, photo: Path, weights: Path, tm
     ],
 )
 def test_images_that_cannot_be_used(
-    call: Call,
-    weights: Path,
-    tmp_path: Path,
-    name: str,
-    output: str,
-    message: str,
-    monkeypatch: pytest.MonkeyPatch,
+    call: Call, weights: Path, tmp_path: Path, name: str, output: str, message: str, monkeypatch: pytest.MonkeyPatch
 ):
     # Large images take minutes, after which it would be late to find this out.
     monkeypatch.setattr(Executor, "restore", lambda *_: pytest.fail("It was computed."))

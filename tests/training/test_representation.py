@@ -22,7 +22,7 @@ from dasr_fast.training.representation import (
     PredictorLearner,
     SRLossLearner,
 )
-from dasr_fast.training.representation.description import describe
+from dasr_fast.training.representation.ablation import describe
 
 
 def target(batch: int) -> DegradationTarget:
@@ -103,12 +103,7 @@ def test_memory_bank_refuses_another_degradation():
         learner(patches(3), target(3)._replace(noise_levels=torch.ones(3)))
 
 
-@given(
-    sigma_x=st.floats(0.8, 2.5),
-    sigma_y=st.floats(0.8, 2.5),
-    theta=st.floats(0, math.pi),
-    noise=st.floats(0, 25),
-)
+@given(sigma_x=st.floats(0.8, 2.5), sigma_y=st.floats(0.8, 2.5), theta=st.floats(0, math.pi), noise=st.floats(0, 25))
 def test_description_is_the_square_root_of_the_covariance(sigma_x: float, sigma_y: float, theta: float, noise: float):
     kernel = gaussian_kernel(31, sigma_x, sigma_y, theta)[None]
     # Turned by theta from x towards y, as `gaussian_kernel` documents.

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dasr_fast.acceleration.replacement import PROBED, Plan, Proposal
-from dasr_fast.models.moco import contrast, enqueue, update_key_encoder
+from dasr_fast.models.moco import contrast
 
 
 @dataclass(frozen=True)
@@ -57,15 +56,11 @@ class MoCoPlan(Plan):
         is_replica = next(key_encoder.parameters(), None) is None  # Of DataParallel: it can't be updated in place.
         if is_replica or arguments[1].shape[0] > queue.shape[1]:
             return original(*arguments, **keywords)
-        query_encoder = replaced.get_submodule(self.encoder_q)
-        embedding, query = query_encoder(arguments[0])
-        query = F.normalize(query, dim=1)
-        with torch.no_grad():
-            update_key_encoder(key_encoder, query_encoder, getattr(replaced, self.momentum))
-            key = F.normalize(key_encoder(arguments[1])[1], dim=1)
-        logits, labels = contrast(query, key, queue, getattr(replaced, self.temperature))
-        enqueue(queue, replaced.get_buffer(self.queue_ptr), key)
-        return embedding, logits, labels
+        encoders = replaced.get_submodule(self.encoder_q), key_encoder
+        pointer = replaced.get_buffer(self.queue_ptr)
+        im_q, im_k = arguments
+        momentum, temperature = getattr(replaced, self.momentum), getattr(replaced, self.temperature)
+        return contrast(encoders, (queue, pointer), im_q, im_k, momentum, temperature)
 
 
 def _shapes(module: nn.Module) -> list[tuple[str, torch.Size]]:

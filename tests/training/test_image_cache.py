@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from dasr_fast.images import ImageError, Picture, read_image, write_image
-from dasr_fast.training import images as module
-from dasr_fast.training.images import ImageCache
+from dasr_fast.training import image_cache as module
+from dasr_fast.training.image_cache import ImageCache
 from dasr_fast.training.patches import Patches
 
 RANDOM = np.random.default_rng(0)
@@ -269,7 +269,7 @@ def test_killed_while_it_decodes_leaves_nothing_half(folder: Path, tmp_path: Pat
         save(folder / f"many/{i}.png", random_image())
     code = """
 import os, signal, sys
-from dasr_fast.training import images
+from dasr_fast.training import image_cache as images
 read, count = images.read_image, 0
 def killed(path):
     global count

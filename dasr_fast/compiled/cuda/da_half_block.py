@@ -53,22 +53,14 @@ def da_half_block(
     residual: Tensor | None,
     negative_slope: float,
     activate: bool,
-    wgmma: bool = False,
 ) -> Tensor:
-    """As `dasr_fast.reference.da_half_block`. Convolutions' weights that are channels-last too are not copied.
-
-    Args:
-        wgmma: Convolve with the instruction of that name, which never ran on a GPU yet.
-
-    Raises:
-        RuntimeError: `wgmma` needs compute capability 9.0, and a library compiled for 9.0a.
-    """
+    """As `dasr_fast.reference.da_half_block`. Convolutions' weights that are channels-last too are not copied."""
     y = torch.empty_like(x, memory_format=torch.channels_last)
     bias, gate, conv_bias = (tensor if tensor is None else tensor.contiguous() for tensor in (bias, gate, conv_bias))
     cuda.da_half_block(
         *(_aligned(x), kernel.contiguous(), _aligned(weight.contiguous()), bias, gate),
         *(_aligned(conv_weight.contiguous(memory_format=torch.channels_last)), conv_bias),
-        *(None if residual is None else _aligned(like(x, residual)), negative_slope, activate, wgmma, y),
+        *(None if residual is None else _aligned(like(x, residual)), negative_slope, activate, y),
     )
     return y
 

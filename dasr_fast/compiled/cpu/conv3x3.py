@@ -49,9 +49,10 @@ def conv3x3(
 
 
 def conv3x3_backward(
-    grad: Tensor, x: Tensor, weight: Tensor, y: Tensor | None, negative_slope: float, wanted: Sequence[bool]
+    grad: Tensor, x: Tensor, weight: Tensor, y: Tensor | None, negative_slope: float | None, wanted: Sequence[bool]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """As `dasr_fast.reference.conv3x3.conv3x3_backward`."""
+    negative_slope = 1.0 if negative_slope is None else negative_slope
     of_x, *of_parameters = wanted
     after = winograd.pixels(grad), None if y is None else winograd.pixels(y)
     grad_x = _input_gradient(*after, weight, negative_slope, x) if of_x else None

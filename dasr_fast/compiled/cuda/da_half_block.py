@@ -1,7 +1,5 @@
 """Half of a degradation-aware block in CUDA, one kernel: in 16 bits, channels-last, with 64 channels."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -10,7 +8,8 @@ from dasr_fast.compiled.cuda.shared_memory import DA_HALF_BLOCK, too_little
 from dasr_fast.compiled.cuda.support import obstacle, unsupported_features
 from dasr_fast.compiled.layout import like
 from dasr_fast.compiled.library import cuda
-from dasr_fast.reference.da_half_block import da_half_block_backward as backward_of_both
+from dasr_fast.reference.conv3x3 import conv3x3_backward
+from dasr_fast.reference.da_half_block import backward_by
 from dasr_fast.reference.layout import memory_format
 
 __all__ = ["da_half_block", "da_half_block_backward", "obstacle", "unsupported"]
@@ -65,9 +64,7 @@ def da_half_block(
     return y
 
 
-def da_half_block_backward(*arguments: Any) -> tuple[Tensor, ...]:
-    """As `dasr_fast.reference.da_half_block_backward`; PyTorch's gradients of the 3x3 convolution."""
-    return backward_of_both(*arguments, da_conv=da_conv, da_conv_backward=da_conv_backward)
+da_half_block_backward = backward_by(da_conv, da_conv_backward, conv3x3_backward)
 
 
 def _aligned(tensor: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dasr_fast.ops.backends import Asked
 from dasr_fast.ops.checks import (
     check_device,
     check_flag,
@@ -42,7 +43,7 @@ def _flops_backward(grad: Shape, *arguments: Any) -> int:
     return _flops(*arguments)
 
 
-_OP = Op(_NAME, {}, flops=_flops, flops_backward=_flops_backward, fake=_fake)
+OP = Op(_NAME, {}, flops=_flops, flops_backward=_flops_backward, fake=_fake)
 
 
 def blur_downsample(
@@ -54,7 +55,7 @@ def blur_downsample(
     noise: Tensor | None = None,
     level: Tensor | None = None,
     quantize: bool = False,
-    backend: str = "auto",
+    backend: Asked = "auto",
 ) -> Tensor:
     """Blur (reflect padding) and downsample images: the degradation of the paper's Equation 1.
 
@@ -73,7 +74,7 @@ def blur_downsample(
         noise: Floating-point noise to add, of the result's shape, or None.
         level: Factor of each sample's noise, `[B]`, or None for 1.
         quantize: Whether to round to whole grey levels from 0 to 255; such a result has no gradient.
-        backend: "auto" or the name of one; see `dasr-fast doctor`.
+        backend: "auto", the name of one, or several, of which the first that can computes; see `dasr-fast doctor`.
 
     Returns:
         `[..., C, H // scale, W // scale]`, in the type of `hr` (of `kernel` for uint8 images).
@@ -117,4 +118,4 @@ def blur_downsample(
             raise ValueError(f"{_NAME}: {name} has no gradient here; add noise that needs one to the result.")
     if quantize:
         hr, kernel = hr.detach(), kernel.detach()
-    return _OP.compute(backend, hr, kernel, scale, mode, noise, level, bool(quantize))
+    return OP.compute(backend, hr, kernel, scale, mode, noise, level, bool(quantize))

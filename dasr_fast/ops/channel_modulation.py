@@ -2,12 +2,13 @@
 
 from torch import Tensor
 
+from dasr_fast.ops.backends import Asked
 from dasr_fast.ops.op import Op
 
-_OP = Op("channel_modulation", {"x": "B C H W", "gate": "B C", "residual": "B C H W", "y": "B C H W"})
+OP = Op("channel_modulation", {"x": "B C H W", "gate": "B C", "residual": "B C H W", "y": "B C H W"})
 
 
-def channel_modulation(x: Tensor, gate: Tensor, residual: Tensor | None = None, *, backend: str = "auto") -> Tensor:
+def channel_modulation(x: Tensor, gate: Tensor, residual: Tensor | None = None, *, backend: Asked = "auto") -> Tensor:
     """`x * gate[:, :, None, None] + residual`.
 
     Differentiable in all tensors (once). Source: `CA_layer` of the released model and the sum after it, paper
@@ -17,7 +18,7 @@ def channel_modulation(x: Tensor, gate: Tensor, residual: Tensor | None = None, 
         x: Features `[B, C, H, W]`, contiguous or channels-last; any strides are accepted.
         gate: Factors `[B, C]`, of the type and device of `x`.
         residual: `[B, C, H, W]` to add, of the type and device of `x`, or None.
-        backend: "auto" or the name of one; see `dasr-fast doctor`.
+        backend: "auto", the name of one, or several, of which the first that can computes; see `dasr-fast doctor`.
 
     Returns:
         `[B, C, H, W]`, in the type and memory format of `x`.
@@ -27,4 +28,4 @@ def channel_modulation(x: Tensor, gate: Tensor, residual: Tensor | None = None, 
         ValueError: A shape, device or backend name is wrong.
         RuntimeError: The backend asked for can't run.
     """
-    return _OP(backend, x, gate, residual)
+    return OP(backend, x, gate, residual)

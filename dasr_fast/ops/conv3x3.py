@@ -4,9 +4,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor
 
+from dasr_fast.ops.backends import Asked
 from dasr_fast.ops.op import Op
+from dasr_fast.ops.registration import needs_gradient
+from dasr_fast.reference.layout import memory_format
 
 _SHAPES = {"x": "B C H W", "weight": "C_out C 3 3", "bias": "C_out", "residual": "B C_out H W", "y": "B C_out H W"}
 
@@ -22,7 +26,20 @@ def _flops_backward(
     return sum(wanted[:2]) * flops(x, weight)
 
 
-_OP = Op("conv3x3", _SHAPES, flops=flops, flops_backward=_flops_backward)
+def _by_pytorch(
+    backend: Asked, x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | None, slope: float | None
+) -> Tensor:
+    if x.numel() == 0:
+        return OP.compute("reference", x, weight, bias, residual, slope)
+    y = F.conv2d(x, weight, bias, padding=1).contiguous(memory_format=memory_format(x))
+    if slope is not None:
+        y = F.leaky_relu(y, slope, inplace=True)
+    if residual is None:
+        return y
+    return y + residual if needs_gradient(y, residual) else y.add_(residual)
+
+
+OP = Op("conv3x3", _SHAPES, flops=flops, flops_backward=_flops_backward, otherwise=_by_pytorch)
 
 
 def conv3x3(
@@ -32,12 +49,13 @@ def conv3x3(
     residual: Tensor | None = None,
     *,
     negative_slope: float | None = None,
-    backend: str = "auto",
+    backend: Asked = "auto",
 ) -> Tensor:
     """3x3 convolution of `x` padded with zeros, then LeakyReLU if asked for, then `+ residual`.
 
     Differentiable in all tensors (once). With an activation the output is kept for the backward pass, and nothing
-    before it.
+    before it. Where `auto` finds no kernel, or a slow one, PyTorch's convolution computes the op; it rounds its result
+    before what follows.
 
     The backend `cpp` computes 4x4 results at a time, by Winograd's filtering. Their rounding errors are relative to the
     largest of the tile's 6x6 inputs: about 2e-6 of it times the largest weight of its channel. So one number of 10^6
@@ -50,7 +68,7 @@ def conv3x3(
         bias: `[C_out]`, or None.
         residual: `[B, C_out, H, W]`, added last, or None.
         negative_slope: Slope in [0, 1] of the LeakyReLU: 0 is a ReLU; None for no activation.
-        backend: "auto" or the name of one; see `dasr-fast doctor`.
+        backend: "auto", the name of one, or several, of which the first that can computes; see `dasr-fast doctor`.
 
     Returns:
         `[B, C_out, H, W]`, in the type and memory format of `x`.
@@ -60,4 +78,4 @@ def conv3x3(
         ValueError: A shape, device, slope or backend name is wrong.
         RuntimeError: The backend asked for can't run.
     """
-    return _OP(backend, x, weight, bias, residual, negative_slope)
+    return OP(backend, x, weight, bias, residual, negative_slope)

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from dasr_fast.ops.backends import Asked
 from dasr_fast.ops.op import Op
 
 
@@ -18,7 +19,7 @@ def flops_backward(grad: Sequence[int], x: Sequence[int], kernel: Sequence[int],
     return 2 * math.prod(x) * (3 * kernel[-1] ** 2 + 2 * weight[0])
 
 
-_OP = Op(
+OP = Op(
     "da_conv",
     {
         "x": "B C H W",
@@ -42,7 +43,7 @@ def da_conv(
     *,
     negative_slope: float = 0.1,
     activate: bool = False,
-    backend: str = "auto",
+    backend: Asked = "auto",
 ) -> Tensor:
     """`weight @ lrelu(x (depthwise) kernel) + bias + x * gate`, then LeakyReLU if `activate`.
 
@@ -57,7 +58,7 @@ def da_conv(
         gate: Channel modulation `[B, C]`, which needs `C_out = C`, or None for the first branch alone.
         negative_slope: Slope in [0, 1] of both LeakyReLUs: 0 is a ReLU, 1 no activation.
         activate: Whether a LeakyReLU follows the sum of both branches.
-        backend: "auto" or the name of one; see `dasr-fast doctor`.
+        backend: "auto", the name of one, or several, of which the first that can computes; see `dasr-fast doctor`.
 
     Returns:
         `[B, C_out, H, W]`, in the type and memory format of `x`.
@@ -67,4 +68,4 @@ def da_conv(
         ValueError: A shape, device, slope or backend name is wrong.
         RuntimeError: The backend asked for can't run.
     """
-    return _OP(backend, x, kernel, weight, bias, gate, negative_slope, activate)
+    return OP(backend, x, kernel, weight, bias, gate, negative_slope, activate)

@@ -5,7 +5,10 @@ from typing import Any
 
 from torch import Tensor
 
+from dasr_fast.ops.backends import Asked
+from dasr_fast.ops.conv3x3 import OP as conv3x3
 from dasr_fast.ops.conv3x3 import flops as flops_of_conv3x3
+from dasr_fast.ops.da_conv import OP as da_conv
 from dasr_fast.ops.da_conv import flops as flops_of_da_conv
 from dasr_fast.ops.da_conv import flops_backward as flops_backward_of_da_conv
 from dasr_fast.ops.op import Op
@@ -23,7 +26,15 @@ def _flops_backward(grad: Shape, x: Shape, kernel: Shape, weight: Shape, *others
     return 2 * both - flops_of_da_conv(x, kernel, weight) + flops_backward_of_da_conv(grad, x, kernel, weight)
 
 
-_OP = Op(
+def _by_parts(backend: Asked, *arguments: Any) -> Tensor:
+    """The DA convolution by the backend asked for first, if there are several, and the 3x3 convolution."""
+    *of_da_conv, conv_weight, conv_bias, residual, negative_slope, activate = arguments
+    first = backend if isinstance(backend, str) else backend[0]
+    z = da_conv.compute(first, *of_da_conv, negative_slope, True)
+    return conv3x3.compute(backend, z, conv_weight, conv_bias, residual, negative_slope if activate else None)
+
+
+OP = Op(
     "da_half_block",
     {
         **{"x": "B C H W", "kernel": "B C k k", "weight": "M C", "bias": "M", "gate": "B C=M"},
@@ -31,6 +42,7 @@ _OP = Op(
     },
     flops=_flops,
     flops_backward=_flops_backward,
+    otherwise=_by_parts,
 )
 
 
@@ -46,13 +58,14 @@ def da_half_block(
     *,
     negative_slope: float = 0.1,
     activate: bool = False,
-    backend: str = "auto",
+    backend: Asked = "auto",
 ) -> Tensor:
     """3x3 convolution of `lrelu(da_conv(x, ...))`, then LeakyReLU if `activate`, then `+ residual`.
 
     Both halves of the released `DAB`: the first with `activate`, the second with the block's input as `residual`.
     Differentiable in all tensors (once). Nothing between the convolutions is kept: the backward pass computes it again.
-    The 3x3 convolution's rounding errors on a CPU are those of `conv3x3`.
+    The 3x3 convolution's rounding errors on a CPU are those of `conv3x3`. Where `auto` finds no kernel, `da_conv` and
+    `conv3x3` compute the op.
 
     Args:
         x: Features `[B, C, H, W]`, contiguous or channels-last; any strides are accepted.
@@ -65,7 +78,7 @@ def da_half_block(
         residual: `[B, C_out, H, W]`, added last, or None.
         negative_slope: Slope in [0, 1] of every LeakyReLU: 0 is a ReLU, 1 no activation.
         activate: Whether a LeakyReLU follows the 3x3 convolution.
-        backend: "auto" or the name of one; see `dasr-fast doctor`.
+        backend: "auto", the name of one, or several, of which the first that can computes; see `dasr-fast doctor`.
 
     Returns:
         `[B, C_out, H, W]`, in the type and memory format of `x`.
@@ -76,4 +89,4 @@ def da_half_block(
         RuntimeError: The backend asked for can't run.
     """
     arguments = (x, kernel, weight, bias, gate, conv_weight, conv_bias, residual, negative_slope, activate)
-    return _OP(backend, *arguments)
+    return OP(backend, *arguments)

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from dasr_fast.ops.backends import Asked
 from dasr_fast.ops.op import Op
 
 
@@ -17,7 +18,7 @@ def _flops_backward(grad: Sequence[int], x: Sequence[int], kernel: Sequence[int]
     return 2 * _flops(x, kernel)
 
 
-_OP = Op(
+OP = Op(
     "dynamic_depthwise_conv",
     {"x": "B C H W", "kernel": "B C k k", "y": "B C H W"},
     flops=_flops,
@@ -26,7 +27,7 @@ _OP = Op(
 
 
 def dynamic_depthwise_conv(
-    x: Tensor, kernel: Tensor, *, negative_slope: float | None = None, backend: str = "auto"
+    x: Tensor, kernel: Tensor, *, negative_slope: float | None = None, backend: Asked = "auto"
 ) -> Tensor:
     """`y[b, c] = x[b, c]` cross-correlated with `kernel[b, c]`, zero padding `k // 2`, then LeakyReLU if asked.
 
@@ -37,7 +38,7 @@ def dynamic_depthwise_conv(
         x: Features `[B, C, H, W]`, contiguous or channels-last; any strides are accepted.
         kernel: Filters `[B, C, k, k]`, k in 1, 3, 5, 7, of the type and device of `x`.
         negative_slope: Slope in [0, 1] of the LeakyReLU that follows; None for none.
-        backend: "auto" or the name of one; see `dasr-fast doctor`.
+        backend: "auto", the name of one, or several, of which the first that can computes; see `dasr-fast doctor`.
 
     Returns:
         `[B, C, H, W]`, in the type and memory format of `x`.
@@ -47,4 +48,4 @@ def dynamic_depthwise_conv(
         ValueError: A shape, device, slope or backend name is wrong.
         RuntimeError: The backend asked for can't run.
     """
-    return _OP(backend, x, kernel, negative_slope)
+    return OP(backend, x, kernel, negative_slope)

@@ -4,14 +4,15 @@ import torch
 from torch import Tensor
 
 from dasr_fast import reference
+from dasr_fast.ops.backends import Asked
 from dasr_fast.ops.op import Op
 from dasr_fast.ops.registration import needs_gradient
 
-_OP = Op("gaussian_kernel", {"sigma_x": "B", "sigma_y": "B", "theta": "B", "y": "B size size"})
+OP = Op("gaussian_kernel", {"sigma_x": "B", "sigma_y": "B", "theta": "B", "y": "B size size"})
 
 
 def gaussian_kernel(
-    sigma_x: Tensor, sigma_y: Tensor | None, theta: Tensor, size: int, *, backend: str = "auto"
+    sigma_x: Tensor, sigma_y: Tensor | None, theta: Tensor, size: int, *, backend: Asked = "auto"
 ) -> Tensor:
     """As `dasr_fast.degradation.gaussian_kernel` for tensors of one device and broadcastable shapes `[B]`.
 
@@ -23,4 +24,4 @@ def gaussian_kernel(
         sigma_x, sigma_y, theta = torch.broadcast_tensors(sigma_x, sigma_y, theta)  # type: ignore[no-untyped-call]
     if needs_gradient(sigma_x, sigma_y, theta):
         return reference.gaussian_kernel(sigma_x, sigma_y, theta, size)
-    return _OP.compute(backend, sigma_x, sigma_y, theta, size)
+    return OP.compute(backend, sigma_x, sigma_y, theta, size)

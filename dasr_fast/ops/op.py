@@ -8,7 +8,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from dasr_fast.ops.backends import BackendError, choose, function
+from dasr_fast.ops.backends import Asked, BackendError, choose, function
 from dasr_fast.ops.checks import Argument, check_tensors, check_values, dimensions
 from dasr_fast.ops.registration import (
     Gradient,
@@ -36,6 +36,8 @@ class Op:
         flops: Twice the multiplications of its products, from the arguments with shapes for tensors, if it has any.
         flops_backward: The same of the functions of its gradients.
         fake: What tells type and shape of the result, if they aren't those of the first tensor and of "y".
+        otherwise: What computes the op for `auto` where there is no kernel, instead of the reference: a function of the
+            backend asked for and the arguments.
     """
 
     def __init__(
@@ -46,10 +48,11 @@ class Op:
         flops: Callable[..., int] | None = None,
         flops_backward: Callable[..., int] | None = None,
         fake: Callable[..., Tensor] | None = None,
+        otherwise: Callable[..., Tensor] | None = None,
     ) -> None:
         reference = importlib.import_module(f"dasr_fast.reference.{name}")
         forward = getattr(reference, name)
-        self.name = name
+        self.name, self.otherwise = name, otherwise
         self.shapes = {tensor: dimensions(written) for tensor, written in shapes.items()}
         self.arguments = [
             Argument(key, *_kind(parameter.annotation), self.shapes.get(key, ()))
@@ -72,7 +75,7 @@ class Op:
         if gradients:
             differentiate(name, self.arguments, gradients)
 
-    def __call__(self, backend: str, *values: Any) -> Tensor:
+    def __call__(self, backend: Asked, *values: Any) -> Tensor:
         """The result for arguments that are checked, and in autocast's type where it is on."""
         check_tensors(self.name, self.arguments, values)
         values = autocast(*values)
@@ -88,7 +91,7 @@ class Op:
             return self.compute(backend, *{**given, "residual": None}.values()) + residual
         return self.compute(backend, *values)
 
-    def compute(self, backend: str, *arguments: Any) -> Tensor:
+    def compute(self, backend: Asked, *arguments: Any) -> Tensor:
         """The result for arguments that were checked, by the backend that is chosen for them.
 
         A registered op has the derivatives of a backward pass alone. Forward-mode derivatives would be zero without a
@@ -99,11 +102,13 @@ class Op:
             BackendError: The backend asked for can't do it; the message says why.
         """
         device = arguments[0].device.type
+        chosen = choose(self.name, backend, device, arguments)
         if not transformed(*arguments):
-            result: Tensor = self.forward(*arguments, choose(self.name, backend, device, arguments))
+            if chosen is None and self.otherwise is not None:
+                return self.otherwise(backend, *arguments)
+            result: Tensor = self.forward(*arguments, chosen or "reference")
             return result
-        if backend not in ("auto", "reference"):
-            choose(self.name, backend, device, arguments)
+        if isinstance(backend, str) and backend not in ("auto", "reference"):
             raise BackendError(
                 f"{self.name}: the backend {backend} can't run: only the reference has forward-mode derivatives, and "
                 "works under the transforms of torch.func."

@@ -7,7 +7,7 @@ from torch import Tensor
 from dasr_fast.compiled.cpu import winograd
 from dasr_fast.compiled.cpu.conv3x3 import conv3x3_backward
 from dasr_fast.compiled.cpu.da_conv import da_conv, da_conv_backward
-from dasr_fast.compiled.cpu.support import unsupported_types
+from dasr_fast.compiled.cpu.support import is_slow_under_autocast, unsupported_types
 from dasr_fast.compiled.layout import like
 from dasr_fast.compiled.library import cpu
 from dasr_fast.reference.da_half_block import backward_by
@@ -15,6 +15,10 @@ from dasr_fast.reference.da_half_block import backward_by
 
 def unsupported(x: Tensor, *_: Any) -> str | None:
     return unsupported_types(x)
+
+
+def is_slow(x: Tensor, *_: Any) -> bool:
+    return is_slow_under_autocast(x)
 
 
 def da_half_block(

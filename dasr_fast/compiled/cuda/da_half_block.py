@@ -1,5 +1,7 @@
 """Half of a degradation-aware block in CUDA, one kernel: in 16 bits, channels-last, with 64 channels."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -12,7 +14,7 @@ from dasr_fast.reference.conv3x3 import conv3x3_backward
 from dasr_fast.reference.da_half_block import backward_by
 from dasr_fast.reference.layout import memory_format
 
-__all__ = ["da_half_block", "da_half_block_backward", "obstacle", "unsupported"]
+__all__ = ["da_half_block", "da_half_block_backward", "is_slow", "obstacle", "unsupported"]
 
 CHANNELS = 64
 
@@ -39,6 +41,11 @@ def unsupported(
     if kernel.shape[-1] != 3:
         return f"it needs filters of 3x3, and kernel has {kernel.shape[-1]}x{kernel.shape[-1]}"
     return unsupported_features(x) or too_little(x.device, DA_HALF_BLOCK)
+
+
+def is_slow(*_: Any) -> bool:
+    """With gradients it hasn't been measured."""
+    return torch.is_grad_enabled()
 
 
 def da_half_block(

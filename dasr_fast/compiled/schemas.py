@@ -49,7 +49,7 @@ SCHEMAS = {
         "Tensor(d!) grad_bias, Tensor(e!)? grad_gate, Tensor(f!) weight_parts, Tensor(g!) bias_parts, "
         "Tensor(h!)? gate_parts) -> ()",
         "da_half_block(Tensor x, Tensor kernel, Tensor weight, Tensor? bias, Tensor? gate, Tensor conv_weight, "
-        "Tensor? conv_bias, Tensor? residual, float negative_slope, bool activate, bool wgmma, Tensor(a!) y) -> ()",
+        "Tensor? conv_bias, Tensor? residual, float negative_slope, bool activate, Tensor(a!) y) -> ()",
         "blur_downsample_fused(Tensor hr, Tensor kernel, Tensor taps, Tensor? noise, Tensor? level, int scale, "
         "int first, int top, int left, bool reflect, bool quantize, bool channels_last, Tensor(a!) stencils, "
         "Tensor(b!) y) -> ()",

@@ -140,8 +140,8 @@ def test_gradients_agree_with_float64(case: Case, dtype: torch.dtype):
     grad = torch.randn(exact(hr, kernel, *options).shape, dtype=dtype)
     wide = [tensor.double() for tensor in (grad, hr, kernel)]
     limit = 2 * SPECIFICATION.tolerance[dtype]
-    grad_hr = cuda.blur_downsample_grad_hr(grad, kernel, *options, *hr.shape[-2:])
-    assert distance(grad_hr, blur_downsample_grad_hr(wide[0], wide[2], *options, *hr.shape[-2:])) <= limit
+    grad_hr = cuda.blur_downsample_grad_hr(grad, hr, kernel, *options)
+    assert distance(grad_hr, blur_downsample_grad_hr(*wide, *options)) <= limit
     grad_kernel = cuda.blur_downsample_grad_kernel(grad, hr, kernel, *options)
     assert distance(grad_kernel, blur_downsample_grad_kernel(*wide, *options)) <= limit
 
@@ -161,8 +161,8 @@ def test_layouts(dtype: torch.dtype, layout: str):
     grad = LAYOUTS[layout](torch.randn(y.shape, dtype=y.dtype))
     wide = [tensor.double() for tensor in (grad, hr, kernel)]
     limit = 2 * SPECIFICATION.tolerance[y.dtype]
-    grad_hr = cuda.blur_downsample_grad_hr(grad, kernel, *options, 24, 40)
-    assert distance(grad_hr, blur_downsample_grad_hr(wide[0], wide[2], *options, 24, 40)) <= limit
+    grad_hr = cuda.blur_downsample_grad_hr(grad, hr, kernel, *options)
+    assert distance(grad_hr, blur_downsample_grad_hr(*wide, *options)) <= limit
     grad_kernel = cuda.blur_downsample_grad_kernel(grad, hr, kernel, *options)
     assert distance(grad_kernel, blur_downsample_grad_kernel(*wide, *options)) <= limit
 

@@ -79,14 +79,13 @@ def test_da_conv(module: Callable[[str], ModuleType], label: str, layout: torch.
         assert distance(result, target) <= 4e-6
 
 
-@pytest.mark.parametrize("wgmma", [False, True], ids=["mma", "wgmma"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-def test_da_half_block(module: Callable[[str], ModuleType], dtype: torch.dtype, wgmma: bool):
+def test_da_half_block(module: Callable[[str], ModuleType], dtype: torch.dtype):
     case = next(case for case in SPECIFICATIONS["da_half_block"].cases if case.label == "medium, residual")
     tensors, slope, activate = arguments_of("da_half_block", case, dtype, CHANNELS_LAST)
     cuda = module("da_half_block")
     assert cuda.unsupported(*tensors, slope, activate) is None
-    y = cuda.da_half_block(*tensors, slope, activate, wgmma=wgmma)
+    y = cuda.da_half_block(*tensors, slope, activate)
     assert y.is_contiguous(memory_format=CHANNELS_LAST)
     limit = SPECIFICATIONS["da_half_block"].tolerance[dtype]
     assert distance(y, reference.da_half_block(*wide(tensors), slope, activate)) <= limit

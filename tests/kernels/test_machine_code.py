@@ -130,7 +130,7 @@ def backward(module: ModuleType, op: str, y: Tensor, arguments: dict[str, Any]) 
         module.da_conv_backward(grad=y, y=y if arguments["activate"] else None, **given)
     elif op == "blur_downsample":
         hr, kernel, scale, mode = (arguments[name] for name in ("hr", "kernel", "scale", "mode"))
-        module.blur_downsample_grad_hr(y, kernel, scale, mode, *hr.shape[-2:])
+        module.blur_downsample_grad_hr(y, hr, kernel, scale, mode)
         module.blur_downsample_grad_kernel(y, hr, kernel, scale, mode)
 
 

@@ -52,9 +52,9 @@ def blur_downsample(
     return y.contiguous(memory_format=image_format(hr))
 
 
-def blur_downsample_grad_hr(grad: Tensor, kernel: Tensor, scale: int, mode: str, height: int, width: int) -> Tensor:
+def blur_downsample_grad_hr(grad: Tensor, hr: Tensor, kernel: Tensor, scale: int, mode: str) -> Tensor:
     """As `dasr_fast.reference.blur_downsample.blur_downsample_grad_hr`."""
-    shape = (*grad.shape[:-2], height, width)
+    shape, (height, width) = hr.shape, hr.shape[-2:]
     if grad.numel() == 0:
         return grad.new_zeros(shape)
     grad_blurred = grad_of_blurred(_images(grad).float(), scale, mode, height, width)

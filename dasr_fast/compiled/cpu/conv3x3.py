@@ -7,12 +7,10 @@ import torch
 from torch import Tensor
 
 from dasr_fast.compiled.cpu import winograd
-from dasr_fast.compiled.cpu.support import MATRIX_UNIT, in_tiles, unsupported_types
+from dasr_fast.compiled.cpu.support import in_tiles, is_slow_under_autocast, unsupported_types
 from dasr_fast.compiled.layout import like
 from dasr_fast.compiled.library import cpu
 from dasr_fast.reference.conv3x3 import finished
-
-__all__ = ["MATRIX_UNIT", "conv3x3", "conv3x3_backward", "unsupported"]
 
 FEWEST = 16
 """Channels that make it worthwhile; with fewer, transforming tiles takes longer than PyTorch's whole convolution."""
@@ -29,6 +27,10 @@ def unsupported(x: Tensor, *_: Any) -> str | None:
     if (reason := unsupported_types(x)) is not None:
         return reason
     return None if x.shape[1] >= FEWEST else f"it needs {FEWEST} channels or more, and x has {x.shape[1]}"
+
+
+def is_slow(x: Tensor, *_: Any) -> bool:
+    return is_slow_under_autocast(x)
 
 
 def conv3x3(
@@ -49,9 +51,10 @@ def conv3x3(
 
 
 def conv3x3_backward(
-    grad: Tensor, x: Tensor, weight: Tensor, y: Tensor | None, negative_slope: float, wanted: Sequence[bool]
+    grad: Tensor, x: Tensor, weight: Tensor, y: Tensor | None, negative_slope: float | None, wanted: Sequence[bool]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """As `dasr_fast.reference.conv3x3.conv3x3_backward`."""
+    negative_slope = 1.0 if negative_slope is None else negative_slope
     of_x, *of_parameters = wanted
     after = winograd.pixels(grad), None if y is None else winograd.pixels(y)
     grad_x = _input_gradient(*after, weight, negative_slope, x) if of_x else None

@@ -7,14 +7,18 @@ from torch import Tensor
 from dasr_fast.compiled.cpu import winograd
 from dasr_fast.compiled.cpu.conv3x3 import conv3x3_backward
 from dasr_fast.compiled.cpu.da_conv import da_conv, da_conv_backward
-from dasr_fast.compiled.cpu.support import unsupported_types
+from dasr_fast.compiled.cpu.support import is_slow_under_autocast, unsupported_types
 from dasr_fast.compiled.layout import like
 from dasr_fast.compiled.library import cpu
-from dasr_fast.reference.da_half_block import da_half_block_backward as backward_of_both
+from dasr_fast.reference.da_half_block import backward_by
 
 
 def unsupported(x: Tensor, *_: Any) -> str | None:
     return unsupported_types(x)
+
+
+def is_slow(x: Tensor, *_: Any) -> bool:
+    return is_slow_under_autocast(x)
 
 
 def da_half_block(
@@ -45,8 +49,4 @@ def da_half_block(
     return like(x, y)
 
 
-def da_half_block_backward(*arguments: Any) -> tuple[Tensor, ...]:
-    """As `dasr_fast.reference.da_half_block_backward`."""
-    return backward_of_both(
-        *arguments, da_conv=da_conv, da_conv_backward=da_conv_backward, conv3x3_backward=conv3x3_backward
-    )
+da_half_block_backward = backward_by(da_conv, da_conv_backward, conv3x3_backward)

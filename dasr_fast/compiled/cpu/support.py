@@ -16,6 +16,11 @@ MATRIX_UNIT = INSTRUCTION_SETS[cpu.instruction_set()] == "AVX-512 with AMX"
 """Whether the kernels use the processor's matrix unit, for bfloat16."""
 
 
+def is_slow_under_autocast(x: Tensor) -> bool:
+    """Whether autocast is on and its type one in which PyTorch's 3x3 convolution is faster than these kernels."""
+    return torch.is_autocast_enabled("cpu") and not in_tiles(x)
+
+
 def in_tiles(x: Tensor) -> bool:
     """Whether products of features `x` are computed in tiles: in bfloat16, where there is a unit for it."""
     return MATRIX_UNIT and x.dtype == torch.bfloat16

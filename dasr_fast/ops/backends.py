@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from dasr_fast.compiled import record
+from dasr_fast.ops import self_check
 from dasr_fast.ops.checks import shown
 
 OPS = (
@@ -103,8 +104,10 @@ def state(op: str, backend: str) -> str | None:
     implementation = IMPLEMENTATIONS[op, backend]
     if isinstance(implementation, str):
         return implementation
+    device = torch.device(BACKENDS[backend].device or "cpu")
     obstacle = getattr(implementation, "obstacle", None)
-    return None if obstacle is None else obstacle(torch.device(BACKENDS[backend].device or "cpu"))
+    reason = None if obstacle is None else obstacle(device)
+    return reason or (self_check.known_failure(op, backend, device) if device.type == "cuda" else None)
 
 
 def refusal(op: str, backend: str, device: str, arguments: tuple[Any, ...]) -> str | None:
@@ -147,6 +150,8 @@ def choose(op: str, backend: Asked, device: str, arguments: tuple[Any, ...]) -> 
 
 def _is_best(op: str, backend: str, device: str, arguments: tuple[Any, ...]) -> bool:
     if refusal(op, backend, device, arguments) is not None:
+        return False
+    if BACKENDS[backend].device == "cuda" and self_check.failure(op, backend, arguments[0].device) is not None:
         return False
     is_slow = getattr(IMPLEMENTATIONS[op, backend], "is_slow", None)
     return is_slow is None or not is_slow(*arguments)

@@ -52,14 +52,14 @@ def examine() -> dict[str, Any]:
 
 def _library() -> str:
     """The compiled library: where, the instruction set in use, and what it was built with; or why it is off."""
-    from dasr_fast.compiled import record
+    from dasr_fast.build import record
 
     try:
         path = record.require()
-        from dasr_fast.compiled.library import INSTRUCTION_SETS, cpu
+        from dasr_fast.build.library import INSTRUCTION_SETS, cpp
 
         facts = record.read()
-        kinds = [] if facts["parts"]["cpu"] else [INSTRUCTION_SETS[cpu.instruction_set()]]
+        kinds = [] if facts["parts"]["cpp"] else [INSTRUCTION_SETS[cpp.instruction_set()]]
         kinds += [] if facts["parts"]["cuda"] else [f"CUDA {facts['nvcc']} for {facts['architectures']}"]
     except record.NotBuilt as error:
         return f"off: {error}"

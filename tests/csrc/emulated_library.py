@@ -30,7 +30,7 @@ class EmulatedLibrary:
 
 def load(op: str, **options: Any) -> ModuleType:
     """The module `dasr_fast.compiled.cuda.<op>`, on an emulated GPU."""
-    library = ModuleType("dasr_fast.compiled.library")
+    library = ModuleType("dasr_fast.build.library")
     library.cuda = EmulatedLibrary(**options)  # type: ignore[attr-defined]
     specification = importlib.util.spec_from_file_location(f"emulated_{op}", COMPILED / f"cuda/{op}.py")
     assert specification is not None

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dasr_fast import reference
 from dasr_fast.reference.blur_downsample import blur_downsample_grad_hr, blur_downsample_grad_kernel
-from dasr_fast.specification import SPECIFICATIONS, Case
+from tests.specification import SPECIFICATIONS, Case
 
 SPECIFICATION = SPECIFICATIONS["blur_downsample"]
 MODULE = ROOT / "dasr_fast/compiled/cuda/blur_downsample.py"
@@ -49,7 +49,7 @@ RAW = Emulated()
 
 def _load(path: Path) -> ModuleType:
     """A module of the compiled backend that finds `RAW` where the compiled library would be."""
-    library = ModuleType("dasr_fast.compiled.library")
+    library = ModuleType("dasr_fast.build.library")
     library.cuda = RAW  # type: ignore[attr-defined]
     specification = importlib.util.spec_from_file_location("emulated_blur_downsample", path)
     assert specification is not None

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dasr_fast.reference.da_conv import da_conv
 from dasr_fast.reference.dynamic_depthwise_conv import dynamic_depthwise_conv, leaky_relu_backward
-from dasr_fast.specification import SPECIFICATIONS, Case
+from tests.specification import SPECIFICATIONS, Case
 
 SPECIFICATION = SPECIFICATIONS["da_conv"]
 

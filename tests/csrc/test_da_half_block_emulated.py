@@ -8,7 +8,7 @@ from csrc.python_source import shared_memory
 from torch import Tensor
 
 from dasr_fast.reference import da_half_block
-from dasr_fast.specification import SPECIFICATIONS
+from tests.specification import SPECIFICATIONS
 
 SPECIFICATION = SPECIFICATIONS["da_half_block"]
 DTYPES = (torch.float16, torch.bfloat16)

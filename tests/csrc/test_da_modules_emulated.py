@@ -15,7 +15,7 @@ from csrc.python_source import FOLDER
 from dasr_fast import reference
 from dasr_fast.compiled.schemas import SCHEMAS
 from dasr_fast.reference.da_conv import da_conv_backward
-from dasr_fast.specification import SPECIFICATIONS, Case
+from tests.specification import SPECIFICATIONS, Case
 
 PACKAGE = "dasr_fast.compiled.cuda"
 CHANNELS_LAST = torch.channels_last
@@ -31,7 +31,7 @@ def raw(schema: str) -> Callable[..., None]:
 @pytest.fixture
 def module(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
     """Imports a module of the backend by the op's name, with emulated raw ops; forgotten after the test."""
-    library, package = ModuleType("dasr_fast.compiled.library"), ModuleType(PACKAGE)
+    library, package = ModuleType("dasr_fast.build.library"), ModuleType(PACKAGE)
     library.cuda = SimpleNamespace(**{schema.split("(")[0]: raw(schema) for schema in SCHEMAS["cuda"]})
     package.__path__ = [str(FOLDER)]
     for name in [name for name in sys.modules if name.startswith(f"{PACKAGE}.")]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from ptxas import Resources, compile_kernels, obstacle, read
 
-from dasr_fast.compiled import record
+from dasr_fast.build import record
 
 ARCHITECTURES = ("8.0", "9.0", "9.0a")
 SHARED_MEMORY = 48 * 1024

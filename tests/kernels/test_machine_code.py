@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dasr_fast.specification import SPECIFICATIONS, Case
+from tests.specification import SPECIFICATIONS, Case
 
 pytest.importorskip("triton")
 

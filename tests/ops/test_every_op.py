@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from dasr_fast import ops, reference
 from dasr_fast.ops.backends import BACKENDS, IMPLEMENTATIONS, INTERPRETED, BackendError, refusal
-from dasr_fast.specification import SPECIFICATIONS, Case
+from tests.specification import SPECIFICATIONS, Case
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 DEVICES = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)

@@ -87,6 +87,7 @@ def in_a_process(program: list[str], **variables: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("asked", "number"), [("default", 0), ("avx2", 1), ("avx512", 2)])
 def test_every_instruction_set(asked: str, number: int):
     if number > torch.ops.dasr_fast_cpp.instruction_set():
@@ -135,6 +136,7 @@ for op, specification in SPECIFICATIONS.items():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", ["", "-mavx2 -mfma -mf16c"], ids=["baseline", "wide"])
 def test_memory_and_undefined_behaviour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str):
     from dasr_fast.build import toolchain

@@ -9,6 +9,8 @@ from torch import Tensor
 from dasr_fast.reference.dynamic_depthwise_conv import dynamic_depthwise_conv, dynamic_depthwise_conv_backward
 from tests.specification import SPECIFICATIONS, Case
 
+pytestmark = pytest.mark.slow  # Its kernels take a minute to compile with sanitizers.
+
 SPECIFICATION = SPECIFICATIONS["dynamic_depthwise_conv"]
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from dasr_fast import ops
 from dasr_fast.ops.backends import BACKENDS, BackendError, state
 from dasr_fast.ops.gaussian_kernel import gaussian_kernel
-from dasr_fast.specification import SPECIFICATIONS, Case
+from tests.specification import SPECIFICATIONS, Case
 
 DTYPES = (torch.float32, torch.float16)
 SMALL = ("medium", "medium, residual", "x3, odd size", "s-fold")

@@ -23,7 +23,7 @@ from benchmarks.acceptance.part import ROOT, Asked, Report, lost
 from dasr_fast import ops
 from dasr_fast.files import written_whole
 from dasr_fast.ops.backends import BACKENDS, BackendError, state
-from dasr_fast.specification import SPECIFICATIONS
+from tests.specification import SPECIFICATIONS
 
 CALLS, FEW = 20_000, 60
 """Calls by each backend of a GPU, and on a CPU, as many as there is time for."""

@@ -1,11 +1,11 @@
-"""Schemas of the raw ops in the compiled library: `torch.ops.dasr_fast_cpu.<name>`, `torch.ops.dasr_fast_cuda.<name>`.
+"""Schemas of the raw ops in the compiled library: `torch.ops.dasr_fast_cpp.<name>`, `torch.ops.dasr_fast_cuda.<name>`.
 
 A raw op writes its results into tensors that the caller made. It checks nothing: `dasr_fast.ops` does that, and the
-modules in `cpu` and `cuda` pass it dense features.
+modules in `cpp` and `cuda` pass it dense features.
 """
 
 SCHEMAS = {
-    "cpu": (
+    "cpp": (
         "instruction_set() -> int",
         "channel_modulation(Tensor x, Tensor gate, Tensor? residual, Tensor(a!) y) -> ()",
         "channel_modulation_backward(Tensor grad, Tensor x, Tensor gate, Tensor(a!) grad_x, Tensor(b!) grad_gate) "

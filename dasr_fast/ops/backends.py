@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from dasr_fast.compiled import record
+from dasr_fast.build import record
 from dasr_fast.ops import self_check
 from dasr_fast.ops.checks import shown
 
@@ -61,11 +61,9 @@ class Backend:
         try:
             if importlib.util.find_spec(module) is None:
                 return f"it does not implement {op}"
-            if self.part is not None:
-                record.require(self.part)
+            if self.part is not None and (reason := record.missing(self.part)) is not None:
+                return reason
             return importlib.import_module(module)
-        except record.NotBuilt as error:
-            return str(error)
         except ImportError as error:
             absent = error.name is not None and self.package.startswith(error.name)
             return "this installation was built without it" if absent else f"importing it failed: {error}"
@@ -81,7 +79,7 @@ BACKENDS = {
     for backend in (
         Backend("cuda", "dasr_fast.compiled.cuda", "cuda", part="cuda"),
         Backend("triton", "dasr_fast.kernels", "cpu" if INTERPRETED else "cuda", automatic=not INTERPRETED),
-        Backend("cpp", "dasr_fast.compiled.cpu", "cpu", part="cpu"),
+        Backend("cpp", "dasr_fast.compiled.cpp", "cpu", part="cpu"),
         Backend("reference", "dasr_fast.reference", None),
     )
 }

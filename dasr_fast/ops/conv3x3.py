@@ -21,7 +21,7 @@ def flops(x: Sequence[int], weight: Sequence[int], *_: Any) -> int:
 
 
 def _flops_backward(
-    grad: Any, x: Sequence[int], weight: Sequence[int], y: Any, slope: Any, wanted: Sequence[bool]
+    grad: Any, x: Sequence[int], weight: Sequence[int], y: Any, slope: Any, wanted: Sequence[bool], *_: Any
 ) -> int:
     return sum(wanted[:2]) * flops(x, weight)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from cli_helpers import Call
 
-from dasr_fast.compiled import record
+from dasr_fast.build import record
 from dasr_fast.ops.backends import BACKENDS, IMPLEMENTATIONS, OPS, state
 
 

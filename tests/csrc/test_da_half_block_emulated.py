@@ -4,11 +4,13 @@ import pytest
 import torch
 from csrc.comparison import distance, unwritten
 from csrc.emulation import EmulationError, emulate
-from csrc.python_source import shared_memory
 from torch import Tensor
 
+from dasr_fast.compiled.cuda import shared_memory
 from dasr_fast.reference import da_half_block
-from dasr_fast.specification import SPECIFICATIONS
+from tests.specification import SPECIFICATIONS
+
+pytestmark = pytest.mark.slow  # Its kernels take a minute to compile with sanitizers.
 
 SPECIFICATION = SPECIFICATIONS["da_half_block"]
 DTYPES = (torch.float16, torch.bfloat16)

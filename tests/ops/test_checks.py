@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dasr_fast import ops
-from dasr_fast.specification import SPECIFICATIONS
+from tests.specification import SPECIFICATIONS
 
 X = (2, 4, 6, 5)
 WRONG: list[tuple[str, dict[str, Any], type[Exception], str]] = [

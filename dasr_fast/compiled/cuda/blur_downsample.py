@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dasr_fast.build.library import cuda
 from dasr_fast.compiled.cuda.support import obstacle
-from dasr_fast.compiled.library import cuda
 from dasr_fast.reference.bicubic import downsampling_taps
 from dasr_fast.reference.blur_downsample import unreflect
 from dasr_fast.reference.layout import image_format

@@ -5,11 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dasr_fast.build.library import cuda
 from dasr_fast.compiled.cuda.da_conv import da_conv, da_conv_backward
 from dasr_fast.compiled.cuda.shared_memory import DA_HALF_BLOCK, too_little
 from dasr_fast.compiled.cuda.support import obstacle, unsupported_features
 from dasr_fast.compiled.layout import like
-from dasr_fast.compiled.library import cuda
 from dasr_fast.reference.conv3x3 import conv3x3_backward
 from dasr_fast.reference.da_half_block import backward_by
 from dasr_fast.reference.layout import memory_format

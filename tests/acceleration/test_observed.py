@@ -61,12 +61,9 @@ def calls_of_modules(model: nn.Module) -> Tensor:
     return torch.tensor(len(seen))
 
 
-def strictly_exported(model: nn.Module) -> Tensor:
-    return torch.export.export(model, (LR,), strict=True).module()(LR)
-
-
 OBSERVED: dict[str, Callable[[nn.Module], Tensor]] = {
     "export": lambda model: torch.export.export(model, (LR,)).module()(LR),
+    "strict export": lambda model: torch.export.export(model, (LR,), strict=True).module()(LR),
     "jit.trace": lambda model: torch.jit.trace(model, LR, check_trace=False)(LR),
     "make_fx": lambda model: make_fx(model)(LR)(LR),
     "fake tensors": fake,
@@ -83,15 +80,16 @@ OBSERVED: dict[str, Callable[[nn.Module], Tensor]] = {
 
 
 @pytest.mark.parametrize("inference", [False, True])
-@pytest.mark.parametrize("name", [*OBSERVED, pytest.param("strict export", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "strict export" else ()) for name in OBSERVED]
+)
 @pytest.mark.filterwarnings("ignore:.*TorchScript", "ignore:.*torch.jit")
 def test_the_original_computes(name: str, inference: bool):
     model, original = pair(inference)
-    observe = OBSERVED.get(name, strictly_exported)
-    expected = observe(original)
+    expected = OBSERVED[name](original)
     told = pytest.warns(RuntimeWarning, match="by its own forward, not by the engine: ") if inference else nothing()
     with told:
-        result = observe(model)
+        result = OBSERVED[name](model)
     torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
 
 

@@ -84,6 +84,7 @@ def test_a_copy_has_its_own_engine(model: nn.Module):
     assert torch.equal(model(LR), before)
 
 
+@pytest.mark.slow
 def test_several_threads(model: nn.Module):
     images = torch.rand(8, 1, 3, 8, 8) * 255
     expected = [dasr_fast.revert(copy.deepcopy(model))(lr).detach() for lr in images]

@@ -72,18 +72,15 @@ class Report:
 def accelerate(model: Model, *, inference: bool = False) -> Model:
     """Make a model of the DASR code base, or one like it, faster in place.
 
-    Looks for the released modules by structure, whatever their classes and files are called, and has those compute
-    with `dasr_fast.ops` for which a probe finds the same results and gradients: on copies in float32 with random
-    weights, so that nothing changes but how the model computes. All objects (modules, parameters, buffers, wrappers
-    such as DataParallel), keys, hooks and modes stay. What isn't recognised is left alone. Called again it does nothing
-    more. What was done is logged ("dasr_fast": INFO, or WARNING if something was left) and told by `report`.
+    It looks for the released modules by structure, and has those compute with `dasr_fast.ops` for which a probe finds
+    the same results and gradients; docs/accelerate.md tells how. All objects (modules, parameters, buffers, wrappers
+    such as DataParallel), keys, hooks and modes stay. What isn't recognised is left alone. What was done is logged
+    ("dasr_fast": INFO, or WARNING if something was left) and told by `report`.
 
-    The original forward computes under `torch.export`, tracing, transforms of `torch.func`, forward-mode
-    differentiation, modes that see all operations (FLOP counters, fake tensors) and hooks on all modules.
-    `torch.compile` takes the ops. Other threads may call the model at the same time.
-
-    The result has first derivatives only. It can be copied and pickled; files made by pickling whole modules need
-    dasr_fast where they are read, state dicts don't.
+    The original forward computes where its operations are followed or transformed: `torch.export`, tracing,
+    `torch.func`, forward-mode differentiation, FLOP counters, fake tensors, hooks on all modules. `torch.compile` takes
+    the ops. Other threads may call the model at the same time. The result has first derivatives only. It can be copied
+    and pickled; files made by pickling whole modules need dasr_fast where they are read, state dicts don't.
 
     Args:
         model: A module, on any device and of any floating type, inside DataParallel or not; a released
@@ -91,8 +88,8 @@ def accelerate(model: Model, *, inference: bool = False) -> Model:
         inference: Whether a whole `BlindSR` computes by `inference.Engine` in evaluation mode; its results then have
             no gradient. The engine is made at the first call, and again when the model has changed, also through
             `Tensor.data`: each call reads all weights, and on a GPU waits for that. Where the engine can't be used
-            (the model became another one, or has hooks; `torch.compile`, export, tracing, `torch.func`, FLOP counters),
-            the model's own forward computes, and a warning says so once.
+            (the model became another one, or has hooks; `torch.compile` and the others above), the model's own forward
+            computes, and a warning says so once.
 
     Returns:
         `model` itself.

@@ -41,8 +41,7 @@ def export_program(model: nn.Module, part: Part = "whole") -> ExportedProgram:
 
     Args:
         model: A `BlindSR`, ours or the released one, in any mode; it isn't changed.
-        part: "whole" gives SR images for LR images, "encode" their embeddings, "restore" SR images for LR images and
-            embeddings.
+        part: "whole" gives SR for LR images, "encode" their embeddings, "restore" SR for LR images and embeddings.
 
     Returns:
         A program for any batch, height and width from 1 on. LR images are `[B, 3, H, W]` in 0 to 255, embeddings
@@ -67,11 +66,6 @@ def export_onnx(model: nn.Module, path: str | Path, part: Part = "whole") -> Non
     """Write the network as an ONNX file, of operators of the standard domain alone, whole or not at all.
 
     Inputs and output are those of `export_program`, called `lr`, `v` and `sr`; sizes are called batch, height, width.
-
-    Args:
-        model: As for `export_program`.
-        path: Where to write.
-        part: As for `export_program`.
 
     Raises:
         ImportError: The packages for it aren't installed; the message says which.

@@ -3,12 +3,14 @@
 `x` are features, `v` is the representation. Every class says how it differs from the released one; `call` calls them.
 """
 
+import copy
 import itertools
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import dasr_fast
 from benchmarks.released import dynamic_depthwise_conv as depthwise
 from benchmarks.released_network import Adaptive, Block, Modulate, conv3
 
@@ -18,6 +20,12 @@ def call(model: nn.Module, x: Tensor, v: Tensor) -> Tensor:
     if isinstance(model, Rectified):
         v = v[:, :, None, None]
     return model(x, v) if isinstance(model, TWO_ARGUMENTS) else model([x, v])
+
+
+def accelerated(model: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """The model, accelerated, and a copy from before."""
+    original = copy.deepcopy(model)
+    return dasr_fast.accelerate(model), original
 
 
 def mlp(*widths: int, bias: bool = False) -> nn.Sequential:

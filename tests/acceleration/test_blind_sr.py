@@ -1,4 +1,5 @@
 import copy
+import functools
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,10 +21,15 @@ from dasr_fast.models import BlindSR
 LR = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 255
 
 
+@functools.cache
+def accelerated() -> nn.Module:
+    return dasr_fast.accelerate(Blind(2, 1, 1).eval(), inference=True)
+
+
 @pytest.fixture
 def model() -> nn.Module:
     """A small model that computes by the engine."""
-    return dasr_fast.accelerate(Blind(2, 1, 1).eval(), inference=True)
+    return copy.deepcopy(accelerated())
 
 
 def test_evaluation_goes_through_the_engine():
@@ -78,6 +84,7 @@ def test_a_copy_has_its_own_engine(model: nn.Module):
     assert torch.equal(model(LR), before)
 
 
+@pytest.mark.slow
 def test_several_threads(model: nn.Module):
     images = torch.rand(8, 1, 3, 8, 8) * 255
     expected = [dasr_fast.revert(copy.deepcopy(model))(lr).detach() for lr in images]

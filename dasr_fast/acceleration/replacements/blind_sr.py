@@ -127,11 +127,7 @@ def _warn(reason: str) -> None:
 
 @dataclass(frozen=True)
 class BlindSRPlan(Plan):
-    """`inference.Engine` for ordinary calls in evaluation mode; everything else as before.
-
-    Attributes:
-        cache: Holds the engine.
-    """
+    """`inference.Engine` for ordinary calls in evaluation mode; everything else as before."""
 
     released = "BlindSR"
     asks_for_observers = True

@@ -51,11 +51,7 @@ class GaussianKernelPlan(Plan):
 
 @dataclass(frozen=True)
 class BlurPlan(Plan):
-    """`ops.blur_downsample` instead of padding, repeated kernels and a convolution with `B * C` groups.
-
-    Attributes:
-        kernel_size: Of the blur kernels.
-    """
+    """`ops.blur_downsample` instead of padding, repeated kernels and a convolution with `B * C` groups."""
 
     released = "BatchBlur"
     kernel_size: int
@@ -136,22 +132,18 @@ class DegradationPlan(Plan):
         ordinary = isinstance(hr, Tensor) and hr.dim() == 5 and hr.dtype == torch.float32
         if not ordinary or replaced.scale not in SCALES or replaced.mode not in ("bicubic", "s-fold"):
             return original(*arguments, **keywords)
-        with torch.no_grad():
-            return self.degrade(replaced, hr, random)
+        return self._degraded(replaced, hr, random)
 
-    def degrade(self, settings: Any, hr: Tensor, random: bool) -> tuple[Tensor, Tensor | None]:
+    @torch.no_grad()
+    def _degraded(self, settings: Any, hr: Tensor, random: bool) -> tuple[Tensor, Tensor | None]:
         """LR images `[B, N, C, h, w]` and the kernels, if there are any, for HR images `[B, N, C, H, W]`."""
         batch, patches, channels, height, width = hr.shape
-        source = getattr(settings, self.kernels)
-        kernels = None
-        if source.blur_type != "iso_gaussian" or source.sig != 0:
-            kernels = source(batch, random)
-        scale = int(settings.scale)
+        source, scale = getattr(settings, self.kernels), int(settings.scale)
+        blurs = source.blur_type != "iso_gaussian" or source.sig != 0
+        kernels = source(batch, random) if blurs else None
         noise = level = None
         if settings.noise > 0:
-            level = (
-                torch.rand(batch).to(hr.device) * settings.noise if random else hr.new_full((batch,), settings.noise)
-            )
+            level = settings.noise * (torch.rand(batch).to(hr.device) if random else hr.new_ones(batch))
             size = (batch * patches, channels, height // scale, width // scale)
             # As the released bicubic downsampling leaves its result in memory, where the noise is drawn in order.
             like = hr.new_empty(*size[:2], size[3], size[2]).mT if settings.mode == "bicubic" else hr.new_empty(size)

@@ -468,7 +468,7 @@ def test_what_is_not_finite_is_never_saved(settings: dict[str, Any], tmp_path: P
     def spoil() -> bool:
         if trainer.taken == 2:
             with torch.no_grad():
-                next(trainer.network.G.parameters()).fill_(float("nan"))  # Of no effect on the encoder's loss.
+                next(trainer.network.G.parameters()).fill_(float("nan"))  # The encoder's loss doesn't change.
         return trainer.taken == stop_at
 
     with pytest.raises(TrainingError, match="isn't finite any more at step"):

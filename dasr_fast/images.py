@@ -148,7 +148,7 @@ def read_image(path: str | Path) -> Picture:
         metadata = _metadata(image)
         if image.interpretation not in ("srgb", "rgb", "rgb16", "b-w", "grey16"):
             image = image.colourspace("rgb16" if image.format == "ushort" else "srgb")
-            metadata.pop("icc-profile-data", None)  # Of the colours that were there before.
+            metadata.pop("icc-profile-data", None)  # It was for the colours before.
         array = _upright(_decoded(image), _get(image, "orientation"))
     except pyvips.Error as error:
         raise ImageError(f"{name} is not a whole image: {_reason(error)}.") from None

@@ -216,7 +216,7 @@ def refuse_same_names(targets: Iterable[Path]) -> None:
 
 
 def refuse_overwriting(target: Path, overwrite: bool) -> None:
-    """Raises FileExistsError if `target` exists and `overwrite` wasn't asked for."""
+    """Raises FileExistsError if `target` exists and may not be overwritten."""
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target} exists already; --overwrite replaces it.")
 

@@ -59,7 +59,7 @@ class CheckpointError(ValueError):
 def find_weights(name_or_path: str | Path) -> Path:
     """Path of the weights with that name (shipped with the package) or path.
 
-    Of the folder of a training run they are `weights.safetensors`, or else those of its latest checkpoint.
+    A training run's folder stands for its `weights.safetensors`, or else for its latest checkpoint.
 
     Raises:
         FileNotFoundError: There are none.
@@ -86,11 +86,9 @@ def find_weights(name_or_path: str | Path) -> Path:
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """Tensors of a DASR model by the released model's keys, on the CPU.
 
-    They are looked for in dictionaries inside (`state_dict`, `params_ema`, ...), behind prefixes (`module.`,
-    `_orig_mod.`, Lightning's `model.`, ...), and in the checkpoints of a training run, see
-    `dasr_fast.models.wrapped.find_state`. What has a checksum is compared with it: weights that come with the package
-    with their card's, other `.safetensors` files by `save_weights` with their own, `.pt` files with those of the zip
-    format.
+    They are looked for in dictionaries inside, behind prefixes and in the checkpoints of a training run, see
+    `dasr_fast.models.wrapped.find_state`. Checksums are compared: weights that come with the package have theirs in
+    their cards, other `.safetensors` files by `save_weights` in the metadata, `.pt` files in the zip format.
 
     Raises:
         FileNotFoundError: There is no such file.

@@ -144,7 +144,7 @@ def _decoded(folder: Path, found: list[Entry], cache: Path, limit_bytes: int | N
         if _up_to_date(file, found, cache, limit_bytes):
             return file  # Made by another process meanwhile.
         for left_over in cache.glob(f".*{path.suffix}"):
-            left_over.unlink()  # Of a process that was killed.
+            left_over.unlink()  # A process that was killed left it.
         _decode_changed(path, file, folder, found, _limit(cache, limit_bytes))
         return PixelFile(path)
 

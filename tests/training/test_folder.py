@@ -1,8 +1,7 @@
 """One run in one folder, and its checkpoints."""
 
 import os
-import subprocess
-import sys
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +15,24 @@ from dasr_fast.training.processes import Processes
 
 CPU = Processes(torch.device("cpu"))
 
-HOLD = """
-import sys
-from pathlib import Path
-import torch
-from dasr_fast.training.folder import owned
-from dasr_fast.training.processes import Processes
-with owned(Path(sys.argv[1]), Processes(torch.device("cpu"))):
-    print("owned", flush=True)
-    sys.stdin.read()
-"""
-
 
 def test_one_at_a_time_and_the_lock_dies_with_its_process(tmp_path: Path):
-    program = [sys.executable, "-c", HOLD, tmp_path]
-    process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "owned\n"
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with owned(tmp_path, CPU):
+            os.write(writer, b"owned")
+            signal.alarm(60)
+            signal.pause()
+    os.close(writer)
     try:
+        assert os.read(reader, 5) == b"owned"
         with pytest.raises(FolderError, match=rf"^{tmp_path} is in use by another process that trains"):
             owned(tmp_path, CPU).__enter__()
     finally:
-        process.kill()
-        process.communicate()
+        os.close(reader)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
     for _ in range(2):
         with owned(tmp_path, CPU):
             pass

@@ -1,9 +1,11 @@
 """Runs: whole, stopped, killed and resumed, and shared by two processes."""
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 from training import two_processes
 from training.small_run import ENVIRONMENT, TORCHRUN, TRAIN, as_options, small_settings
 
+from dasr_fast import cli
 from dasr_fast.models import BlindSR, CheckpointError, read_weights
 from dasr_fast.models.bounds import departure
 from dasr_fast.models.moco import Exchange, contrast
@@ -208,52 +211,48 @@ def test_weights_of_another_network_are_refused(settings: dict[str, Any], whole:
         Trainer(configure(None, settings), tmp_path, CPU)
 
 
-def until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    """Wait for it, or for the end of the process."""
-    while not condition() and process.poll() is None:
-        time.sleep(0.01)
-
-
-def started(*arguments: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, *TRAIN, *map(str, arguments)],
-        env=ENVIRONMENT,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-
-
 @pytest.mark.slow
 def test_killed_at_any_moment(settings: dict[str, Any], tmp_path: Path):
     settings |= {"steps": 30}
     run(settings, tmp_path / "whole")
     folder = tmp_path / "killed"
-    arguments = ["--output", folder, *as_options(settings)]
+    arguments = ["--output", str(folder), *as_options(settings)]
     kills = 0
-    for entries in (1, 14, 28):
-        process = started(*arguments)
-        until(lambda entries=entries: len(read_log(folder / "log.jsonl")) >= entries, process)  # type: ignore[misc]
+    for entries in (1, 14, 28, 10**6):
+        command = [sys.executable, *TRAIN, *arguments]
+        process = subprocess.Popen(command, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        while process.poll() is None and len(read_log(folder / "log.jsonl")) < entries:
+            time.sleep(0.01)
         process.kill()
-        process.communicate()
+        _, error = process.communicate()
         kills += process.returncode == -signal.SIGKILL
-        arguments = ["--resume", folder]
-    assert kills >= 2  # The last may have come too late.
-    process = started(*arguments)
-    _, error = process.communicate(timeout=120)
+        arguments = ["--resume", str(folder)]
+    assert kills >= 2  # The third may have come too late.
     assert process.returncode == 0, error
     assert losses(folder) == losses(tmp_path / "whole")
     assert same_weights(folder, tmp_path / "whole")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signals_save_first(settings: dict[str, Any], tmp_path: Path, number: signal.Signals):
-    folder = tmp_path / "run"
-    process = started("--output", folder, *as_options({**settings, "steps": 100_000, "save_every": 100_000}))
-    until(lambda: len(read_log(folder / "log.jsonl")) >= 4, process)
-    process.send_signal(number)
-    output, error = process.communicate(timeout=120)
-    assert process.returncode == 128 + number, error
+def test_signals_save_first(
+    settings: dict[str, Any], tmp_path: Path, number: signal.Signals, capsys: pytest.CaptureFixture[str]
+):
+    folder, ended = tmp_path / "run", threading.Event()
+
+    def send() -> None:
+        while len(read_log(folder / "log.jsonl")) < 4:
+            if ended.wait(0.01):
+                return
+        os.kill(os.getpid(), number)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    options = as_options({**settings, "steps": 100_000, "save_every": 100_000})
+    code = cli.run(["train", "--output", str(folder), *options])
+    ended.set()
+    sender.join()
+    output, error = capsys.readouterr()
+    assert code == 128 + number, error
     last = losses(folder)[-1][0]
     assert "Stopping after this step" in error
     assert f"Stopped after step {last}; go on with dasr-fast train --resume {folder}" in output
@@ -468,7 +467,7 @@ def test_what_is_not_finite_is_never_saved(settings: dict[str, Any], tmp_path: P
     def spoil() -> bool:
         if trainer.taken == 2:
             with torch.no_grad():
-                next(trainer.network.G.parameters()).fill_(float("nan"))  # Of no effect on the encoder's loss.
+                next(trainer.network.G.parameters()).fill_(float("nan"))  # The encoder's loss doesn't change.
         return trainer.taken == stop_at
 
     with pytest.raises(TrainingError, match="isn't finite any more at step"):

@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dasr_fast.build import record
+
 TOLERANCES = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 4e-2}
 """Largest norm of a result's error, as a part of the result's norm."""
 
@@ -182,7 +184,7 @@ def _versions(backend: str) -> str:
     """A hash of everything that makes a backend's kernels."""
     package = importlib.import_module(_backend(backend).package)
     folder, total = Path(package.__path__[0]), hashlib.sha256()
-    for path in sorted([*folder.rglob("*.py"), *folder.parent.glob("build.json")]):
+    for path in sorted([*folder.rglob("*.py"), *record.FOLDER.glob(record.RECORD)]):
         total.update(path.read_bytes())
     compiler = importlib.import_module("triton").__version__ if backend == "triton" else ""
     return f"{compiler} {total.hexdigest()[:16]}"

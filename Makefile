@@ -1,9 +1,10 @@
-# make demo: install into .venv and run the comparison; make test: install and test. Nothing else is needed.
+# make demo: install into .venv and run the comparison; make test: install and test, without
+# what is slow; make test-all: with it. Nothing else is needed.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-all lint clean
 
 # Compiles kernels that changed; where there is no compiler this says so, and the rest goes on without them.
 COMPILE := $(BIN)/python -m dasr_fast.build
@@ -12,10 +13,12 @@ demo: $(VENV)/benchmark
 	$(COMPILE)
 	$(BIN)/python benchmarks/run.py --quick --output demo
 
-test: $(VENV)/test
+test: SELECTED := -m "not slow"
+test test-all: $(VENV)/test
 	$(COMPILE)
-	$(BIN)/python -m pytest --numprocesses auto
-	TRITON_INTERPRET=1 $(BIN)/python -m pytest --numprocesses auto tests/ops/test_every_op.py tests/kernels tests/benchmarks/tuning
+	$(BIN)/python -m pytest --numprocesses auto $(SELECTED)
+	TRITON_INTERPRET=1 $(BIN)/python -m pytest --numprocesses auto $(SELECTED) \
+	    tests/ops/test_every_op.py tests/kernels tests/benchmarks/tuning
 
 lint: $(VENV)/lint $(VENV)/benchmark
 	$(BIN)/ruff check .

@@ -19,7 +19,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from dasr_fast.cli import run  # noqa: E402
 from dasr_fast.files import written_whole  # noqa: E402
-from dasr_fast.training.logs import read_log  # noqa: E402
+from dasr_fast.training.log import read_log  # noqa: E402
 
 
 class Row(NamedTuple):

@@ -13,7 +13,7 @@ from benchmarks.variants import compiled
 from benchmarks.work import BASELINE, Call, Contender, Inputs, Settings, Work, channels_last, contiguous
 from dasr_fast import ops
 from dasr_fast.ops.backends import BACKENDS, state
-from dasr_fast.specification import SPECIFICATIONS, Case, Specification
+from tests.specification import SPECIFICATIONS, Case, Specification
 
 GRADIENT_TOLERANCE = 10
 """How much larger the error of gradients may be: features that are rounded to another sign have another slope."""

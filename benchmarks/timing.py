@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmarks.results import Result
 from benchmarks.work import Contender, Inputs, Work
-from dasr_fast.training.graph import WARM_UP
+from dasr_fast.training.step import WARM_UP
 
 SETTLING = WARM_UP
 """Calls on a GPU between the first and those that are timed: `Engine` captures its CUDA graph at the second call, a

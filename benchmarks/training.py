@@ -18,10 +18,11 @@ from benchmarks.work import BASELINE, Contender, Inputs, Settings, Work, roundin
 from dasr_fast import precision
 from dasr_fast.cuda_graph import CudaCapture
 from dasr_fast.degradation import Degradation
+from dasr_fast.training.networks import placed
 from dasr_fast.training.processes import Processes
 from dasr_fast.training.representation import DegradationTarget, MoCoLearner
 from dasr_fast.training.schedule import Schedule, Stage
-from dasr_fast.training.step import TrainingStep, placed
+from dasr_fast.training.step import TrainingStep
 
 SCALE = 4
 STAGES: tuple[Stage, ...] = ("encoder", "everything")

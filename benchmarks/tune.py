@@ -16,7 +16,7 @@ from benchmarks.tuning.problems import DTYPES, Planned, describe, plan, settings
 from benchmarks.tuning.search import alternatives, pairs
 from benchmarks.tuning.tuner import tune
 from dasr_fast.kernels.options import CONFIGURATIONS, file_stem
-from dasr_fast.specification import SPECIFICATIONS
+from tests.specification import SPECIFICATIONS
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

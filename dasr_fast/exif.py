@@ -7,6 +7,8 @@ with the types they have; the libraries for TIFF guess types anew, and store tex
 import struct
 from typing import Union
 
+import numpy as np
+
 Directory = dict[int, Union[tuple[int, int, bytes], "Directory"]]
 """For each tag type, count and little-endian value, or another directory."""
 
@@ -97,6 +99,4 @@ def _number(tiff: bytes, place: int, order: str) -> int:
 
 def _little_endian(value: bytes, unit: int, order: str) -> bytes:
     """Numbers of `unit` bytes in the file's order as little-endian ones, or back."""
-    if order == "<" or unit == 1:
-        return value
-    return b"".join(value[i : i + unit][::-1] for i in range(0, len(value), unit))
+    return value if order == "<" else np.frombuffer(value, f"u{unit}").byteswap().tobytes()

@@ -148,7 +148,7 @@ def read_image(path: str | Path) -> Picture:
         metadata = _metadata(image)
         if image.interpretation not in ("srgb", "rgb", "rgb16", "b-w", "grey16"):
             image = image.colourspace("rgb16" if image.format == "ushort" else "srgb")
-            metadata.pop("icc-profile-data", None)  # Of the colours that were there before.
+            metadata.pop("icc-profile-data", None)  # It was for the colours before.
         array = _upright(_decoded(image), _get(image, "orientation"))
     except pyvips.Error as error:
         raise ImageError(f"{name} is not a whole image: {_reason(error)}.") from None
@@ -216,11 +216,7 @@ def write_image(path: str | Path, picture: Picture) -> None:
 
 _KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff"}
 _OPTIONS: dict[str, dict[str, Any]] = {"jpeg": {"Q": 95}, "webp": {"Q": 95}, "tiff": {"compression": "deflate"}}
-_MARKS = {
-    "png": (b"\x89PNG\r\n\x1a\n",),
-    "jpeg": (b"\xff\xd8\xff",),
-    "tiff": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
-}
+_MARKS = {"png": (b"\x89PNG\r\n\x1a\n",), "jpeg": (b"\xff\xd8\xff",), "tiff": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")}
 _KEPT = ("icc-profile-data", "xmp-data", "iptc-data", EXIF, "resolution-unit")
 _HELD_BY = {
     "iptc-data": ("IPTC data", ("jpeg", "tiff")),

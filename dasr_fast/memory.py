@@ -23,7 +23,7 @@ NO_GRAPH = (0, 0)
 # PyTorch's allocator, our C++ kernels, oneDNN, cuBLAS, cuDNN, CUDA and Triton: each has its own words, and the same
 # type as for all its errors.
 _OUT_OF_MEMORY = re.compile(
-    "DefaultCPUAllocator|^std::bad_alloc$|^dasr_fast_cpu: out of memory|^could not create a primitive$"
+    "DefaultCPUAllocator|^std::bad_alloc$|^dasr_fast_cpp: out of memory|^could not create a primitive$"
     "|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED"
     r"|CUDA error: out of memory|CUDA: out of memory|Triton Error \[CUDA\]: out of memory"
 )

@@ -15,12 +15,7 @@ _XMP = b"XML:com.adobe.xmp\0"  # A text that libvips reads and writes.
 
 
 def read_metadata(kind: str, content: bytes) -> dict[str, bytes]:
-    """Metadata in the content of a file, by name; what isn't there is left out.
-
-    Args:
-        kind: "png", "jpeg", "webp" or "tiff".
-        content: Of the whole file.
-    """
+    """Metadata in the content of a whole "png", "jpeg", "webp" or "tiff" file, by name, as far as there is any."""
     found = {}
     if kind == "png":
         found[PNG_TEXT] = b"".join(chunk for name, chunk in _chunks(content) if _is_text(name, chunk))
@@ -50,7 +45,7 @@ def frames_of_png(content: bytes) -> int:
 
 
 def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Name and bytes of each chunk but those of pixels."""
+    """Name and bytes of each chunk without pixels."""
     place = 8
     while place + 12 <= len(png):
         end = place + 12 + int.from_bytes(png[place : place + 4], "big")
@@ -65,7 +60,7 @@ def _is_text(name: bytes, chunk: bytes) -> bool:
 
 
 def _segments(jpeg: bytes) -> Iterator[tuple[int, int, int]]:
-    """Code, begin and end of each segment up to that with which the pixels begin."""
+    """Code, begin and end of each segment up to the one with which the pixels begin."""
     place, code = 2, 0
     while place + 4 <= len(jpeg) and jpeg[place] == 0xFF and code != 0xDA:
         code = jpeg[place + 1]

@@ -1,7 +1,7 @@
 """Numerical precision: which type, and whether TensorFloat-32 is allowed."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -85,46 +85,26 @@ def _seconds_of_product(dtype: torch.dtype, device: str) -> float:
     return Timer("factor @ factor", globals={"factor": factor}).blocked_autorange(min_run_time=0.01).median
 
 
-class _ConvolutionSettings:
-    """PyTorch's settings of TensorFloat-32, which all threads share."""
-
-    def __init__(self) -> None:
-        cudnn: Any = torch.backends.cudnn
-        self._product: Any = torch.backends.cuda.matmul
-        # Both of cuDNN's, since PyTorch refuses to read `allow_tf32` while they differ.
-        self._convolutions: tuple[Any, ...] = (cudnn.conv, cudnn.rnn)
-        self._lock = threading.Lock()
-        self._before: list[str] = []
-        self._wanted: dict[object, bool] = {}
-
-    def want(self, allowed: bool) -> object:
-        """Set them; returns what tells this wish from others."""
-        with self._lock:
-            if not self._wanted:
-                self._before = [setting.fp32_precision for setting in (self._product, *self._convolutions)]
-            wish = object()
-            self._wanted[wish] = allowed
-            self._set_as_wanted()
-        return wish
-
-    def forget(self, wish: object) -> None:
-        """Set them as the latest wish that is left has them; without one as they were."""
-        with self._lock:
-            del self._wanted[wish]
-            if self._wanted:
-                self._set_as_wanted()
-                return
-            for setting, value in zip((self._product, *self._convolutions), self._before, strict=True):
-                setting.fp32_precision = value
-
-    def _set_as_wanted(self) -> None:
-        *_, allowed = self._wanted.values()
-        self._product.fp32_precision = "ieee"
-        for setting in self._convolutions:
-            setting.fp32_precision = "tf32" if allowed else "ieee"
+def _settings() -> tuple[Any, ...]:
+    """PyTorch's settings of TensorFloat-32, for products and, since they must agree to be read, both of cuDNN."""
+    cudnn: Any = torch.backends.cudnn
+    return torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn
 
 
-_SETTINGS = _ConvolutionSettings()
+_LOCK = threading.Lock()
+_before: list[str] = []
+_wanted: dict[object, bool] = {}
+
+
+def _set(values: Sequence[str]) -> None:
+    for setting, value in zip(_settings(), values, strict=True):
+        setting.fp32_precision = value
+
+
+def _set_as_wanted() -> None:
+    """As the latest block wants it."""
+    convolutions = "tf32" if list(_wanted.values())[-1] else "ieee"
+    _set(("ieee", convolutions, convolutions))
 
 
 @contextmanager
@@ -134,8 +114,15 @@ def tf32_convolutions(allowed: bool) -> Iterator[None]:
     PyTorch's settings are restored after the last of the blocks that run at the same time. They belong to the process:
     other threads that compute in float32 meanwhile see them too, and among several blocks the latest has its way.
     """
-    wish = _SETTINGS.want(allowed)
+    wish = object()
+    with _LOCK:
+        if not _wanted:
+            _before[:] = [setting.fp32_precision for setting in _settings()]
+        _wanted[wish] = allowed
+        _set_as_wanted()
     try:
         yield
     finally:
-        _SETTINGS.forget(wish)
+        with _LOCK:
+            del _wanted[wish]
+            _set_as_wanted() if _wanted else _set(_before)

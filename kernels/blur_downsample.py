@@ -66,22 +66,22 @@ def blur_downsample(
     return y
 
 
-def blur_downsample_grad_hr(grad: Tensor, kernel: Tensor, scale: int, mode: str, height: int, width: int) -> Tensor:
+def blur_downsample_grad_hr(grad: Tensor, hr: Tensor, kernel: Tensor, scale: int, mode: str) -> Tensor:
     """As `dasr_fast.reference.blur_downsample.blur_downsample_grad_hr`."""
-    kh, kw = kernel.shape[1:]
+    (height, width), (kh, kw) = hr.shape[-2:], kernel.shape[1:]
     grad_blurred = _spread(grad, scale, mode, height, width)
     shape = (*grad_blurred.shape[:2], height + kh - 1, width + kw - 1)
     grad_padded = torch.empty(shape, dtype=torch.float32, device=grad.device)
     _apply(grad_blurred, kernel.flip(1, 2)[:, None, None], grad_padded, 1, 1 - kh, 1 - kw, edge=0, reflect=False)
     rows = unreflect(grad_padded, kh // 2, (kh - 1) // 2, dim=2)
     grad_images = unreflect(rows, kw // 2, (kw - 1) // 2, dim=3)
-    return grad_images.reshape(*grad.shape[:-2], height, width).to(grad.dtype)
+    return grad_images.reshape(hr.shape).to(grad.dtype)
 
 
 def blur_downsample_grad_kernel(grad: Tensor, hr: Tensor, kernel: Tensor, scale: int, mode: str) -> Tensor:
     """As `dasr_fast.reference.blur_downsample.blur_downsample_grad_kernel`."""
     b, n, c, height, width, *strides = _images(hr)
-    kh, kw = kernel.shape[1:]
+    (height, width), (kh, kw) = hr.shape[-2:], kernel.shape[1:]
     grad_blurred = _spread(grad, scale, mode, height, width)
     rows = n * c * (height + kh - 1)
     options = choose(problem("blur_grad_kernel", hr, b, n * c, height, width, kh, kw), GRAD_KERNEL_OPTIONS, hr.device)

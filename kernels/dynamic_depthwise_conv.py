@@ -44,10 +44,10 @@ def dynamic_depthwise_conv(x: Tensor, kernel: Tensor, negative_slope: float | No
 
 
 def dynamic_depthwise_conv_backward(
-    grad: Tensor, x: Tensor, kernel: Tensor, y: Tensor, negative_slope: float | None
+    grad: Tensor, x: Tensor, kernel: Tensor, y: Tensor | None, negative_slope: float | None
 ) -> tuple[Tensor, Tensor]:
     """As `dasr_fast.reference.dynamic_depthwise_conv.dynamic_depthwise_conv_backward`."""
-    return depthwise_backward(grad, x, kernel, None if negative_slope is None else y, negative_slope)
+    return depthwise_backward(grad, x, kernel, y, negative_slope)
 
 
 def depthwise_backward(

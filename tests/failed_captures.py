@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dasr_fast.cuda_graph import CaptureError, CudaCapture
 from dasr_fast.inference.graph_cache import GraphCache
-from dasr_fast.training.graph import WARM_UP, Losses, Repeated
+from dasr_fast.training.step import WARM_UP, Losses, Repeated
 
 
 def double(x: Tensor) -> Tensor:

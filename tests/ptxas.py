@@ -6,8 +6,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from dasr_fast.compiled.recipe import nvcc_command
-from dasr_fast.compiled.toolchain import CannotBuild, architecture_flags, find_nvcc, find_torch
+from dasr_fast.build.recipe import nvcc_command
+from dasr_fast.build.toolchain import CannotBuild, architecture_flags, find_nvcc, find_torch
 
 NUMBERS = {
     "stack": r"(\d+) bytes stack frame",

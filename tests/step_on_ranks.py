@@ -1,4 +1,4 @@
-"""One step of a learner in one of several processes: `step_on_ranks.py NAME RANK WORLD FOLDER`.
+"""One step of each learner by contrast in one of several processes: `step_on_ranks.py RANK WORLD FOLDER`.
 
 `FOLDER` has `lr.pt`, the joint batch; the result is written there. Gradients are averaged over the processes, as
 DistributedDataParallel does.
@@ -15,6 +15,8 @@ from torch import Tensor
 from dasr_fast.models import MoCo
 from dasr_fast.training.representation import LEARNERS, DegradationTarget, Learner
 from dasr_fast.training.representation.batch_statistics import synchronize
+
+NAMES = ("moco", "in-batch", "memory-bank")
 
 INDICES = torch.tensor([5, 2, 0, 3, 2, 1])
 """Of the images of the joint batch; one comes twice."""
@@ -60,22 +62,23 @@ def step(learner: Learner, lr: Tensor, indices: Tensor) -> dict[str, Any]:
     }
 
 
-def main(name: str, rank: int, world: int, folder: Path) -> None:
+def main(rank: int, world: int, folder: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=world)
     lr = torch.load(folder / "lr.pt")
-    results = {}
-    for kind in ("plain", "normalised", "synchronized"):
-        learner = make_learner(name, normalised=kind != "plain")
-        if kind == "synchronized":
-            synchronize(learner)
-        results[kind] = step(learner, lr.chunk(world)[rank], INDICES.chunk(world)[rank])
-        for gradient in results[kind]["gradients"].values():
-            dist.all_reduce(gradient)
-            gradient /= world
+    results: dict[str, Any] = {name: {} for name in NAMES}
+    for name in NAMES:
+        for kind in ("plain", "normalised", "synchronized"):
+            learner = make_learner(name, normalised=kind != "plain")
+            if kind == "synchronized":
+                synchronize(learner)
+            results[name][kind] = step(learner, lr.chunk(world)[rank], INDICES.chunk(world)[rank])
+            for gradient in results[name][kind]["gradients"].values():
+                dist.all_reduce(gradient)
+                gradient /= world
     torch.save(results, folder / f"{rank}.pt")
     dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))
+    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

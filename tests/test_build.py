@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from dasr_fast import build as command
-from dasr_fast.build import build, main
-from dasr_fast.compiled import record, toolchain
-from dasr_fast.compiled.recipe import Recipe
-from dasr_fast.compiled.toolchain import CannotBuild, Nvcc, Torch, architecture_flags, find_compiler, find_torch, match
+import dasr_fast
+from dasr_fast.build import record, toolchain
+from dasr_fast.build.command import build, main
+from dasr_fast.build.recipe import Recipe
+from dasr_fast.build.toolchain import CannotBuild, Nvcc, Torch, architecture_flags, find_compiler, find_torch, match
 
 SOURCE = """
 #include "answer.h"
@@ -49,9 +49,9 @@ def csrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(record, "FOLDER", tmp_path / "project" / "dasr_fast" / "compiled")
     monkeypatch.delenv("CXX", raising=False)
     folder = tmp_path / "project" / "csrc"
-    (folder / "cpu").mkdir(parents=True)
-    (folder / "cpu" / "tiny.cpp").write_text(SOURCE)
-    (folder / "cpu" / "answer.h").write_text("#define ANSWER 42")
+    (folder / "cpp").mkdir(parents=True)
+    (folder / "cpp" / "tiny.cpp").write_text(SOURCE)
+    (folder / "cpp" / "answer.h").write_text("#define ANSWER 42")
     (folder.parent / "setup.py").touch()
     return folder
 
@@ -63,25 +63,25 @@ def output(tmp_path: Path) -> Path:
 
 def answer(output: Path, name: str) -> int:
     """What the library says; the loader keeps a library, so each is loaded under a name of its own."""
-    copy = shutil.copy(record.require("cpu", output), output / name)
+    copy = shutil.copy(record.require("cpp", output), output / name)
     return ctypes.CDLL(str(copy)).answer()
 
 
 @needs_compiler
 def test_what_changed_is_compiled_again(csrc: Path, output: Path):
-    facts = build("cpu", output)
+    facts = build("cpp", output)
     assert facts == record.read(output)
     assert "baseline" in facts["instruction_sets"]
     assert answer(output, "first.so") == 42
-    (objects,) = (csrc.parent / "build").glob("*/cpu")
+    (objects,) = (csrc.parent / "build").glob("*/cpp")
     made = {path.name: path.stat().st_mtime_ns for path in objects.glob("*.o")}
     assert set(made) == {f"tiny.{variant}.o" for variant in (*facts["instruction_sets"], "binding")}
-    build("cpu", output)
+    build("cpp", output)
     assert {path.name: path.stat().st_mtime_ns for path in objects.glob("*.o")} == made
-    (csrc / "cpu" / "answer.h").write_text("#define ANSWER 43")
+    (csrc / "cpp" / "answer.h").write_text("#define ANSWER 43")
     with pytest.raises(record.NotBuilt, match=r"older than csrc: run python -m dasr_fast\.build"):
-        record.require("cpu", output)
-    build("cpu", output)
+        record.require("cpp", output)
+    build("cpp", output)
     assert answer(output, "second.so") == 43
 
 
@@ -91,7 +91,7 @@ def test_ccache_is_used(tmp_path: Path, output: Path, monkeypatch: pytest.Monkey
     (tmp_path / "bin").mkdir()
     program(tmp_path / "bin" / "ccache", f'echo "$@" >> {tmp_path}/log; exec "$@"')
     monkeypatch.setenv("PATH", f"{tmp_path}/bin", prepend=os.pathsep)
-    build("cpu", output)
+    build("cpp", output)
     assert len((tmp_path / "log").read_text().splitlines()) == len(record.read(output)["instruction_sets"]) + 1
 
 
@@ -114,59 +114,59 @@ def program(path: Path, script: str) -> str:
 def test_a_compiler_that_fails(tmp_path: Path, output: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CXX", program(tmp_path / "compiler", "exit 1"))
     build("auto", output)
-    check_reason(output, "cpu", "compiler does not work")
+    check_reason(output, "cpp", "compiler does not work")
     monkeypatch.setenv("CXX", program(tmp_path / "other", "echo 'licence expired' >&2; exit 1"))
     build("auto", output)
-    check_reason(output, "cpu", "other does not work: licence expired")
+    check_reason(output, "cpp", "other does not work: licence expired")
     monkeypatch.setenv("CXX", program(tmp_path / "third", "case $1 in --*|-d*) echo x86_64;; *) exit 1;; esac"))
     build("auto", output)
-    check_reason(output, "cpu", "third does not compile an empty file")
+    check_reason(output, "cpp", "third does not compile an empty file")
 
 
 @pytest.mark.usefixtures("csrc")
 def test_no_compiler(output: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", "")
     build("auto", output)
-    check_reason(output, "cpu", "no C++ compiler was found: install g++ or set CXX")
+    check_reason(output, "cpp", "no C++ compiler was found: install g++ or set CXX")
 
 
 @needs_compiler
 def test_an_error_in_a_source(csrc: Path, output: Path):
-    (csrc / "cpu" / "tiny.cpp").write_text("int broken( {")
+    (csrc / "cpp" / "tiny.cpp").write_text("int broken( {")
     build("auto", output)
-    check_reason(output, "cpu", "tiny.cpp:1:")
-    assert "error" in record.read(output)["parts"]["cpu"]
+    check_reason(output, "cpp", "tiny.cpp:1:")
+    assert "error" in record.read(output)["parts"]["cpp"]
 
 
 @needs_compiler
 @pytest.mark.skipif(sys.platform != "linux", reason="only linkers of Linux are asked to")
 def test_a_function_that_is_nowhere(csrc: Path, output: Path):
-    with (csrc / "cpu" / "tiny.cpp").open("a") as file:
+    with (csrc / "cpp" / "tiny.cpp").open("a") as file:
         file.write('int nowhere(); extern "C" __attribute__((visibility("default"))) int f() { return nowhere(); }')
     build("auto", output)
-    check_reason(output, "cpu", "nowhere")
+    check_reason(output, "cpp", "nowhere")
 
 
 @needs_compiler
 def test_what_is_asked_for_by_name_must_be_built(csrc: Path, output: Path, capsys: pytest.CaptureFixture[str]):
-    assert main(["--what", "cpu", "--output", str(output)]) == 0
-    assert "cpu   built for " in capsys.readouterr().out
-    (csrc / "cpu" / "tiny.cpp").write_text("int broken( {")
+    assert main(["--what", "cpp", "--output", str(output)]) == 0
+    assert "cpp   built for " in capsys.readouterr().out
+    (csrc / "cpp" / "tiny.cpp").write_text("int broken( {")
     before = record.read(output)
-    assert main(["--what", "cpu", "--output", str(output)]) == 1
+    assert main(["--what", "cpp", "--output", str(output)]) == 1
     assert "tiny.cpp:1:" in capsys.readouterr().err
     assert record.read(output) == before
     assert (output / record.LIBRARY).exists()
     assert main(["--what", "auto", "--output", str(output)]) == 0
-    assert "cpu   not built: " in capsys.readouterr().out
+    assert "cpp   not built: " in capsys.readouterr().out
 
 
 @needs_compiler
 @pytest.mark.usefixtures("csrc")
 def test_none_leaves_nothing(output: Path):
-    build("cpu", output)
+    build("cpp", output)
     build("none", output)
-    for part in ("cpu", "cuda"):
+    for part in ("cpp", "cuda"):
         check_reason(output, part, "left out")
 
 
@@ -174,7 +174,7 @@ def test_none_leaves_nothing(output: Path):
 def test_the_choice_comes_from_the_environment(output: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DASR_FAST_BUILD", "none")
     assert main(["--output", str(output)]) == 0
-    check_reason(output, "cpu", "left out")
+    check_reason(output, "cpp", "left out")
     monkeypatch.setenv("DASR_FAST_BUILD", "everything")
     with pytest.raises(SystemExit):
         main(["--output", str(output)])
@@ -195,7 +195,7 @@ def install(monkeypatch: pytest.MonkeyPatch, folder: Path | None, version: str =
 def test_no_torch(output: Path, monkeypatch: pytest.MonkeyPatch):
     install(monkeypatch, None)
     build("auto", output)
-    for part in ("cpu", "cuda"):
+    for part in ("cpp", "cuda"):
         check_reason(
             output, part, "PyTorch was not installed yet, or the installer hid it: run python -m dasr_fast.build"
         )
@@ -203,13 +203,13 @@ def test_no_torch(output: Path, monkeypatch: pytest.MonkeyPatch):
 
 @needs_compiler
 def test_no_torch_any_more(csrc: Path, output: Path, monkeypatch: pytest.MonkeyPatch):
-    facts = build("cpu", output)
+    facts = build("cpp", output)
     install(monkeypatch, None)
     assert build("auto", output) == facts
     assert answer(output, "kept.so") == 42
-    (csrc / "cpu" / "answer.h").write_text("#define ANSWER 43")
+    (csrc / "cpp" / "answer.h").write_text("#define ANSWER 43")
     build("auto", output)
-    check_reason(output, "cpu", "PyTorch was not installed yet")
+    check_reason(output, "cpp", "PyTorch was not installed yet")
 
 
 @pytest.mark.usefixtures("csrc")
@@ -217,20 +217,20 @@ def test_no_ninja(output: Path, monkeypatch: pytest.MonkeyPatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ninja" else found(name))
     build("auto", output)
-    check_reason(output, "cpu", "ninja was not installed yet")
+    check_reason(output, "cpp", "ninja was not installed yet")
 
 
 @pytest.mark.usefixtures("csrc")
 def test_an_old_torch(tmp_path: Path, output: Path, monkeypatch: pytest.MonkeyPatch):
     install(monkeypatch, tmp_path / "torch", "2.9.1+cu128", "12.8")
     build("auto", output)
-    check_reason(output, "cpu", "PyTorch 2.9.1+cu128 is older than 2.11")
+    check_reason(output, "cpp", "PyTorch 2.9.1+cu128 is older than 2.11")
 
 
 def test_torch_is_found_without_importing_it():
     torch = pytest.importorskip("torch")
     assert find_torch() == Torch(Path(torch.__file__).parent, torch.__version__, torch.version.cuda)
-    code = "import sys, dasr_fast.build; sys.exit('torch' in sys.modules)"
+    code = "import sys, dasr_fast.build.command; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
@@ -302,7 +302,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureF
     (tmp_path / "file").touch()
     folder = tmp_path / "file" / "output"
     assert main(["--what", "auto", "--output", str(folder)]) == 0
-    assert main(["--what", "cpu", "--output", str(folder)]) == 1
+    assert main(["--what", "cpp", "--output", str(folder)]) == 1
     for line in capsys.readouterr().err.splitlines():
         assert line.startswith(f"dasr_fast.build: the library can't be put into {folder}: ")
 
@@ -313,13 +313,13 @@ def test_nothing_was_ever_built(output: Path):
         if content is not None:
             (output / record.RECORD).write_text(content)
         with pytest.raises(record.NotBuilt, match=r"it was not built: run python -m dasr_fast\.build"):
-            record.require("cpu", output)
+            record.require("cpp", output)
 
 
 def copied(tmp_path: Path) -> Path:
     """The package as it is imported, in a folder of its own, without its library."""
     ignored = shutil.ignore_patterns("*.so", record.RECORD, "__pycache__")
-    package = shutil.copytree(Path(command.__file__).parent, tmp_path / "dasr_fast", ignore=ignored)
+    package = shutil.copytree(Path(dasr_fast.__file__).parent, tmp_path / "dasr_fast", ignore=ignored)
     return package / "compiled"
 
 
@@ -340,7 +340,7 @@ def told(tmp_path: Path) -> str:
 
 def test_the_reason_is_told(tmp_path: Path):
     compiled = copied(tmp_path)
-    facts = {"parts": {"cpu": "the reason", "cuda": "another"}}
+    facts = {"parts": {"cpp": "the reason", "cuda": "another"}}
     (compiled / record.RECORD).write_text(json.dumps(facts))
     assert told(tmp_path) == "the reason"
 
@@ -349,18 +349,18 @@ def test_the_reason_is_told(tmp_path: Path):
 def test_a_truncated_library_breaks_nothing(tmp_path: Path):
     compiled = copied(tmp_path)
     (compiled / record.LIBRARY).write_bytes(b"\x7fELF\x02\x01\x01")
-    (compiled / record.RECORD).write_text(json.dumps({"parts": {"cpu": None, "cuda": "another"}}))
+    (compiled / record.RECORD).write_text(json.dumps({"parts": {"cpp": None, "cuda": "another"}}))
     assert told(tmp_path) == f"importing it failed: {compiled / record.LIBRARY}: file too short"
 
 
 def objects() -> list[Path]:
     """The objects with kernels of this checkout's library."""
-    root = Path(command.__file__).parents[1]
+    root = Path(dasr_fast.__file__).parents[1]
     facts = record.read()
     if not facts.get("instruction_sets") or not shutil.which("nm"):
         return []
-    folder = root / "build" / f"library-{facts['torch']}" / "cpu"
-    sources = sorted((root / "csrc" / "cpu").glob("*.cpp"))
+    folder = root / "build" / f"library-{facts['torch']}" / "cpp"
+    sources = sorted((root / "csrc" / "cpp").glob("*.cpp"))
     return [path for source in sources for path in folder.glob(f"{source.stem}.*.o") if "binding" not in path.name]
 
 

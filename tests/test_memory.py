@@ -179,7 +179,7 @@ def test_out_of_memory_is_recognised():
     assert is_out_of_memory(MemoryError())
     assert is_out_of_memory(RuntimeError("could not create a primitive"))
     assert is_out_of_memory(RuntimeError("std::bad_alloc"))
-    assert is_out_of_memory(RuntimeError("dasr_fast_cpu: out of memory: 64 bytes can't be had."))
+    assert is_out_of_memory(RuntimeError("dasr_fast_cpp: out of memory: 64 bytes can't be had."))
     for words in ("CUDA error: out of memory", "CUDA: out of memory", "Triton Error [CUDA]: out of memory"):
         assert is_out_of_memory(RuntimeError(f"{words}\nand more"))
     assert not is_out_of_memory(RuntimeError("could not create a primitive descriptor for a convolution"))

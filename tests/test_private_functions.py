@@ -16,13 +16,13 @@ from dasr_fast import cuda_graph, torch_state
 from dasr_fast.export import program as export
 from dasr_fast.foreach import lerp_, norms_of_sums
 from dasr_fast.models import BlindSR
-from dasr_fast.training.representation.memory_bank import MemoryBankLearner
+from dasr_fast.training.representation import MemoryBankLearner
 
 USED = {
     "torch._foreach_add": "foreach.py",
     "torch._foreach_lerp_": "foreach.py",
     "torch._foreach_norm": "foreach.py",
-    "torch._assert_async": "training/representation/memory_bank.py",
+    "torch._assert_async": "training/representation/contrast.py",
     "torch.fx.experimental._config": "export/program.py",
     "torch._C._are_functorch_transforms_active": "torch_state.py",
     "torch._C._len_torch_dispatch_stack": "torch_state.py",

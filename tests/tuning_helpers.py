@@ -8,7 +8,7 @@ import pytest
 from benchmarks.tuning.entries import Entry, as_entry
 from benchmarks.tuning.problems import Planned, Setting, plan
 from dasr_fast.kernels.options import Problem
-from dasr_fast.specification import Case
+from tests.specification import Case
 
 ASKED = Problem("depthwise", "float16", "channels_last", (32, 48, 20, 30, 3))
 DEFAULT = {"BLOCK_C": 32, "BLOCK_W": 16, "ROWS": 8, "num_warps": 4}

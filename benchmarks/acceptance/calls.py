@@ -11,11 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.acceptance.shapes import has_wgmma, wgmma
 from dasr_fast import ops
 from dasr_fast.ops.backends import BACKENDS, BackendError, state
 from dasr_fast.ops.gaussian_kernel import gaussian_kernel
-from dasr_fast.specification import SPECIFICATIONS, Case
+from tests.specification import SPECIFICATIONS, Case
 
 DTYPES = (torch.float32, torch.float16)
 SMALL = ("medium", "medium, residual", "x3, odd size", "s-fold")
@@ -31,9 +30,6 @@ def calls(device: str, *, timed: bool) -> Iterator[tuple[str, Callable[[], Any]]
                 arguments = partial(prepared, op, case, dtype, layout, device)
                 name = f"{op}, {backend}, {case.label}, {str(dtype)[6:]}, {str(layout)[6:]}"
                 yield name, partial(both_ways, op, backend, arguments)
-                narrow = dtype == torch.float16 and layout == torch.channels_last
-                if (op, backend) == ("da_half_block", "cuda") and case.label != "small" and narrow and has_wgmma():
-                    yield f"{name}, wgmma", partial(_by_wgmma, arguments)
     for backend in backends("gaussian_kernel", device):
         width = torch.rand(5, device=device) + 0.5
         yield f"gaussian_kernel, {backend}", partial(gaussian_kernel, width, 2 * width, width, 21, backend=backend)
@@ -79,10 +75,6 @@ def both_ways(op: str, backend: str, prepare: Callable[[], dict[str, Any]]) -> N
     except BackendError:
         return
     torch.autograd.grad(y, floating, torch.ones_like(y))
-
-
-def _by_wgmma(prepare: Callable[[], dict[str, Any]]) -> None:
-    wgmma(**{"negative_slope": 0.1, "activate": False, **prepare()})
 
 
 def made(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dasr_fast.specification import SPECIFICATIONS, Case
+from tests.specification import SPECIFICATIONS, Case
 
 MOST = 2**18
 """Elements of the first input at most."""

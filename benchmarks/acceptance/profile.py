@@ -20,7 +20,7 @@ from benchmarks.acceptance.calls import made
 from benchmarks.acceptance.part import AbsentError, Asked, Report, said
 from benchmarks.acceptance.soak import inference, training
 from benchmarks.acceptance.tools import find
-from dasr_fast.compiled import record
+from dasr_fast.build import record
 
 SPARE = 8.0
 """Seconds before its end at which the part begins no more calls, so that Nsight Compute writes what it has."""

@@ -21,10 +21,9 @@ from torch import Tensor
 from benchmarks.acceptance.drawn import Drawn, draw
 from benchmarks.acceptance.part import ROOT, Asked, Report, lost
 from dasr_fast import ops
-from dasr_fast.compiled import record
 from dasr_fast.files import written_whole
 from dasr_fast.ops.backends import BACKENDS, BackendError, state
-from dasr_fast.specification import SPECIFICATIONS
+from tests.specification import SPECIFICATIONS
 
 CALLS, FEW = 20_000, 60
 """Calls by each backend of a GPU, and on a CPU, as many as there is time for."""
@@ -46,8 +45,6 @@ SPARE = 8.0
 
 HANGING = 40.0
 """Seconds after which a call is wrong that hasn't ended; compiling may take some."""
-
-WGMMA = "cuda, wgmma"
 
 Function = Callable[..., Tensor]
 
@@ -154,22 +151,6 @@ def candidates(op: str, device: str, backend: str) -> Iterator[tuple[str, Functi
         here = one.device == device or (one.device is None and device == "cpu")
         if here and backend in ("", name) and state(op, name) is None:
             yield name, partial(getattr(ops, op), backend=name), True
-    if op == "da_half_block" and device == "cuda" and backend in ("", "cuda") and has_wgmma():
-        yield WGMMA, wgmma, False
-
-
-def has_wgmma() -> bool:
-    """Whether the GPU has that instruction, and there are kernels for it."""
-    compiled = "9.0a" in record.read().get("architectures", "")
-    return compiled and torch.cuda.get_device_capability() == (9, 0) and state("da_half_block", "cuda") is None
-
-
-@torch.no_grad()
-def wgmma(residual: Tensor | None = None, **arguments: Any) -> Tensor:
-    """`da_half_block` with that instruction, which the public function doesn't choose."""
-    from dasr_fast.compiled.cuda.da_half_block import da_half_block
-
-    return da_half_block(residual=residual, **arguments, wgmma=True)
 
 
 def compare(drawn: Drawn, device: str, found: Found, backend: str = "") -> None:

@@ -13,10 +13,11 @@ from dasr_fast.cuda_graph import CudaCapture
 from dasr_fast.degradation import Degradation
 from dasr_fast.inference import Engine
 from dasr_fast.models import BlindSR
+from dasr_fast.training.networks import placed
 from dasr_fast.training.processes import Processes
 from dasr_fast.training.representation import MoCoLearner
 from dasr_fast.training.schedule import Schedule
-from dasr_fast.training.step import TrainingStep, placed
+from dasr_fast.training.step import TrainingStep
 
 WARM = 4
 """Rounds after which all memory that will be needed is there."""

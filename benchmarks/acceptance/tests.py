@@ -14,16 +14,7 @@ import pytest as pytest  # Without it the part says that it is absent.
 from benchmarks.acceptance.part import Asked, Report, said
 
 FOLDERS = (
-    "ops",
-    "kernels",
-    "compiled",
-    "degradation",
-    "nn",
-    "models",
-    "acceleration",
-    "export",
-    "inference",
-    "training",
+    *("ops", "kernels", "compiled", "degradation", "nn", "models", "acceleration", "export", "inference", "training"),
     "test_cuda_graph.py",
 )
 PROCESSES = 10

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dasr_fast import kernels, ops
 from dasr_fast.kernels.options import Options, Problem
 from dasr_fast.ops.backends import BACKENDS
-from dasr_fast.specification import SPECIFICATIONS, Case
+from tests.specification import SPECIFICATIONS, Case
 
 DTYPES = ("float32", "float16", "bfloat16", "uint8")
 FEATURE_DTYPES = ("float32", "float16", "bfloat16")

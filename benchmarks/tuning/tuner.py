@@ -24,7 +24,7 @@ from benchmarks.tuning.problems import Planned, Run, Say, calls, describe, imple
 from benchmarks.tuning.search import Search
 from dasr_fast.kernels.launch import COMPILED
 from dasr_fast.kernels.options import Options, forced
-from dasr_fast.specification import SPECIFICATIONS
+from tests.specification import SPECIFICATIONS
 
 CLOSE = {torch.float32: 1e-4, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 """Largest difference from the default's result over its largest value; TF32 rounds to 5e-4 of one term of a sum."""

@@ -5,8 +5,6 @@
 // input, filter this one's in float32 and multiply by the 1x1 weights on the tensor cores; what they leave, the tile
 // and a pixel around it, is the middle. Meanwhile four warps convolve the middle of the tile before. Input and middle
 // are there twice, so that one barrier a tile suffices.
-//
-// The 3x3 convolution has two versions, of which everything else is the same: with mma.sync, and with wgmma.
 #pragma once
 
 #include "da_half_block_convolve.cuh"
@@ -15,12 +13,9 @@
 namespace dasr_fast {
 namespace half_block {
 
-// Where the code may not use wgmma, the kernel with it is empty and takes a warp at most, so that it can't be launched.
-template <int ROWS, bool WGMMA, typename T>
-__global__ void __launch_bounds__(WGMMA && !HAS_WGMMA ? WARP : Plan<ROWS>::THREADS, 1)
-    run(const HalfBlock<T> block, int tiles) {
+template <int ROWS, typename T>
+__global__ void __launch_bounds__(Plan<ROWS>::THREADS, 1) run(const HalfBlock<T> block, int tiles) {
     using P = Plan<ROWS>;
-    if constexpr (WGMMA && !HAS_WGMMA) return;
     unsigned char* shared = shared_memory();
     T* bias = reinterpret_cast<T*>(shared + P::BIAS);
     T* conv_bias = reinterpret_cast<T*>(shared + P::CONV_BIAS);
@@ -60,11 +55,7 @@ __global__ void __launch_bounds__(WGMMA && !HAS_WGMMA ? WARP : Plan<ROWS>::THREA
         if (convolving) {
             if (i > 0) {
                 const unsigned char* weights = shared + P::CONV_WEIGHT;
-                if constexpr (WGMMA) {
-                    convolve_wgmma<ROWS>(block, index(i - 1), middle(i - 1), weights, conv_bias, warp, lane);
-                } else {
-                    convolve<ROWS>(block, index(i - 1), middle(i - 1), weights, conv_bias, warp, lane);
-                }
+                convolve<ROWS>(block, index(i - 1), middle(i - 1), weights, conv_bias, warp, lane);
             }
         } else if (i < count) {
             if (i + 1 < count) {
@@ -79,26 +70,17 @@ __global__ void __launch_bounds__(WGMMA && !HAS_WGMMA ? WARP : Plan<ROWS>::THREA
                            first_row, lane);
         }
         copy_async_wait<0>();
-        if constexpr (WGMMA) wgmma_fence_shared();
         __syncthreads();
     }
 }
 
 // Tiles of ROWS x 16 pixels.
-template <int ROWS, bool WGMMA, typename T>
-void launch_with(const HalfBlock<T>& block, Stream stream) {
-    if (WGMMA && most_threads(run<ROWS, WGMMA, T>) < Plan<ROWS>::THREADS) {
-        throw std::runtime_error("da_half_block: wgmma needs compute capability 9.0, and to be compiled for 9.0a.");
-    }
+template <int ROWS, typename T>
+void launch_tiles(const HalfBlock<T>& block, Stream stream) {
     const std::int64_t tiles =
         block.batch * ceil_divide(block.height, ROWS) * ceil_divide(block.width, COLUMNS);
     const auto blocks = unsigned(minimum<std::int64_t>(tiles, sm_count()));
-    launch(run<ROWS, WGMMA, T>, dim3(blocks), Plan<ROWS>::THREADS, Plan<ROWS>::BYTES, stream, block, int(tiles));
-}
-
-template <int ROWS, typename T>
-void launch_either(const HalfBlock<T>& block, Stream stream, bool wgmma) {
-    wgmma ? launch_with<ROWS, true>(block, stream) : launch_with<ROWS, false>(block, stream);
+    launch(run<ROWS, T>, dim3(blocks), Plan<ROWS>::THREADS, Plan<ROWS>::BYTES, stream, block, int(tiles));
 }
 
 // The rows of a tile with which the busiest block has least to do.
@@ -121,16 +103,16 @@ inline int best_rows(std::int64_t batch, int height, int width) {
 }  // namespace half_block
 
 // `rows` is 12, 10, 6 or 4 for tiles of so many rows, or 0 for the best. Throws std::runtime_error if the device has
-// too little shared memory, or `wgmma` is asked for and can't be had.
+// too little shared memory.
 template <typename T>
-void da_half_block(const HalfBlock<T>& block, Stream stream, bool wgmma = false, int rows = 0) {
+void da_half_block(const HalfBlock<T>& block, Stream stream, int rows = 0) {
     if (block.batch == 0 || block.height == 0 || block.width == 0) return;
     if (rows == 0) rows = half_block::best_rows(block.batch, block.height, block.width);
     switch (rows) {
-    case 12: return half_block::launch_either<12>(block, stream, wgmma);
-    case 10: return half_block::launch_either<10>(block, stream, wgmma);
-    case 6: return half_block::launch_either<6>(block, stream, wgmma);
-    case 4: return half_block::launch_either<4>(block, stream, wgmma);
+    case 12: return half_block::launch_tiles<12>(block, stream);
+    case 10: return half_block::launch_tiles<10>(block, stream);
+    case 6: return half_block::launch_tiles<6>(block, stream);
+    case 4: return half_block::launch_tiles<4>(block, stream);
     default: throw std::runtime_error("da_half_block: the GPU has too little shared memory.");
     }
 }

@@ -1,4 +1,4 @@
-// The second half of da_half_block: the 3x3 convolution of a tile, with mma.sync or with wgmma.
+// The second half of da_half_block: the 3x3 convolution of a tile, with mma.sync.
 #pragma once
 
 #include <cstring>
@@ -127,87 +127,6 @@ __device__ __forceinline__ void convolve(const HalfBlock<T>& block, int index, c
         }
         transpose(result.values, lane);
         if (is_inside(part)) *reinterpret_cast<Vector<std::uint32_t, 4>*>(results + offset(part)) = result;
-    }
-}
-
-// The same with wgmma; a warp takes all pixels and a quarter of the output channels.
-//
-// Weights are the left matrix, pixels the right one: eight neighbouring pixels of a plane lie in memory as wgmma reads
-// them, whatever pixel is the first, so that another tap is another address. Rows follow each other; what is computed
-// for the two columns between them, and after the last, is thrown away.
-template <int ROWS, typename T>
-__device__ __forceinline__ void convolve_wgmma(const HalfBlock<T>& block, int index, const unsigned char* middle,
-                                               const unsigned char* conv_weight, const T* conv_bias, int warp,
-                                               int lane) {
-    constexpr int PIXELS = Plan<ROWS>::WGMMA_PIXELS, PITCH = Plan<ROWS>::MIDDLE_PITCH, PARTS = ceil_divide(PIXELS, 16);
-    const int first_channel = warp * 16;
-    const float biases[2] = {to_float(conv_bias[first_channel + lane / 4]),
-                             to_float(conv_bias[first_channel + lane / 4 + 8])};
-    float sums[PIXELS / 2];
-#pragma unroll
-    for (int i = 0; i < PIXELS / 2; ++i) sums[i] = biases[i / 2 % 2];
-    wgmma_begin(sums);
-#pragma unroll
-    for (int tap = 0; tap < TAPS; ++tap) {
-#pragma unroll
-        for (int k = 0; k < 4; ++k) {
-            const unsigned char* weights = conv_weight + 2 * k * CONV_WEIGHT_PITCH + tap * CHANNELS * ROW_BYTES;
-            const unsigned char* pixels = middle + 2 * k * PITCH + (tap / 3 * MIDDLE_COLUMNS + tap % 3) * ROW_BYTES;
-            wgmma_64xNx16<PIXELS, T>(sums, matrix_descriptor(weights, CONV_WEIGHT_PITCH, 8 * ROW_BYTES),
-                                     matrix_descriptor(pixels, PITCH, 8 * ROW_BYTES));
-        }
-    }
-    wgmma_commit();
-    // A part is 16 pixels. A lane reads and writes eight channels of one of them; residuals are read AHEAD parts before
-    // they are needed, the first of them while products are under way.
-    constexpr int AHEAD = 4;
-    const Tile tile = tile_of<ROWS>(index, block.height, block.width);
-    const std::int64_t corner = (tile.sample * block.height + tile.row) * block.width + tile.column;
-    const T* residuals = block.residual == nullptr ? nullptr : block.residual + corner * CHANNELS;
-    T* results = block.y + corner * CHANNELS;
-    const int height = minimum(ROWS, block.height - tile.row), width = minimum(COLUMNS, block.width - tile.column);
-    const int first = lane % 4 / 2 * 8 + lane / 4;
-    const auto offset = [&](int part) {
-        // Pixel 16 part + first: 16 columns are a row less two.
-        int row = part, column = first - 2 * part;
-        if (column < 0) row -= 1, column += MIDDLE_COLUMNS;
-        if (column < 0) row -= 1, column += MIDDLE_COLUMNS;
-        const bool inside = row < height && column < width;
-        return inside ? (row * block.width + column) * CHANNELS + first_channel + lane % 2 * 8 : -1;
-    };
-    Vector<std::uint32_t, 4> residual[PARTS]{};
-    const auto load = [&](int part) {
-        if (part >= PARTS || residuals == nullptr || offset(part) < 0) return;
-        residual[part] = *reinterpret_cast<const Vector<std::uint32_t, 4>*>(residuals + offset(part));
-    };
-#pragma unroll
-    for (int part = 0; part < AHEAD; ++part) load(part);
-    wgmma_wait(sums);
-#pragma unroll
-    for (int part = 0; part < PARTS; ++part) {
-        load(part + AHEAD);
-        Vector<std::uint32_t, 4> result;
-        if (residuals != nullptr) {
-            transpose(residual[part].values, lane);
-#pragma unroll
-            for (int i = 0; i < 4; ++i) residual[part].values[i] = transpose_matrix(residual[part].values[i]);
-        }
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            Vector<T, 2> added;
-            std::memcpy(&added, &residual[part].values[i], sizeof added);
-            float values[2];
-#pragma unroll
-            for (int j = 0; j < 2; ++j) {
-                const int at = part * 8 + i * 2 + j;
-                values[j] = at < PIXELS / 2 ? sums[at] : 0.0f;
-                if (block.activate) values[j] = leaky_relu(values[j], block.negative_slope);
-                values[j] += to_float(added.values[j]);
-            }
-            result.values[i] = transpose_matrix(pack<T>(values[0], values[1]));
-        }
-        transpose(result.values, lane);
-        if (offset(part) >= 0) *reinterpret_cast<Vector<std::uint32_t, 4>*>(results + offset(part)) = result;
     }
 }
 

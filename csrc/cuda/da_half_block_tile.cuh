@@ -47,8 +47,6 @@ struct Plan {
     static constexpr int INPUT_PITCH = pitch_of(INPUT_ROWS * INPUT_COLUMNS);
     static constexpr int MIDDLE_PITCH = pitch_of(MIDDLE_ROWS * MIDDLE_COLUMNS);
     static constexpr int INPUT_BYTES = PLANES * INPUT_PITCH, MIDDLE_BYTES = PLANES * MIDDLE_PITCH;
-    // Pixels that wgmma computes: the tile's rows one after the other, with the two columns of the middle between them.
-    static constexpr int WGMMA_PIXELS = ceil_divide(ROWS * MIDDLE_COLUMNS - 2, 8) * 8;
     static constexpr int BIAS_BYTES = CHANNELS * 2;
     static constexpr int SAMPLE_BYTES = (TAPS + 1) * BIAS_BYTES;  // Filters [3, 3, 64] and the gate of a sample.
     static constexpr int CONV_WEIGHT = 0;

@@ -48,13 +48,6 @@ __host__ __device__ constexpr T maximum(T a, T b) {
     return a > b ? a : b;
 }
 
-// A matrix in shared memory for wgmma, not swizzled. Eight rows of eight 16-bit numbers are 128 contiguous bytes that
-// begin at a multiple of 16; the rows' next eight numbers are `leading` bytes on, the next eight rows `stride` bytes.
-__device__ __forceinline__ std::uint64_t matrix_descriptor(const void* matrix, int leading, int stride) {
-    const std::uint64_t low = (shared_address(matrix) >> 4 & 0x3FFF) | std::uint32_t(leading >> 4) << 16;
-    return low | std::uint64_t(stride >> 4) << 32;
-}
-
 // Whether every one of the pointers is a multiple of `bytes`; null is.
 template <typename... Pointers>
 bool aligned_to(std::size_t bytes, const Pointers*... pointers) {

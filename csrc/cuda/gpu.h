@@ -9,10 +9,10 @@
 #include <stdexcept>
 #include <string>
 
-#include "wgmma.h"
-
 namespace dasr_fast {
 
+using half_t = __half;
+using bfloat16_t = __nv_bfloat16;
 using Stream = cudaStream_t;
 
 __device__ __forceinline__ float to_float(float value) { return value; }
@@ -106,13 +106,6 @@ __device__ __forceinline__ void load_matrix_x4_transposed(std::uint32_t (&r)[4],
                  : "memory");
 }
 
-// Transposes an 8x8 matrix of 16-bit numbers, a word a thread as `load_matrix_x4` leaves it.
-__device__ __forceinline__ std::uint32_t transpose_matrix(std::uint32_t word) {
-    std::uint32_t result;
-    asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(result) : "r"(word));
-    return result;
-}
-
 // d += a b on the tensor cores, in fragments as PTX lays out m16n8k16; T is half_t or bfloat16_t.
 template <typename T>
 __device__ __forceinline__ void multiply_16x8x16(float (&d)[4], const std::uint32_t (&a)[4],
@@ -152,14 +145,6 @@ inline int sm_count() { return device_attribute(cudaDevAttrMultiProcessorCount);
 
 // Bytes of shared memory that a block can have on the current device.
 inline std::size_t max_shared_memory() { return device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin); }
-
-// Threads that a block of the kernel may have, as it was compiled for the current device.
-template <typename... Parameters>
-int most_threads(void (*kernel)(Parameters...)) {
-    cudaFuncAttributes attributes;
-    check(cudaFuncGetAttributes(&attributes, kernel));
-    return attributes.maxThreadsPerBlock;
-}
 
 // Runs `kernel` on a grid of blocks (none if the grid is empty) of a whole number of warps.
 template <typename... Parameters, typename... Arguments>

@@ -17,11 +17,9 @@ from dasr_fast.acceleration.replacement import Plan, is_replaced, plan_of, repla
 from dasr_fast.acceleration.replacements.blind_sr import BlindSRPlan
 from dasr_fast.acceleration.replacements.da_block import DABlockPlan
 from dasr_fast.acceleration.replacements.da_conv import DAConvPlan
-from dasr_fast.acceleration.replacements.da_group import DAGroupPlan
-from dasr_fast.acceleration.replacements.dasr import DASRPlan
-from dasr_fast.acceleration.replacements.degradation import DegradationPlan, GaussianKernelPlan
+from dasr_fast.acceleration.replacements.dasr import DAGroupPlan, DASRPlan
+from dasr_fast.acceleration.replacements.degradation import BicubicPlan, BlurPlan, DegradationPlan, GaussianKernelPlan
 from dasr_fast.acceleration.replacements.moco import MoCoPlan
-from dasr_fast.acceleration.replacements.resampling import BicubicPlan, BlurPlan
 from dasr_fast.acceleration.replacements.surroundings import ConvolutionPlan, TailPlan
 from dasr_fast.acceleration.structure import CONTAINERS, flattened
 from dasr_fast.models.adopt import as_blind_sr
@@ -74,18 +72,15 @@ class Report:
 def accelerate(model: Model, *, inference: bool = False) -> Model:
     """Make a model of the DASR code base, or one like it, faster in place.
 
-    Looks for the released modules by structure, whatever their classes and files are called, and has those compute
-    with `dasr_fast.ops` for which a probe finds the same results and gradients: on copies in float32 with random
-    weights, so that nothing changes but how the model computes. All objects (modules, parameters, buffers, wrappers
-    such as DataParallel), keys, hooks and modes stay. What isn't recognised is left alone. Called again it does nothing
-    more. What was done is logged ("dasr_fast": INFO, or WARNING if something was left) and told by `report`.
+    It looks for the released modules by structure, and has those compute with `dasr_fast.ops` for which a probe finds
+    the same results and gradients; docs/accelerate.md tells how. All objects (modules, parameters, buffers, wrappers
+    such as DataParallel), keys, hooks and modes stay. What isn't recognised is left alone. What was done is logged
+    ("dasr_fast": INFO, or WARNING if something was left) and told by `report`.
 
-    The original forward computes under `torch.export`, tracing, transforms of `torch.func`, forward-mode
-    differentiation, modes that see all operations (FLOP counters, fake tensors) and hooks on all modules.
-    `torch.compile` takes the ops. Other threads may call the model at the same time.
-
-    The result has first derivatives only. It can be copied and pickled; files made by pickling whole modules need
-    dasr_fast where they are read, state dicts don't.
+    The original forward computes where its operations are followed or transformed: `torch.export`, tracing,
+    `torch.func`, forward-mode differentiation, FLOP counters, fake tensors, hooks on all modules. `torch.compile` takes
+    the ops. Other threads may call the model at the same time. The result has first derivatives only. It can be copied
+    and pickled; files made by pickling whole modules need dasr_fast where they are read, state dicts don't.
 
     Args:
         model: A module, on any device and of any floating type, inside DataParallel or not; a released
@@ -93,8 +88,8 @@ def accelerate(model: Model, *, inference: bool = False) -> Model:
         inference: Whether a whole `BlindSR` computes by `inference.Engine` in evaluation mode; its results then have
             no gradient. The engine is made at the first call, and again when the model has changed, also through
             `Tensor.data`: each call reads all weights, and on a GPU waits for that. Where the engine can't be used
-            (the model became another one, or has hooks; `torch.compile`, export, tracing, `torch.func`, FLOP counters),
-            the model's own forward computes, and a warning says so once.
+            (the model became another one, or has hooks; `torch.compile` and the others above), the model's own forward
+            computes, and a warning says so once.
 
     Returns:
         `model` itself.
@@ -112,13 +107,7 @@ def accelerate(model: Model, *, inference: bool = False) -> Model:
 
 
 def revert(model: Model) -> Model:
-    """Undo `accelerate`: every object in `model` computes as it did.
-
-    Args:
-        model: As for `accelerate`.
-
-    Returns:
-        `model` itself.
+    """Undo `accelerate`: every object in `model`, which is returned, computes as it did.
 
     Raises:
         TypeError: As `accelerate`.
@@ -138,11 +127,9 @@ def report(model: Any) -> Report:
         TypeError: As `accelerate`.
     """
     parts = list(_parts(_checked("report", model)))
-    plans = {path: plan_of(candidate) for path, candidate in parts}
-    reasons = {path: _LEFT.get(candidate) for path, candidate in parts}
     return Report(
-        {path: plan.released for path, plan in plans.items() if plan is not None},
-        {path: why for path, why in reasons.items() if why is not None},
+        {path: plan.released for path, part in parts if (plan := plan_of(part)) is not None},
+        {path: why for path, part in parts if (why := _LEFT.get(part)) is not None},
     )
 
 
@@ -159,31 +146,26 @@ def _replace_parts(model: Any) -> dict[str, str]:
     for path, candidate in _parts(model):
         if is_replaced(candidate):
             continue
-        plan = _recognised(candidate, known)
+        found = _recognised(candidate, known)
         _LEFT.pop(candidate, None)
-        if isinstance(plan, Plan):
-            replace(candidate, plan)
-            replaced[path] = plan.released
-        elif plan is not None:
-            _LEFT[candidate] = plan
+        if isinstance(found, Plan):
+            replace(candidate, found)
+            replaced[path] = found.released
+        elif found is not None:
+            _LEFT[candidate] = found
     return replaced | _replace_surroundings(model)
 
 
 def _replace_surroundings(model: Any) -> dict[str, str]:
     """Replace convolutions and tails around replaced layers; returns the released class for each path."""
-    parts = list(_parts(model))
-    covered = {
-        id(part)
-        for _, owner in parts
-        if isinstance(owner, nn.Module) and is_replaced(owner)
-        for part in owner.modules()
-    }
+    parts = [(path, part) for path, part in _parts(model) if isinstance(part, nn.Module)]
     if not any(isinstance(plan_of(part), LayerPlan) for _, part in parts):
         return {}
+    covered = {id(part) for _, owner in parts if is_replaced(owner) for part in owner.modules()}
     replaced: dict[str, str] = {}
     for kind in (TailPlan, ConvolutionPlan):
         for path, part in parts:
-            if id(part) not in covered and isinstance(part, nn.Module) and kind.covers(part):
+            if id(part) not in covered and kind.covers(part):
                 replace(part, kind())
                 replaced[path] = kind.released
                 covered |= {id(inner) for inner in part.modules()}
@@ -224,8 +206,8 @@ def _parts(model: Any) -> Iterator[tuple[str, Any]]:
 def _may_be_part(value: Any) -> bool:
     if isinstance(value, (nn.Module, list, tuple, dict)):
         return True
-    no_instance = isinstance(value, (type, FunctionType, MethodType, Tensor))
-    return callable(value) and hasattr(value, "__weakref__") and isinstance(value, Hashable) and not no_instance
+    no_instance = isinstance(value, (type, FunctionType, MethodType, Tensor)) or not isinstance(value, Hashable)
+    return callable(value) and hasattr(value, "__weakref__") and hasattr(value, "__dict__") and not no_instance
 
 
 def _recognised(candidate: Any, known: dict[Any, Plan | str | None]) -> Plan | str | None:
@@ -237,14 +219,23 @@ def _recognised(candidate: Any, known: dict[Any, Plan | str | None]) -> Plan | s
         return None
     likeness = _likeness(candidate)
     if likeness not in known:
-        found: list[Plan | str] = []
-        for kind in KINDS:
-            if not any(isinstance(plan, Plan) for plan in found):
-                found += filter(None, [find_plan(candidate, kind)])
-        reason = found[0] if found else _unlike(candidate)
-        known[likeness] = next((plan for plan in found if isinstance(plan, Plan)), reason)
+        known[likeness] = _searched(candidate)
     plan = known[likeness]
-    return _usable(candidate, plan) if isinstance(plan, Plan) else plan
+    if isinstance(plan, Plan) and "forward" in vars(candidate):
+        return "its forward was replaced by something else"
+    if isinstance(plan, Plan) and not plan.is_intact(candidate):
+        return "there are hooks on parts of it that would no longer be called"
+    return plan
+
+
+def _searched(candidate: Any) -> Plan | str | None:
+    reasons: list[str] = []
+    for kind in KINDS:
+        found = find_plan(candidate, kind)
+        if isinstance(found, Plan):
+            return found
+        reasons += filter(None, [found])
+    return reasons[0] if reasons else _unlike(candidate)
 
 
 def _unlike(candidate: Any) -> str | None:
@@ -255,14 +246,6 @@ def _unlike(candidate: Any) -> str | None:
         return None
     names = " and ".join(sorted(held))
     return f"{type(candidate).__name__} combines its {names} in a way of its own, so that only those are replaced"
-
-
-def _usable(candidate: Any, plan: Plan) -> Plan | str:
-    if "forward" in vars(candidate):
-        return "its forward was replaced by something else"
-    if not plan.is_intact(candidate):
-        return "there are hooks on parts of it that would no longer be called"
-    return plan
 
 
 def _likeness(candidate: Any) -> Any:
@@ -300,8 +283,7 @@ def _use_engine(model: Any) -> dict[str, str]:
         try:
             as_blind_sr(part)
         except (TypeError, ValueError) as error:
-            reason = str(error).removeprefix("as_blind_sr: ").rstrip(".")
-            _LEFT[part] = f"the engine can't compute it: {reason}"
+            _LEFT[part] = f"the engine can't compute it: {error}".replace("as_blind_sr: ", "").rstrip(".")
         else:
             replace(part, BlindSRPlan())
             used[path] = BlindSRPlan.released

@@ -1,7 +1,7 @@
 """Foreign layers that take features and the representation."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -40,11 +40,11 @@ class Signature:
         v = v if self.flat else v[:, :, None, None]
         return ([x, v],) if self.pair else (x, v)
 
-    def inputs(self, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> tuple[Tensor, Tensor] | None:
+    def inputs(self, arguments: Sequence[Any]) -> tuple[Tensor, Tensor] | None:
         """Features and the representation `[B, R]` of an ordinary call, or None for any other."""
         if self.pair:
             arguments = arguments[0] if len(arguments) == 1 and isinstance(arguments[0], (list, tuple)) else ()
-        if keywords or len(arguments) != 2 or not all(type(argument) in PLAIN for argument in arguments):
+        if len(arguments) != 2 or not all(type(argument) in PLAIN for argument in arguments):
             return None
         x, v = arguments
         shape = x.shape
@@ -94,12 +94,10 @@ class LayerPlan(Plan):
         """Whether features `[B, C, H, W]` are large enough for `compute` to be faster than the layer itself."""
         return self.any_size or is_large(x)
 
-    def call(
-        self, replaced: nn.Module, original: Callable[..., Any], arguments: tuple[Any, ...], keywords: Mapping[str, Any]
-    ) -> Any:
-        inputs = self.signature.inputs(arguments, keywords)
+    def call(self, replaced: nn.Module, original: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Any:
+        inputs = None if keywords else self.signature.inputs(arguments)
         if inputs is None or not self.is_worthwhile(inputs[0]) or not self.is_intact(replaced):
-            return original(*_contiguous(arguments), **keywords)
+            return original(*map(_contiguous, arguments), **keywords)
         return self.compute(replaced, *inputs)
 
     def compute(self, layer: nn.Module, x: Tensor, v: Tensor) -> Tensor:
@@ -142,8 +140,8 @@ def fast_features(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=features_format(x))
 
 
-def _contiguous(arguments: Any) -> Any:
-    """The arguments with contiguous tensors, since foreign forwards call `view`."""
-    if isinstance(arguments, Tensor):
-        return arguments.contiguous()
-    return type(arguments)(map(_contiguous, arguments)) if type(arguments) in (list, tuple) else arguments
+def _contiguous(argument: Any) -> Any:
+    """The argument with contiguous tensors, since foreign forwards call `view`."""
+    if isinstance(argument, Tensor):
+        return argument.contiguous()
+    return type(argument)(map(_contiguous, argument)) if type(argument) in (list, tuple) else argument

@@ -5,9 +5,7 @@ import logging
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from functools import partial
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -37,13 +35,14 @@ def find_plan(candidate: Any, kind: type[Plan]) -> Plan | str | None:
         The plan; or the reason why there is none; or None if `candidate` isn't even like a `kind`.
     """
     ours = type(candidate).__module__.partition(".")[0] in ("torch", "dasr_fast")
-    proposals = [] if ours else [(proposal, list(proposal.plans)) for proposal in kind.proposals(candidate)]
-    if not any(plans for _, plans in proposals):
+    possible = [] if ours or not isinstance(candidate, kind.candidates) else kind.proposals(candidate)
+    proposals = [(proposal, plans) for proposal in possible if (plans := list(proposal.plans))]
+    if not proposals:
         return None
     watcher = observer()
     if watcher is not None:
         return f"{watcher} wants to see its own operations"
-    if any(parameter.is_meta for root in _roots(candidate) for parameter in root.parameters()):
+    if any(parameter.is_meta for parameter in _parameters_of(candidate)):
         return 'its weights are on the device "meta"; accelerate it once they are loaded'
     called = False
     with _undisturbed():
@@ -54,12 +53,13 @@ def find_plan(candidate: Any, kind: type[Plan]) -> Plan | str | None:
         except Exception as error:  # Foreign objects can hold anything.
             return f"it can't be copied for a comparison: {error}"
         for proposal, plans in proposals:
-            expected = _attempt(partial(_expected, own, proposal)) if plans else None
-            if expected is None:
+            training = _attempt(_outcome, own, proposal, True)
+            evaluation = None if training is None else _attempt(_outcome, own, proposal, False)
+            if evaluation is None:
                 continue
             called = True
             for plan in plans:
-                if _attempt(partial(_agrees, fast, plan, proposal, expected)):
+                if _attempt(_agrees, fast, plan, proposal, training, evaluation):
                     return plan
     name = type(candidate).__name__
     if called:
@@ -69,10 +69,10 @@ def find_plan(candidate: Any, kind: type[Plan]) -> Plan | str | None:
     return None
 
 
-def _attempt(compute: Callable[[], Any]) -> Any:
+def _attempt(compute: Callable[..., Any], *arguments: Any) -> Any:
     """What `compute` returns, or None if it fails: foreign forwards raise anything when called in another way."""
     try:
-        return compute()
+        return compute(*arguments)
     except Exception:
         logger.debug("a probe failed", exc_info=True)
         return None
@@ -94,12 +94,13 @@ def _undisturbed() -> Iterator[None]:
     states = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
         torch.set_num_threads(1)  # Copies are small, and threads would wait for each other.
-        with ExitStack() as stack:
-            stack.enter_context(torch.random.fork_rng(devices=[]))
-            stack.enter_context(torch.inference_mode(False))
-            stack.enter_context(torch.autocast("cpu", enabled=False))
-            stack.enter_context(torch.device("cpu"))
-            stack.enter_context(_OnCPU())
+        with (
+            torch.random.fork_rng(devices=[]),
+            torch.inference_mode(False),
+            torch.autocast("cpu", enabled=False),
+            torch.device("cpu"),
+            _OnCPU(),
+        ):
             yield
     finally:
         torch.set_num_threads(threads)
@@ -135,6 +136,11 @@ def _modules_of(candidate: Any) -> list[nn.Module]:
     return [module for root in _roots(candidate) for module in root.modules()]
 
 
+def _parameters_of(candidate: Any) -> list[nn.Parameter]:
+    """All parameters in an object."""
+    return [parameter for root in _roots(candidate) for parameter in root.parameters()]
+
+
 def _restore_all(own: Any) -> None:
     for replaced in [own, *_modules_of(own), *vars(own).values()]:
         if is_replaced(replaced):
@@ -145,18 +151,14 @@ def _restore_all(own: Any) -> None:
 def _set_random_weights(own: Any, fast: Any) -> None:
     """The same weights for both, none of them zero, of a size that keeps the features'."""
     generator = torch.Generator().manual_seed(0)
-    for module, twin in zip(_modules_of(own), _modules_of(fast), strict=True):
-        for name, parameter in module.named_parameters(recurse=False):
-            inputs = parameter[0].numel() if parameter.dim() > 1 else 4
-            parameter.copy_(torch.randn(parameter.shape, generator=generator, **PROBED) / inputs**0.5)
-            twin.get_parameter(name).copy_(parameter)
+    for parameter, twin in zip(_parameters_of(own), _parameters_of(fast), strict=True):
+        inputs = parameter[0].numel() if parameter.dim() > 1 else 4
+        parameter.copy_(torch.randn(parameter.shape, generator=generator, **PROBED) / inputs**0.5)
+        twin.copy_(parameter)
 
 
-@dataclass(frozen=True)
-class _Outcome:
-    outputs: list[Tensor]
-    gradients: list[Tensor]
-    buffers: list[Tensor]
+_Outcome = tuple[list[Tensor], list[Tensor], list[Tensor]]
+"""Outputs, gradients and buffers."""
 
 
 def _outcome(
@@ -183,13 +185,13 @@ def _outcome(
         with torch.set_grad_enabled(training):
             calls = [list(map(prepared, example(generator))) for example in proposal.examples]
             outputs = _tensors([candidate(*arguments) for arguments in calls])
-            inputs += [parameter for root in roots for parameter in root.parameters()]
+            inputs += _parameters_of(candidate)
             gradients = _gradients(outputs, inputs, generator) if training else []
         buffers = [value.detach().clone() for root in roots for value in root.state_dict().values()]
     finally:
         for root, state in zip(roots, before, strict=True):
             root.load_state_dict(state)
-    return _Outcome([output.detach() for output in outputs], gradients, buffers)
+    return [output.detach() for output in outputs], gradients, buffers
 
 
 def _tensors(outputs: Any) -> list[Tensor]:
@@ -211,13 +213,7 @@ def _gradients(outputs: list[Tensor], inputs: list[Tensor], generator: torch.Gen
     return [torch.zeros_like(tensor) if grad is None else grad for tensor, grad in zip(inputs, found, strict=True)]
 
 
-def _expected(own: Any, proposal: Proposal) -> tuple[_Outcome, _Outcome]:
-    """Outcomes in training and in evaluation mode."""
-    return _outcome(own, proposal, True), _outcome(own, proposal, False)
-
-
-def _agrees(fast: Any, plan: Plan, proposal: Proposal, expected: tuple[_Outcome, _Outcome]) -> bool:
-    training, evaluation = expected
+def _agrees(fast: Any, plan: Plan, proposal: Proposal, training: _Outcome, evaluation: _Outcome) -> bool:
     replace(fast, plan.of_any_size())
     try:
         return (
@@ -231,11 +227,8 @@ def _agrees(fast: Any, plan: Plan, proposal: Proposal, expected: tuple[_Outcome,
 
 
 def _agree(outcome: _Outcome, expected: _Outcome) -> bool:
-    return (
-        _close(outcome.outputs, expected.outputs, OUTPUTS, 1)
-        and _close(outcome.gradients, expected.gradients, GRADIENTS, 2)
-        and _close(outcome.buffers, expected.buffers, OUTPUTS, 1)
-    )
+    limits = ((OUTPUTS, 1), (GRADIENTS, 2), (OUTPUTS, 1))
+    return all(_close(own, other, *limit) for own, other, limit in zip(outcome, expected, limits, strict=True))
 
 
 def _close(tensors: list[Tensor], expected: list[Tensor], tolerance: float, order: int) -> bool:

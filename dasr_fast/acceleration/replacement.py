@@ -7,7 +7,7 @@ DataParallel and pickle, behave alike.
 
 import copyreg
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,8 +15,6 @@ import torch
 from torch import nn
 
 from dasr_fast import torch_state
-
-_JIT: Any = torch.jit
 
 PROBED: Any = {"dtype": torch.float32, "device": "cpu"}
 """What is probed, whatever PyTorch's defaults are."""
@@ -30,6 +28,8 @@ class Plan:
 
     released: ClassVar[str]
     """Name of the released class whose objects it is for."""
+    candidates: ClassVar[type] = nn.Module
+    """Class of the objects for which there may be proposals; all are called like functions."""
     asks_for_observers: ClassVar[bool] = False
     """Whether `call` decides itself what to do while an `observer` follows the operations."""
 
@@ -51,9 +51,7 @@ class Plan:
         """Whether the object's parts are still what the plan says, and nobody watches those that aren't called."""
         return True
 
-    def call(
-        self, replaced: Any, original: Callable[..., Any], arguments: tuple[Any, ...], keywords: Mapping[str, Any]
-    ) -> Any:
+    def call(self, replaced: Any, original: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Any:
         """What `original(*arguments, **keywords)`, the forward of `replaced`, returns."""
         raise NotImplementedError
 
@@ -90,8 +88,7 @@ def restore(replaced: Any) -> None:
 
 def restored_copy(replaced: Any) -> Any:
     """A shallow copy of a replaced object, which isn't replaced."""
-    own = _own_class(replaced)
-    twin: Any = object.__new__(own)
+    twin: Any = object.__new__(_own_class(replaced))
     twin.__dict__.update(replaced.__dict__)
     twin.__dict__.pop(_PLAN, None)
     return twin
@@ -105,54 +102,6 @@ def is_replaced(candidate: Any) -> bool:
 def plan_of(candidate: Any) -> Plan | None:
     """The plan of a replaced object; None for any other."""
     return candidate.__dict__.get(_PLAN) if isinstance(candidate, _Replaced) else None
-
-
-def _own_class(replaced: Any) -> type:
-    own: type = vars(type(replaced)).get(_ORIGINAL, type(replaced))
-    return own
-
-
-# Longer than any name that foreign classes have, since they would hide it.
-_PLAN = "_dasr_fast_replacement_plan"
-_ORIGINAL = "_dasr_fast_original_class"
-
-
-class _Replaced:
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        reduced = super().__reduce_ex__(max(2, protocol))
-        if not isinstance(reduced, tuple) or reduced[0] is not copyreg.__newobj__:  # type: ignore[attr-defined]
-            return reduced
-        return _new, (getattr(type(self), _ORIGINAL), *reduced[1][1:]), *reduced[2:]
-
-
-def _planned(original: type, method: str) -> Callable[..., Any]:
-    """The method of a replaced object: what its plan says, or the original where somebody follows the operations.
-
-    Another thread may restore the object at any time, so that the class is given and not asked for.
-    """
-
-    @functools.wraps(getattr(original, method))
-    def call(self: Any, *arguments: Any, **keywords: Any) -> Any:
-        own = functools.partial(getattr(original, method), self)
-        plan: Plan | None = self.__dict__.get(_PLAN)
-        if plan is None or (not plan.asks_for_observers and observer() is not None):
-            return own(*arguments, **keywords)
-        return plan.call(self, own, arguments, keywords)
-
-    return call
-
-
-@functools.cache
-def _replaced_class(original: type) -> type:
-    method = "forward" if issubclass(original, nn.Module) else "__call__"
-    alike = {name: getattr(original, name) for name in ("__module__", "__qualname__", "__doc__")}
-    own = {_ORIGINAL: original, method: _planned(original, method)}
-    return type(original.__name__, (_Replaced, original), own | alike)
-
-
-def _new(original: type, *arguments: Any) -> Any:
-    replaced = _replaced_class(original)
-    return replaced.__new__(replaced, *arguments)
 
 
 def observer() -> str | None:
@@ -175,3 +124,53 @@ def observer() -> str | None:
     if torch_state.has_dispatch_modes():
         return "a mode that sees all operations, such as FlopCounterMode or FakeTensorMode,"
     return None
+
+
+_JIT: Any = torch.jit
+
+# Longer than any name that foreign classes have, since they would hide it.
+_PLAN = "_dasr_fast_replacement_plan"
+_ORIGINAL = "_dasr_fast_original_class"
+
+
+class _Replaced:
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        reduced = super().__reduce_ex__(max(2, protocol))
+        if not isinstance(reduced, tuple) or reduced[0] is not copyreg.__newobj__:  # type: ignore[attr-defined]
+            return reduced
+        return _new, (getattr(type(self), _ORIGINAL), *reduced[1][1:]), *reduced[2:]
+
+
+def _own_class(replaced: Any) -> type:
+    own: type = vars(type(replaced)).get(_ORIGINAL, type(replaced))
+    return own
+
+
+def _planned(original: type, method: str) -> Callable[..., Any]:
+    """The method of a replaced object: what its plan says, or the original where somebody follows the operations.
+
+    Another thread may restore the object at any time, so that the class is given and not asked for.
+    """
+
+    @functools.wraps(getattr(original, method))
+    def call(self: Any, *arguments: Any, **keywords: Any) -> Any:
+        own = functools.partial(getattr(original, method), self)
+        plan: Plan | None = self.__dict__.get(_PLAN)
+        if plan is None or (not plan.asks_for_observers and observer() is not None):
+            return own(*arguments, **keywords)
+        return plan.call(self, own, *arguments, **keywords)
+
+    return call
+
+
+@functools.cache
+def _replaced_class(original: type) -> type:
+    method = "forward" if issubclass(original, nn.Module) else "__call__"
+    alike = {name: getattr(original, name) for name in ("__module__", "__qualname__", "__doc__")}
+    own = {_ORIGINAL: original, method: _planned(original, method)}
+    return type(original.__name__, (_Replaced, original), own | alike)
+
+
+def _new(original: type, *arguments: Any) -> Any:
+    replaced = _replaced_class(original)
+    return replaced.__new__(replaced, *arguments)

@@ -1,5 +1,6 @@
-"""What the commands share: which files, progress, reports, exit codes."""
+"""What the commands share: options, which files, reports, exit codes."""
 
+import json
 import os
 import sys
 import warnings
@@ -7,12 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from dasr_fast.files import SUFFIXES, WriteError, check_writable, find_images
+from dasr_fast.files import SUFFIXES, WriteError, check_writable, find_images, written_whole
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -48,6 +50,31 @@ class Name(_NotBlank, click.types.StringParamType):
 
 PATH = FilePath(path_type=Path)
 NAME = Name()
+
+option = partial(click.option, show_default=True)
+overwrite_option = option("--overwrite", is_flag=True, help="Replace files that exist.")
+device_option = option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where to compute.")
+seed_option = option(
+    "--seed",
+    type=click.IntRange(0, 2**31 - 1),
+    default=0,
+    help="Random seed. Each image's noise and kernel depend on it and on the file name.",
+)
+mode_option = option("--mode", type=click.Choice(["bicubic", "s-fold"]), default="bicubic", help="Downsampling.")
+
+
+def blur_options(function: Function) -> Function:
+    """Options of one Gaussian blur and noise level."""
+    width = Number(min=0)
+    options = (
+        option("--sigma", type=width, default=0.0, help="Standard deviation of the Gaussian blur in pixels; 0: none."),
+        option("--sigma-y", type=width, help="Along the other axis, for an anisotropic blur; --sigma if left out."),
+        option("--theta", type=Number(-360, 360), help="Angle of an anisotropic blur in degrees, from x towards y."),
+        option("--noise", type=width, default=0.0, help="Standard deviation of the noise in grey levels."),
+    )
+    for add in reversed(options):
+        function = add(function)
+    return function
 
 
 def warn(message: str) -> None:
@@ -115,6 +142,10 @@ class Report:
             raise click.UsageError("The results would replace the images themselves; name another folder.")
         self.there += finished
         return {image: files for image, files in results.items() if image not in finished}
+
+    def reasons(self) -> dict[str, str]:
+        """Why each file failed, by name."""
+        return {path.name: why for path, why in self.failed}
 
     def finish(self, what: str) -> int:
         """Print a summary; returns the exit code: 0 if nothing failed, else 1."""
@@ -185,7 +216,7 @@ def refuse_same_names(targets: Iterable[Path]) -> None:
 
 
 def refuse_overwriting(target: Path, overwrite: bool) -> None:
-    """Raises FileExistsError if `target` exists and `overwrite` wasn't asked for."""
+    """Raises FileExistsError if `target` exists and may not be overwritten."""
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target} exists already; --overwrite replaces it.")
 
@@ -243,6 +274,28 @@ def _check_folder(folder: Path) -> None:
         raise click.UsageError(f"The folder {folder} can't be written into: {error.reason}.") from None
 
 
+def print_table(title: str, columns: Iterable[str], *sections: Iterable[Iterable[str]]) -> None:
+    """Print a table on standard output, numbers to the right and names of images to the left."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(printable(title)))
+    for name in columns:
+        table.add_column(escape(printable(name)), justify="left" if name == "image" else "right")
+    for rows in sections:
+        for row in rows:
+            table.add_row(*(escape(printable(text)) for text in row))
+        table.add_section()
+    Console().print(table)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write figures to a file, whole or not at all."""
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+
+
 def load_model(weights: str | None, scale: int | None, device: str) -> Any:
     """The `BlindSR` of these weights (those of the scale, else x4, if None), on the device.
 
@@ -277,61 +330,3 @@ def forget_old_primitives() -> None:
     memory. Images of one size need 12.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
-
-
-def device_option(function: Function) -> Function:
-    return click.option(
-        "--device",
-        type=click.Choice(["auto", "cpu", "cuda"]),
-        default="auto",
-        show_default=True,
-        help="Where to compute.",
-    )(function)
-
-
-def overwrite_option(function: Function) -> Function:
-    return click.option("--overwrite", is_flag=True, help="Replace files that exist.")(function)
-
-
-def seed_option(function: Function) -> Function:
-    return click.option(
-        "--seed",
-        type=click.IntRange(0, 2**31 - 1),
-        default=0,
-        show_default=True,
-        help="Random seed. Each image's noise and kernel depend on it and on the file name.",
-    )(function)
-
-
-def mode_option(function: Function) -> Function:
-    return click.option(
-        "--mode", type=click.Choice(["bicubic", "s-fold"]), default="bicubic", show_default=True, help="Downsampling."
-    )(function)
-
-
-def blur_options(function: Function) -> Function:
-    options = (
-        click.option(
-            "--sigma",
-            type=Number(min=0),
-            default=0.0,
-            show_default=True,
-            help="Standard deviation of the Gaussian blur in pixels; 0 doesn't blur.",
-        ),
-        click.option(
-            "--sigma-y", type=Number(min=0), help="Along the other axis, for an anisotropic blur; --sigma if left out."
-        ),
-        click.option(
-            "--theta", type=Number(-360, 360), help="Angle of an anisotropic blur in degrees, from x towards y."
-        ),
-        click.option(
-            "--noise",
-            type=Number(min=0),
-            default=0.0,
-            show_default=True,
-            help="Standard deviation of the noise in grey levels.",
-        ),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function

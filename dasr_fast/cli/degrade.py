@@ -5,21 +5,8 @@ from typing import Any, Literal
 
 import click
 
-from dasr_fast.cli.common import (
-    PATH,
-    Report,
-    blur_options,
-    check_target,
-    input_images,
-    mode_option,
-    output_paths,
-    overwrite_option,
-    printable,
-    refuse_angle_alone,
-    refuse_overwriting,
-    results_in,
-    seed_option,
-)
+from dasr_fast.cli import common
+from dasr_fast.cli.common import PATH, Report, option
 from dasr_fast.progress import progress
 
 SUM_TOLERANCE = 1e-3
@@ -28,25 +15,23 @@ SUM_TOLERANCE = 1e-3
 
 @click.command()
 @click.argument("source", type=PATH)
-@click.option("-o", "--output", type=PATH, help="File or folder; beside SOURCE if left out.")
-@click.option("--scale", type=click.IntRange(1, 4), default=4, show_default=True, help="1 doesn't downsample.")
-@blur_options
-@click.option(
+@option("-o", "--output", type=PATH, help="File or folder; beside SOURCE if left out.")
+@option("--scale", type=click.IntRange(1, 4), default=4, help="1 doesn't downsample.")
+@common.blur_options
+@option(
     "--random",
     "random_kernel",
     type=click.Choice(["isotropic", "anisotropic"]),
     help="Draw a kernel for each image as in training (any angle, widths from 0.2 to SCALE, or to 2 at scale 1), and a "
     "noise level up to --noise.",
 )
-@click.option(
-    "--kernel-file",
-    type=PATH,
-    help="Blur with the kernel in this .npy file: real numbers, two dimensions, of sum 1.",
+@option(
+    "--kernel-file", type=PATH, help="Blur with the kernel in this .npy file: real numbers, two dimensions, of sum 1."
 )
-@mode_option
-@click.option("--save-kernels", type=PATH, help="Write the kernels used to this .npz file, by file name.")
-@seed_option
-@overwrite_option
+@common.mode_option
+@option("--save-kernels", type=PATH, help="Write the kernels used to this .npz file, by file name.")
+@common.seed_option
+@common.overwrite_option
 def degrade(
     source: Path,
     output: Path | None,
@@ -85,33 +70,33 @@ def degrade(
         raise click.UsageError("--random draws the kernel; leave out --sigma, --sigma-y, --theta and --kernel-file.")
     if kernel_file and gaussian:
         raise click.UsageError("--kernel-file is the kernel; leave out --sigma, --sigma-y and --theta.")
-    refuse_angle_alone(sigma_y, theta)
+    common.refuse_angle_alone(sigma_y, theta)
     if kernel_file:
         degradation = Degradation(scale, _read_kernel(kernel_file), (noise, noise), mode=mode)
     elif random_kernel:
         degradation = Degradation(scale, random_kernel, noise, sigma=(0.2, max(scale, 2)), mode=mode)
     else:
         degradation = Setting(sigma, sigma_y, theta or 0.0, noise, mode).degradation(scale)
-    images = input_images(source)
-    targets = output_paths(source, images, output, f"_lr{scale}", None)
+    images = common.input_images(source)
+    targets = common.output_paths(source, images, output, f"_lr{scale}", None)
     if save_kernels is not None:
         save_kernels = _kernels_file(save_kernels)
-        check_target(save_kernels, overwrite)
+        common.check_target(save_kernels, overwrite)
     folder = targets[images[0]].parent
     report, kernels = Report(), {}
     results = {image: [target] for image, target in targets.items()}
     # The file of kernels is to hold those of all images.
     to_do = report.unfinished(results, overwrite) if source.is_dir() and save_kernels is None else results
-    with results_in(folder):
+    with common.results_in(folder):
         for image, (target,) in progress(to_do.items(), "Degrading", len(to_do)):
             with report.guard(image):
-                refuse_overwriting(target, overwrite)
+                common.refuse_overwriting(target, overwrite)
                 picture = read_image(image)
                 check_format(target, picture)
                 lr, used = degradation(picture.tensor(), generator=image_generator(image.name, seed))
                 alpha = picture.alpha_plane()
                 write_image(target, picture.replaced(lr, None if alpha is None else bicubic_downsample(alpha, scale)))
-                kernels[printable(image.name)] = used[0].numpy()
+                kernels[common.printable(image.name)] = used[0].numpy()
         if save_kernels is not None:
             with report.guard(save_kernels, counted=False), written_whole(save_kernels) as temporary:
                 np.savez(temporary, **kernels)

@@ -9,13 +9,21 @@ import click
 
 
 @click.command()
+@click.option("--check", is_flag=True, help="Compare all kernels with the reference first, and keep what is found.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def doctor(as_json: bool) -> int:
-    """Print versions, devices, and every backend of every op: whether it is on, and why not."""
-    facts = examine()
+def doctor(check: bool, as_json: bool) -> int:
+    """Print versions, devices, and every backend of every op: whether it is on, and why not.
+
+    Kernels for GPUs are compared with the reference at their first use on a device; those that differ stay off.
+    --check compares them anew, and those for CPUs too.
+
+    Exit code: 0; with --check 1 if kernels differ.
+    """
+    facts = examine(check)
+    failed = any(facts["differ"].values())
     if as_json:
         click.echo(json.dumps(facts, indent=1))
-        return 0
+        return int(failed)
     from rich.console import Console
     from rich.table import Table
 
@@ -28,16 +36,31 @@ def doctor(as_json: bool) -> int:
             table.add_row(op, backend, "on" if reason is None else "off", reason or "")
         table.add_section()
     console.print(table)
-    return 0
+    for name, reason in facts["differ"].items():
+        console.print(f"{name}: {reason or 'agrees with the reference'}", highlight=False, markup=False, soft_wrap=True)
+    return int(failed)
 
 
-def examine() -> dict[str, Any]:
-    """The facts: versions, device, and for every op and backend None (on) or the reason why it is off."""
+def examine(check: bool = False) -> dict[str, Any]:
+    """The facts: versions, device, and for every op and backend None (on) or the reason why it is off.
+
+    "differ" says for each op and backend that was checked what differs, or None.
+    """
     import torch
 
     from dasr_fast.ops.backends import BACKENDS, OPS, state
+    from dasr_fast.ops.self_check import check_again, known_failure
 
+    differ = {}
+    for op in OPS if check else ():
+        for name, backend in BACKENDS.items():
+            device = torch.device(backend.device or "cpu")
+            reason = state(op, name)
+            on = reason is None or (torch.cuda.is_available() and reason == known_failure(op, name, device))
+            if name != "reference" and on:
+                differ[f"{op} by {name}"] = check_again(op, name, device)
     return {
+        "differ": differ,
         "dasr-fast": metadata.version("dasr-fast"),
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -52,14 +75,14 @@ def examine() -> dict[str, Any]:
 
 def _library() -> str:
     """The compiled library: where, the instruction set in use, and what it was built with; or why it is off."""
-    from dasr_fast.compiled import record
+    from dasr_fast.build import record
 
     try:
         path = record.require()
-        from dasr_fast.compiled.library import INSTRUCTION_SETS, cpu
+        from dasr_fast.build.library import INSTRUCTION_SETS, cpp
 
         facts = record.read()
-        kinds = [] if facts["parts"]["cpu"] else [INSTRUCTION_SETS[cpu.instruction_set()]]
+        kinds = [] if facts["parts"]["cpp"] else [INSTRUCTION_SETS[cpp.instruction_set()]]
         kinds += [] if facts["parts"]["cuda"] else [f"CUDA {facts['nvcc']} for {facts['architectures']}"]
     except record.NotBuilt as error:
         return f"off: {error}"

@@ -1,6 +1,5 @@
 """`dasr-fast evaluate`."""
 
-import json
 import math
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -8,36 +7,23 @@ from typing import Any, Literal
 
 import click
 
-from dasr_fast.cli.common import (
-    NAME,
-    PATH,
-    Report,
-    blur_options,
-    check_target,
-    device_option,
-    input_images,
-    load_model,
-    mode_option,
-    overwrite_option,
-    printable,
-    refuse_angle_alone,
-    seed_option,
-)
+from dasr_fast.cli import common
+from dasr_fast.cli.common import NAME, PATH, Report, option
 from dasr_fast.progress import progress
 
 
 @click.command()
 @click.argument("source", type=PATH)
-@click.option("--scale", type=click.IntRange(2, 4), help="2, 3 or 4; that of --method if left out, else 4.")
-@click.option("--method", type=NAME, help='"bicubic", or name or path of DASR weights; those of the scale if left out.')
-@blur_options
-@click.option("--table2", "rows", flag_value="table2", help="The paper's Table 2: isotropic widths of the scale.")
-@click.option("--table3", "rows", flag_value="table3", help="Table 3: nine anisotropic kernels, noise 0, 5, 10.")
-@mode_option
-@click.option("--json", "json_path", type=PATH, help="Write all figures to this file.")
-@seed_option
-@device_option
-@overwrite_option
+@option("--scale", type=click.IntRange(2, 4), help="2, 3 or 4; that of --method if left out, else 4.")
+@option("--method", type=NAME, help='"bicubic", or name or path of DASR weights; those of the scale if left out.')
+@common.blur_options
+@option("--table2", "rows", flag_value="table2", help="The paper's Table 2: isotropic widths of the scale.")
+@option("--table3", "rows", flag_value="table3", help="Table 3: nine anisotropic kernels, noise 0, 5, 10.")
+@common.mode_option
+@option("--json", "json_path", type=PATH, help="Write all figures to this file.")
+@common.seed_option
+@common.device_option
+@common.overwrite_option
 def evaluate(
     source: Path,
     scale: int | None,
@@ -67,15 +53,15 @@ def evaluate(
     from dasr_fast.images import read_image
     from dasr_fast.inference import Engine
 
-    images = input_images(source)
-    refuse_angle_alone(sigma_y, theta)
+    images = common.input_images(source)
+    common.refuse_angle_alone(sigma_y, theta)
     if json_path is not None:
-        check_target(json_path, overwrite)
+        common.check_target(json_path, overwrite)
     if method == "bicubic":
         scale = scale or 4
         restore = bicubic(scale)
     else:
-        model = load_model(method, scale, device)
+        model = common.load_model(method, scale, device)
         restore, scale = Engine(model, "fp32"), model.scale
     if rows is None:
         settings = [Setting(sigma, sigma_y, theta or 0.0, noise, mode)]
@@ -88,78 +74,43 @@ def evaluate(
     for path in progress(images, "Evaluating", len(images)):
         with report.guard(path):
             hr = read_image(path).rgb()[0]
-            figures = {
-                setting: evaluate_image(hr, path.name, restore, setting, scale, seed=seed) for setting in settings
-            }
-            for setting, score in figures.items():
+            found = [evaluate_image(hr, path.name, restore, setting, scale, seed=seed) for setting in settings]
+            for setting, score in zip(settings, found, strict=True):
                 scores[setting][path.name] = score
     if report.done:
         _print_table(scores, f"{source.resolve().name} x{scale} {method or 'DASR'}")
     if json_path is not None:
+        facts = {"source": source.resolve().name, "scale": scale, "method": method or f"x{scale}", "seed": seed}
+        figures = {"rows": [_row(*row) for row in scores.items()], "failed": report.reasons()}
         with report.guard(json_path, counted=False):
-            _write_json(json_path, source, scale, method, seed, scores, report)
+            common.write_json(json_path, facts | figures)
     return report.finish(f"Evaluated {source}")
 
 
 def _print_table(scores: dict[Any, dict[str, Any]], title: str) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
     from dasr_fast.evaluation import mean_score
 
-    table = Table(title=escape(printable(title)))
-    for name in ("kernel", "noise", "image", "PSNR", "SSIM"):
-        table.add_column(name, justify="left" if name == "image" else "right")
+    rows, means = [], []
     for setting, by_image in scores.items():
-        if len(scores) == 1:
-            for name, score in by_image.items():
-                table.add_row(
-                    setting.kernel,
-                    f"{setting.noise:g}",
-                    escape(printable(name)),
-                    f"{score.psnr:.2f}",
-                    f"{score.ssim:.4f}",
-                )
-            table.add_section()
+        for name, score in by_image.items() if len(scores) == 1 else ():
+            rows.append((setting.kernel, f"{setting.noise:g}", name, f"{score.psnr:.2f}", f"{score.ssim:.4f}"))
         mean, exact = mean_score(by_image.values()), sum(math.isinf(score.psnr) for score in by_image.values())
         name = f"mean of {len(by_image)}" + (f", PSNR without {exact} exact" if exact else "")
-        table.add_row(setting.kernel, f"{setting.noise:g}", name, f"{mean.psnr:.2f}", f"{mean.ssim:.4f}")
-    Console().print(table)
+        means.append((setting.kernel, f"{setting.noise:g}", name, f"{mean.psnr:.2f}", f"{mean.ssim:.4f}"))
+    common.print_table(title, ("kernel", "noise", "image", "PSNR", "SSIM"), rows, means)
 
 
-def _write_json(
-    path: Path,
-    source: Path,
-    scale: int,
-    method: str | None,
-    seed: int,
-    scores: dict[Any, dict[str, Any]],
-    report: Report,
-) -> None:
+def _row(setting: Any, by_image: dict[str, Any]) -> dict[str, Any]:
+    """What --json says of a degradation."""
     from dasr_fast.evaluation import mean_score
-    from dasr_fast.files import written_whole
 
-    means = {setting: mean_score(by_image.values()) for setting, by_image in scores.items() if by_image}
-    rows = [
-        {
-            **asdict(setting),
-            "psnr": _number(means[setting].psnr) if by_image else None,
-            "ssim": means[setting].ssim if by_image else None,
-            "images": {name: {"psnr": _number(score.psnr), "ssim": score.ssim} for name, score in by_image.items()},
-        }
-        for setting, by_image in scores.items()
-    ]
-    content = {
-        "source": source.resolve().name,
-        "scale": scale,
-        "method": method or f"x{scale}",
-        "seed": seed,
-        "rows": rows,
-        "failed": {failed.name: reason for failed, reason in report.failed},
+    mean = mean_score(by_image.values()) if by_image else None
+    return {
+        **asdict(setting),
+        "psnr": _number(mean.psnr) if mean else None,
+        "ssim": mean.ssim if mean else None,
+        "images": {name: {"psnr": _number(score.psnr), "ssim": score.ssim} for name, score in by_image.items()},
     }
-    with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def _number(value: float) -> float | None:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import click
 
-from dasr_fast.cli.common import NAME, PATH, check_target, load_model, overwrite_option, warn
+from dasr_fast.cli.common import NAME, PATH, check_target, load_model, option, overwrite_option, warn
 from dasr_fast.files import WriteError, written_whole
 
 SUFFIXES = (".onnx", ".pt2")
@@ -15,28 +15,23 @@ SUFFIXES = (".onnx", ".pt2")
 
 @click.command()
 @click.argument("weights", required=False, type=NAME)
-@click.option(
+@option(
     "-o",
     "--output",
     type=PATH,
     required=True,
     help="File that ends in .onnx, or in .pt2 for a program of torch.export.",
 )
-@click.option("--scale", type=click.IntRange(2, 4), help="2, 3 or 4; that of WEIGHTS if left out, else 4.")
-@click.option(
+@option("--scale", type=click.IntRange(2, 4), help="2, 3 or 4; that of WEIGHTS if left out, else 4.")
+@option(
     "--part",
     type=click.Choice(["whole", "encode", "restore"]),
     default="whole",
-    show_default=True,
     help="encode gives the embedding v of images, restore takes images and v; for tiles with one v.",
 )
 @overwrite_option
 def export(
-    weights: str | None,
-    output: Path,
-    scale: int | None,
-    part: Literal["whole", "encode", "restore"],
-    overwrite: bool,
+    weights: str | None, output: Path, scale: int | None, part: Literal["whole", "encode", "restore"], overwrite: bool
 ) -> int:
     """Write the network with WEIGHTS (name or path; those of the scale if left out) for other runtimes.
 

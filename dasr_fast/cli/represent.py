@@ -1,6 +1,5 @@
 """`dasr-fast represent`."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -8,18 +7,8 @@ from typing import Any
 
 import click
 
-from dasr_fast.cli.common import (
-    NAME,
-    PATH,
-    Number,
-    Report,
-    check_target,
-    device_option,
-    input_images,
-    load_model,
-    overwrite_option,
-    seed_option,
-)
+from dasr_fast.cli import common
+from dasr_fast.cli.common import NAME, PATH, Number, Report, option
 from dasr_fast.progress import progress
 
 UNTRAINED = "untrained"
@@ -27,55 +16,34 @@ UNTRAINED = "untrained"
 
 @click.command()
 @click.argument("folder", type=PATH)
-@click.option("--weights", type=NAME, help="Name or path of DASR weights; those of the scale if left out.")
-@click.option(
-    "--compare", type=NAME, help='Weights for a second plot beside the first, or "untrained" for random ones.'
-)
-@click.option(
-    "-o",
-    "--output",
-    type=PATH,
-    required=True,
-    help="File for the plot that ends in .png, .svg or .pdf.",
-)
-@click.option("--scale", type=click.IntRange(2, 4), help="2, 3 or 4; that of --weights if left out, else 4.")
-@click.option(
+@option("--weights", type=NAME, help="Name or path of DASR weights; those of the scale if left out.")
+@option("--compare", type=NAME, help='Weights for a second plot beside the first, or "untrained" for random ones.')
+@option("-o", "--output", type=PATH, required=True, help="File for the plot that ends in .png, .svg or .pdf.")
+@option("--scale", type=click.IntRange(2, 4), help="2, 3 or 4; that of --weights if left out, else 4.")
+@option(
     "--sigma",
     "widths",
     type=Number(min=0),
     multiple=True,
     help="Width of an isotropic blur in pixels; give it several times. Eight from 0.2 to 4 if left out.",
 )
-@click.option("--anisotropic", is_flag=True, help="The nine anisotropic kernels of the paper's Table 3 instead.")
-@click.option(
+@option("--anisotropic", is_flag=True, help="The nine anisotropic kernels of the paper's Table 3 instead.")
+@option(
     "--noise",
     "noise_levels",
     type=Number(min=0),
     multiple=True,
     default=(0.0,),
-    show_default=True,
     help="Noise in grey levels; each of several goes with each kernel.",
 )
-@click.option(
-    "--images", type=click.IntRange(min=2), default=40, show_default=True, help="At most so many, evenly spread."
-)
-@click.option(
-    "--patches",
-    type=click.IntRange(1, 10_000),
-    default=4,
-    show_default=True,
-    help="Patches of each image.",
-)
-@click.option(
-    "--size", type=click.IntRange(8, 10_000), default=48, show_default=True, help="Side of LR patches in pixels."
-)
-@click.option(
-    "--neighbours", type=click.IntRange(min=1), default=15, show_default=True, help="How many of the nearest vote."
-)
-@click.option("--json", "json_path", type=PATH, help="Write all figures to this file.")
-@seed_option
-@device_option
-@overwrite_option
+@option("--images", type=click.IntRange(min=2), default=40, help="At most so many, evenly spread.")
+@option("--patches", type=click.IntRange(1, 10_000), default=4, help="Patches of each image.")
+@option("--size", type=click.IntRange(8, 10_000), default=48, help="Side of LR patches in pixels.")
+@option("--neighbours", type=click.IntRange(min=1), default=15, help="How many of the nearest vote.")
+@option("--json", "json_path", type=PATH, help="Write all figures to this file.")
+@common.seed_option
+@common.device_option
+@common.overwrite_option
 def represent(
     folder: Path,
     weights: str | None,
@@ -121,7 +89,7 @@ def represent(
     if output.suffix.lower() not in PICTURES:
         raise click.UsageError(f"{output}: plots are written as {', '.join(PICTURES)}.")
     for target in (output, *(() if json_path is None else (json_path,))):
-        check_target(target, overwrite)
+        common.check_target(target, overwrite)
     if json_path is not None and json_path.resolve() == output.resolve():
         raise click.UsageError(f"The plot and --json would both be written to {output}.")
     if anisotropic and widths:
@@ -133,7 +101,7 @@ def represent(
         require_plotting("sklearn", "matplotlib")
     except ImportError as error:
         raise click.UsageError(str(error)) from None
-    paths = _evenly(input_images(folder), images)
+    paths = _evenly(common.input_images(folder), images)
     scale, encoders = _encoders(weights, compare, scale, device, seed)
 
     report, degraded = Report(), []
@@ -155,8 +123,10 @@ def represent(
         plot(panels, settings, output)
     if json_path is not None:
         facts = {"scale": scale, "patches": patches, "size": size, "neighbours": neighbours, "seed": seed}
+        images_of = {"images": [image.name for image in report.done], "failed": report.reasons()}
+        figures = {panel.title: _figures(panel.separability, settings) for panel in panels}
         with report.guard(json_path, counted=False):
-            _write_json(json_path, {"source": folder.resolve().name, **facts}, panels, settings, report)
+            common.write_json(json_path, {"source": folder.resolve().name, **facts, **images_of, "encoders": figures})
     return report.finish(f"Represented {folder} in {output}")
 
 
@@ -190,7 +160,7 @@ def _encoders(
         if name == UNTRAINED:
             encoder = untrained()
         else:
-            model = load_model(name, scale, device)
+            model = common.load_model(name, scale, device)
             encoder, scale = model.E.encoder_q, model.scale
         encoders[name or f"x{scale}"] = embedder(encoder)
     if compare is not None and len(encoders) < 2:
@@ -199,40 +169,21 @@ def _encoders(
 
 
 def _print_table(panels: list[Any], settings: list[Any]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title="Nearest neighbours of the same degradation")
-    for name in ("kernel", "noise", *(escape(panel.title) for panel in panels)):
-        table.add_column(name, justify="right")
-    for number, setting in enumerate(settings):
-        shares = (f"{panel.separability.by_degradation[number]:.1%}" for panel in panels)
-        table.add_row(setting.kernel, f"{setting.noise:g}", *shares)
-    table.add_section()
-    table.add_row("all", "", *(f"{panel.separability.accuracy:.1%}" for panel in panels))
-    table.add_row("by chance", "", *(f"{panel.separability.chance:.1%}" for panel in panels))
-    Console().print(table)
+    found = [panel.separability for panel in panels]
+    rows = [
+        (setting.kernel, f"{setting.noise:g}", *(f"{each.by_degradation[number]:.1%}" for each in found))
+        for number, setting in enumerate(settings)
+    ]
+    last = [
+        ("all", "", *(f"{each.accuracy:.1%}" for each in found)),
+        ("by chance", "", *(f"{each.chance:.1%}" for each in found)),
+    ]
+    columns = ("kernel", "noise", *(panel.title for panel in panels))
+    common.print_table("Nearest neighbours of the same degradation", columns, rows, last)
 
 
-def _write_json(path: Path, facts: dict[str, Any], panels: list[Any], settings: list[Any], report: Report) -> None:
-    from dasr_fast.files import written_whole
-
-    content = {
-        **facts,
-        "images": [image.name for image in report.done],
-        "failed": {failed.name: reason for failed, reason in report.failed},
-        "encoders": {
-            panel.title: {
-                "accuracy": panel.separability.accuracy,
-                "chance": panel.separability.chance,
-                "degradations": [
-                    {**asdict(setting), "accuracy": accuracy}
-                    for setting, accuracy in zip(settings, panel.separability.by_degradation, strict=True)
-                ],
-            }
-            for panel in panels
-        },
-    }
-    with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+def _figures(found: Any, settings: list[Any]) -> dict[str, Any]:
+    """What --json says of an encoder."""
+    shares = zip(settings, found.by_degradation, strict=True)
+    degradations = [{**asdict(setting), "accuracy": accuracy} for setting, accuracy in shares]
+    return {"accuracy": found.accuracy, "chance": found.chance, "degradations": degradations}

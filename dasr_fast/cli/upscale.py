@@ -9,20 +9,8 @@ from typing import Any
 
 import click
 
-from dasr_fast.cli.common import (
-    NAME,
-    PATH,
-    Report,
-    device_option,
-    input_images,
-    load_model,
-    output_paths,
-    overwrite_option,
-    refuse_overwriting,
-    refuse_same_names,
-    results_in,
-    warn,
-)
+from dasr_fast.cli import common
+from dasr_fast.cli.common import NAME, PATH, Report, option
 from dasr_fast.progress import progress
 
 
@@ -38,41 +26,37 @@ def _tile(_: click.Context, __: click.Parameter, value: str) -> Any:
 
 @click.command()
 @click.argument("source", type=PATH)
-@click.option("-o", "--output", type=PATH, help="File or folder; beside SOURCE if left out.")
-@click.option("--scale", type=click.IntRange(2, 4), help="2, 3 or 4; that of --weights if left out, else 4.")
-@click.option(
-    "--weights", type=NAME, help="Name of weights that come with the package, or path of a checkpoint or run."
-)
-@click.option(
+@option("-o", "--output", type=PATH, help="File or folder; beside SOURCE if left out.")
+@option("--scale", type=click.IntRange(2, 4), help="2, 3 or 4; that of --weights if left out, else 4.")
+@option("--weights", type=NAME, help="Name of weights that come with the package, or path of a checkpoint or run.")
+@option(
     "--format",
     "suffix",
     type=click.Choice(["png", "jpg", "webp", "tif"]),
     help="Format of the results; that of each image if left out.",
 )
-@click.option(
+@option(
     "--precision",
     type=click.Choice(["auto", "fp32", "tf32", "fp16", "bf16"]),
     default="auto",
-    show_default=True,
     help="Precision of the computation: auto is fp16 on a GPU and fp32 on a CPU; tf32 needs a GPU.",
 )
-@click.option(
+@option(
     "--tile",
     metavar="PIXELS",
     callback=_tile,
     default="auto",
-    show_default=True,
     help="Side in LR pixels of the tiles in which images are computed: from 64, 0 for whole images, or auto, which "
     "divides images that are too large for the free memory.",
 )
-@click.option(
+@option(
     "--compare",
     is_flag=True,
     help="Also write NAME_compare.png beside each result: the input (its pixels enlarged), bicubic upsampling and the "
     "result side by side; of large images the centre, 1024 pixels of the result wide and high at most.",
 )
-@device_option
-@overwrite_option
+@common.device_option
+@common.overwrite_option
 def upscale(
     source: Path,
     output: Path | None,
@@ -105,19 +89,19 @@ def upscale(
     from dasr_fast.inference.pictures import comparison
     from dasr_fast.inference.pictures import upscale as upscale_picture
 
-    images = input_images(source)
-    engine = Engine(load_model(weights, scale, device), precision)
-    targets = output_paths(source, images, output, f"_x{engine.scale}", f".{suffix}" if suffix else None)
+    images = common.input_images(source)
+    engine = Engine(common.load_model(weights, scale, device), precision)
+    targets = common.output_paths(source, images, output, f"_x{engine.scale}", f".{suffix}" if suffix else None)
     results = {image: [target, *([_comparison_path(target)] if compare else ())] for image, target in targets.items()}
-    refuse_same_names(file for files in results.values() for file in files)
+    common.refuse_same_names(file for files in results.values() for file in files)
     folder = targets[images[0]].parent
     report = Report()
     to_do = report.unfinished(results, overwrite) if source.is_dir() else results
-    with results_in(folder):
+    with common.results_in(folder):
         for image, files in progress(to_do.items(), "Upscaling", len(to_do)):
             with report.guard(image), _named_in_warnings(image):
                 for file in files:
-                    refuse_overwriting(file, overwrite)
+                    common.refuse_overwriting(file, overwrite)
                 lr = read_image(image)
                 check_format(files[0], lr)
                 sr = upscale_picture(engine, lr, tile=tile)
@@ -143,7 +127,7 @@ def _named_in_warnings(image: Path) -> Iterator[None]:
 
     def show(message: Any, *others: Any, **keywords: Any) -> None:
         if isinstance(message, PictureWarning):
-            warn(f"{image}: {message}")
+            common.warn(f"{image}: {message}")
         else:
             outer(message, *others, **keywords)
 

@@ -1,11 +1,11 @@
-"""Schemas of the raw ops in the compiled library: `torch.ops.dasr_fast_cpu.<name>`, `torch.ops.dasr_fast_cuda.<name>`.
+"""Schemas of the raw ops in the compiled library: `torch.ops.dasr_fast_cpp.<name>`, `torch.ops.dasr_fast_cuda.<name>`.
 
 A raw op writes its results into tensors that the caller made. It checks nothing: `dasr_fast.ops` does that, and the
-modules in `cpu` and `cuda` pass it dense features.
+modules in `cpp` and `cuda` pass it dense features.
 """
 
 SCHEMAS = {
-    "cpu": (
+    "cpp": (
         "instruction_set() -> int",
         "channel_modulation(Tensor x, Tensor gate, Tensor? residual, Tensor(a!) y) -> ()",
         "channel_modulation_backward(Tensor grad, Tensor x, Tensor gate, Tensor(a!) grad_x, Tensor(b!) grad_gate) "
@@ -49,7 +49,7 @@ SCHEMAS = {
         "Tensor(d!) grad_bias, Tensor(e!)? grad_gate, Tensor(f!) weight_parts, Tensor(g!) bias_parts, "
         "Tensor(h!)? gate_parts) -> ()",
         "da_half_block(Tensor x, Tensor kernel, Tensor weight, Tensor? bias, Tensor? gate, Tensor conv_weight, "
-        "Tensor? conv_bias, Tensor? residual, float negative_slope, bool activate, bool wgmma, Tensor(a!) y) -> ()",
+        "Tensor? conv_bias, Tensor? residual, float negative_slope, bool activate, Tensor(a!) y) -> ()",
         "blur_downsample_fused(Tensor hr, Tensor kernel, Tensor taps, Tensor? noise, Tensor? level, int scale, "
         "int first, int top, int left, bool reflect, bool quantize, bool channels_last, Tensor(a!) stencils, "
         "Tensor(b!) y) -> ()",

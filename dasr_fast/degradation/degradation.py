@@ -17,7 +17,8 @@ Range = Sequence[float]
 """Both ends (low, high) from between which a number is drawn uniformly."""
 
 
-LARGEST = 1e6  # Of any width, angle or noise level.
+LARGEST = 1e6
+"""The largest width, angle or noise level."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,7 @@ class Degradation(nn.Module):
     Args:
         scale: 1 (no downsampling) to 4.
         kernel: "isotropic" or "anisotropic" Gaussians, or kernels of one's own, as they are correlated with the
-            image: one, `[kh, kw]`, or several to draw from, `[K, kh, kw]`, floating point. They are a buffer:
-            `.to(device)` moves them where the images are.
+            image: one, `[kh, kw]`, or several to draw from, `[K, kh, kw]`, floating point; `.to(device)` moves them.
         noise: Largest standard deviation of the noise in grey levels; each image's is uniform in [0, noise]. A pair
             gives both ends of the range.
         size: Rows and columns of the Gaussian kernels; 21 if None.
@@ -90,14 +90,13 @@ class Degradation(nn.Module):
         if isinstance(kernel, Tensor):
             _check_kernels(kernel)
             self.register_buffer("kernels", kernel.float().reshape(-1, *kernel.shape[-2:]), persistent=False)
+            _refuse("kernels of one's own", size=size, sigma=sigma, sigma_y=sigma_y, theta=theta)
         elif isinstance(kernel, str) and kernel in ("isotropic", "anisotropic"):
             self.kernels = None
+            if kernel == "isotropic":
+                _refuse("isotropic kernels", sigma_y=sigma_y, theta=theta)
         else:
             raise ValueError(f"Degradation: kernel must be isotropic, anisotropic or a tensor; got {shown(kernel)}.")
-        if isinstance(kernel, Tensor):
-            _refuse("kernels of one's own", size=size, sigma=sigma, sigma_y=sigma_y, theta=theta)
-        elif kernel == "isotropic":
-            _refuse("isotropic kernels", sigma_y=sigma_y, theta=theta)
         size = 21 if size is None else size
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise ValueError(f"Degradation: size must be a whole number of at least 1; got {shown(size)}.")
@@ -172,15 +171,8 @@ class Degradation(nn.Module):
     def degrade(self, hr: Tensor, drawn: Drawn) -> Tensor:
         """LR images as `forward` makes them, with kernels, levels and noise that were drawn."""
         images = hr.float() if hr.dtype in (torch.float16, torch.bfloat16) else hr
-        return ops.blur_downsample(
-            images,
-            drawn.kernels.float(),
-            self.scale,
-            mode=self.mode,
-            noise=drawn.noise,
-            level=drawn.level,
-            quantize=True,
-        )
+        kernels, noise, level = drawn.kernels.float(), drawn.noise, drawn.level
+        return ops.blur_downsample(images, kernels, self.scale, mode=self.mode, noise=noise, level=level, quantize=True)
 
 
 def _uniform(

@@ -13,18 +13,15 @@ from dasr_fast.reference.gaussian_kernel import WIDEST
 
 
 def gaussian_kernel(
-    size: int,
-    sigma_x: float | Tensor,
-    sigma_y: float | Tensor | None = None,
-    theta: float | Tensor = 0.0,
+    size: int, sigma_x: float | Tensor, sigma_y: float | Tensor | None = None, theta: float | Tensor = 0.0
 ) -> Tensor:
     """Gaussian kernels that sum to 1, centred on pixel `size // 2`.
 
     The covariance has the standard deviations `sigma_x` and `sigma_y` (the released code's lambda_1 and lambda_2)
     along axes turned by `theta` from x towards y. Width 0 gives the identity. Source: `cal_sigma`,
-    `anisotropic_gaussian_kernel` and `isotropic_gaussian_kernel` of the released code. From size 11 on its
-    values above 1e-30 are reproduced to the last bit (as a CPU computes them), on which LR pixels halfway between two
-    grey levels depend, without its call of `torch.inverse`, for which a GPU would be waited for.
+    `anisotropic_gaussian_kernel` and `isotropic_gaussian_kernel` of the released code. From size 11 on, values above
+    1e-30 are the same as there to the last bit (as a CPU computes them), since LR pixels halfway between two grey
+    levels depend on it; but nothing waits for a GPU, as `torch.inverse` does there.
 
     Args:
         size: Rows and columns.
@@ -37,8 +34,8 @@ def gaussian_kernel(
 
     Raises:
         TypeError: A tensor isn't one of real numbers.
-        ValueError: The size is below 1, a tensor has another shape, or a number is negative or not finite. Of tensors
-            on a GPU the numbers aren't looked at, for which it would be waited; NaN there gives kernels of NaN.
+        ValueError: The size is below 1, a tensor has another shape, or a number is negative or not finite. Numbers in
+            tensors on a GPU aren't checked, since that would wait for it; NaN there gives kernels of NaN.
     """
     if not isinstance(size, int) or size < 1:
         raise ValueError(f"gaussian_kernel: size must be a whole number of at least 1; got {shown(size)}.")
@@ -52,16 +49,14 @@ def gaussian_kernel(
     device = given[0].device if given else None
 
     def column(value: float | Tensor) -> Tensor:
-        return (
-            value.float() if isinstance(value, Tensor) else torch.full((1,), value, dtype=torch.float32, device=device)
-        )
+        if isinstance(value, Tensor):
+            return value.float()
+        return torch.full((1,), value, dtype=torch.float32, device=device)
 
-    # Numbers take the released code's way, through degrees in float32.
-    angle = (
-        column(theta)
-        if isinstance(theta, Tensor)
-        else column(round(math.degrees(math.remainder(theta, 2 * math.pi)), 6)) / 180 * math.pi
-    )
+    if isinstance(theta, Tensor):
+        angle = column(theta)
+    else:  # Numbers take the released code's way, through degrees in float32.
+        angle = column(round(math.degrees(math.remainder(theta, 2 * math.pi)), 6)) / 180 * math.pi
     kernel = gaussian_kernel_op(column(sigma_x), None if sigma_y is None else column(sigma_y), angle, size)
     return kernel if given else kernel[0]
 

@@ -52,20 +52,8 @@ def psnr(sr: Tensor, hr: Tensor, *, border: int, luma: bool = True) -> Tensor:
 def ssim(sr: Tensor, hr: Tensor, *, border: int) -> Tensor:
     """Structural similarity on Y as MATLAB's (11x11 Gaussian window of width 1.5, valid part only).
 
-    Source: `calc_ssim` of the released code; Wang et al., 2004. The images are compared as they are: `quantize`
-    them first.
-
-    Args:
-        sr: Images `[C, H, W]` or `[B, C, H, W]` in 0 to 255, C 1 or 3.
-        hr: As `sr`.
-        border: Pixels left out on every side: the scale on benchmark sets.
-
-    Returns:
-        float64, `[]` or `[B]`.
-
-    Raises:
-        TypeError: An image isn't a tensor of real numbers.
-        ValueError: Shapes differ or are too small, or an image holds NaN or infinity.
+    Source: `calc_ssim` of the released code; Wang et al., 2004. Arguments, result and errors are those of `psnr`; the
+    images must be 11 pixels high and wide inside the border.
     """
     _check("ssim", sr, hr, border, least=11)
     x, y = (

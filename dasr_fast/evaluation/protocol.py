@@ -29,8 +29,8 @@ class Score:
 def mean_score(scores: Iterable[Score]) -> Score:
     """The mean figures of one image or more.
 
-    The mean PSNR is that of the images which aren't restored exactly: of those that are, such as flat ones, the PSNR is
-    infinite, as the mean is if there are no others.
+    The mean PSNR leaves out images that are restored exactly, such as flat ones, whose PSNR is infinite; it is infinite
+    if there are no others.
 
     Raises:
         TypeError: They aren't all `Score`.
@@ -53,11 +53,11 @@ def evaluate_image(hr: Tensor, name: str, restore: Restore, setting: Setting, sc
 
     Args:
         hr: HR image `[3, H, W]` in 0 to 255, uint8 or floating point.
-        name: Of the image.
+        name: The image's.
         restore: The method.
         setting: The degradation.
         scale: 1 to 4.
-        seed: Of the noise.
+        seed: Decides the noise.
 
     Raises:
         TypeError: The image isn't a tensor, the method can't be called, or the setting is none.

@@ -34,12 +34,12 @@ def degraded_patches(
 
     Args:
         hr: HR image `[3, H, W]` in 0 to 255, uint8 or floating point.
-        name: Of the image.
+        name: The image's.
         settings: The degradations.
         scale: 1 to 4.
         patches: How many of each degradation.
         size: Rows and columns of the LR patches.
-        seed: Of places and noise.
+        seed: Decides places and noise.
 
     Returns:
         `[len(settings), patches, 3, size, size]`, uint8.
@@ -70,7 +70,7 @@ class Representations:
     Attributes:
         vectors: `[n, d]`, float32.
         degradations: Which degradation each patch has, `[n]`.
-        images: Which image it is of, `[n]`.
+        images: Which image it comes from, `[n]`.
     """
 
     vectors: Numbers
@@ -117,7 +117,7 @@ def separability(representations: Representations, neighbours: int = 15) -> Sepa
     they may be near because of what they show.
 
     Args:
-        representations: Of two images or more.
+        representations: Those of two images or more.
         neighbours: How many vote.
 
     Raises:

@@ -21,9 +21,9 @@ class Panel:
 
     Attributes:
         title: Which encoder it is.
-        representations: By that encoder.
+        representations: What that encoder makes.
         points: The representations in two dimensions, `[n, 2]`.
-        separability: Of the representations.
+        separability: How well the representations separate.
     """
 
     title: str

@@ -41,10 +41,7 @@ class PortableDAConv(DAConv):
 class PortableBlindSR(nn.Module):
     """What `BlindSR` computes in evaluation mode, from a copy of its weights in float32 on the CPU.
 
-    Batch normalisation is folded into the encoder's convolutions.
-
-    Args:
-        model: On any device, of any type, in any mode.
+    Batch normalisation is folded into the encoder's convolutions. The model may be in any mode.
 
     Attributes:
         encoder: LR images `[B, 3, H, W]` in 0 to 255 to embeddings `[B, 256]`: `BlindSR.encode`.

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -26,16 +26,7 @@ TOLERANCE = 1e-4
 """Largest difference that `verify` accepts, of the largest value: a hundred times what float32 rounding makes."""
 
 
-class _Signature(NamedTuple):
-    inputs: tuple[str, ...]
-    output: str
-
-
-_SIGNATURES: dict[str, _Signature] = {
-    "whole": _Signature(("lr",), "sr"),
-    "encode": _Signature(("lr",), "v"),
-    "restore": _Signature(("lr", "v"), "sr"),
-}
+_INPUTS: dict[str, tuple[str, ...]] = {"whole": ("lr",), "encode": ("lr",), "restore": ("lr", "v")}
 
 # The oldest that PyTorch's exporter writes directly.
 _OPSET = 18
@@ -50,8 +41,7 @@ def export_program(model: nn.Module, part: Part = "whole") -> ExportedProgram:
 
     Args:
         model: A `BlindSR`, ours or the released one, in any mode; it isn't changed.
-        part: "whole" gives SR images for LR images, "encode" their embeddings, "restore" SR images for LR images and
-            embeddings.
+        part: "whole" gives SR for LR images, "encode" their embeddings, "restore" SR for LR images and embeddings.
 
     Returns:
         A program for any batch, height and width from 1 on. LR images are `[B, 3, H, W]` in 0 to 255, embeddings
@@ -61,7 +51,7 @@ def export_program(model: nn.Module, part: Part = "whole") -> ExportedProgram:
         TypeError: It isn't a model of that kind.
         ValueError: There is no such part, or the model computes something else than DASR.
     """
-    inputs = _signature(part).inputs
+    inputs = _inputs(part)
     network = PortableBlindSR(as_blind_sr(model))
     module = {"whole": network, "encode": network.encoder, "restore": network.sr_network}[part]
     examples = {name: torch.zeros(shape, dtype=torch.float32, device="cpu") for name, shape in _EXAMPLES.items()}
@@ -77,11 +67,6 @@ def export_onnx(model: nn.Module, path: str | Path, part: Part = "whole") -> Non
 
     Inputs and output are those of `export_program`, called `lr`, `v` and `sr`; sizes are called batch, height, width.
 
-    Args:
-        model: As for `export_program`.
-        path: Where to write.
-        part: As for `export_program`.
-
     Raises:
         ImportError: The packages for it aren't installed; the message says which.
         FileNotFoundError: The folder of `path` doesn't exist.
@@ -91,13 +76,13 @@ def export_onnx(model: nn.Module, path: str | Path, part: Part = "whole") -> Non
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
     from onnxscript import optimizer
 
-    inputs, output = _signature(part)
+    inputs = _inputs(part)
     with written_whole(path) as temporary, _silenced():
         program = torch.onnx.export(
             export_program(model, part),
             dynamo=True,
             input_names=inputs,
-            output_names=[output],
+            output_names=["v" if part == "encode" else "sr"],
             dynamic_shapes=_sizes(inputs),
             opset_version=_OPSET,
             optimize=False,
@@ -135,13 +120,9 @@ def verify(path: str | Path, model: nn.Module, part: Part = "whole") -> float:
         RuntimeError: The difference is larger than rounding can make it.
         TypeError, ValueError: As for `export_program`.
     """
-    inputs = _signature(part).inputs
+    inputs = _inputs(part)
     network = copy.deepcopy(as_blind_sr(model)).float().eval()
-    parts: dict[str, Callable[..., Tensor]] = {
-        "whole": network,
-        "encode": network.encode,
-        "restore": network.restore,
-    }
+    own: Callable[..., Tensor] = network if part == "whole" else getattr(network, part)
     device = next(network.parameters()).device
     computed = _run_program(path) if Path(path).suffix == ".pt2" else _run_onnx(path, inputs)
     generator = torch.Generator().manual_seed(0)
@@ -151,7 +132,7 @@ def verify(path: str | Path, model: nn.Module, part: Part = "whole") -> float:
         with torch.inference_mode(), tf32_convolutions(False):
             images = {"lr": lr, "v": network.encode(lr.to(device)).cpu()}
             arguments = [images[name] for name in inputs]
-            truth = parts[part](*(argument.to(device) for argument in arguments)).cpu()
+            truth = own(*(argument.to(device) for argument in arguments)).cpu()
             difference = (computed(*arguments) - truth).abs().max().item()
         if not difference <= TOLERANCE * truth.abs().max().item():
             raise RuntimeError(
@@ -162,10 +143,10 @@ def verify(path: str | Path, model: nn.Module, part: Part = "whole") -> float:
     return largest
 
 
-def _signature(part: str) -> _Signature:
-    if part not in _SIGNATURES:
+def _inputs(part: str) -> tuple[str, ...]:
+    if part not in _INPUTS:
         raise ValueError(f"part must be whole, encode or restore; got {part!r}.")
-    return _SIGNATURES[part]
+    return _INPUTS[part]
 
 
 def _takes_any_size() -> bool:

@@ -10,7 +10,6 @@ from dasr_fast import ops
 from dasr_fast.inference.convolution import Convolution
 from dasr_fast.nn import ChannelModulation, DABlock, DAConv, SpatialGate
 from dasr_fast.nn.activation import fixed_slope
-from dasr_fast.ops.backends import has_kernel
 
 Modulation = tuple[Tensor, Tensor | None]
 """Kernels `[B, C, k, k]` and gates `[B, C]` of a DA convolution."""
@@ -80,7 +79,7 @@ class CopiedBlock:
 class _HalfBlock:
     """A DA convolution, LeakyReLU, a convolution, then LeakyReLU or a sum.
 
-    It is `ops.da_half_block` where the backend has a kernel for it, else `ops.da_conv` and the convolution.
+    It is `ops.da_half_block` with a 3x3 convolution, else `ops.da_conv` and the convolution.
 
     Args:
         layer: The DA convolution.
@@ -100,10 +99,13 @@ class _HalfBlock:
 
     def __call__(self, x: Tensor, modulation: Modulation, residual: Tensor | None = None) -> Tensor:
         kernel, gate = modulation
-        slope, convolution = self._slope, self._convolution
+        slope, convolution, backend = self._slope, self._convolution, self._convolution.backend
         da_conv = (x, kernel, self._weight, self._bias, gate)
-        half_block = (*da_conv, convolution.weight, convolution.bias, residual)
-        activate, backend = convolution.negative_slope is not None, convolution.backend
-        if convolution.is_3x3 and has_kernel("da_half_block", backend, (*half_block, slope, activate)):
-            return ops.da_half_block(*half_block, negative_slope=slope, activate=activate, backend=backend)
-        return convolution(ops.da_conv(*da_conv, negative_slope=slope, activate=True, backend=backend), residual)
+        if not convolution.is_3x3:
+            return convolution(ops.da_conv(*da_conv, negative_slope=slope, activate=True, backend=backend), residual)
+        return ops.da_half_block(
+            *(*da_conv, convolution.weight, convolution.bias, residual),
+            negative_slope=slope,
+            activate=convolution.negative_slope is not None,
+            backend=(backend, "auto"),
+        )

@@ -5,13 +5,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dasr_fast import ops
-from dasr_fast.ops.backends import has_kernel
 
 
 class Convolution:
     """A convolution padded with zeros, then LeakyReLU if asked for, then a sum if asked for.
 
-    3x3 at stride 1 is `ops.conv3x3` where the backend has a kernel for it; everything else is PyTorch's.
+    3x3 at stride 1 is `ops.conv3x3`; everything else is PyTorch's.
 
     Args:
         weight: `[C_out, C, k, k]`, k odd.
@@ -19,7 +18,7 @@ class Convolution:
         stride: Distance of the outputs.
         negative_slope: Of the LeakyReLU; None for no activation.
         dtype: Type of the features.
-        backend: See `dasr_fast.ops`.
+        backend: See `dasr_fast.ops`; another computes where it can't.
     """
 
     def __init__(
@@ -53,10 +52,10 @@ class Convolution:
 
     def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """Features `[B, C, H, W]` to `[B, C_out, ceil(H / stride), ceil(W / stride)]`, the shape of a residual too."""
-        arguments = (x, self.weight, self.bias, residual)
         slope = self.negative_slope
-        if self.is_3x3 and has_kernel("conv3x3", self.backend, (*arguments, slope)):
-            return ops.conv3x3(*arguments, negative_slope=slope, backend=self.backend)
+        if self.is_3x3:
+            backend = (self.backend, "auto")
+            return ops.conv3x3(x, self.weight, self.bias, residual, negative_slope=slope, backend=backend)
         y = F.conv2d(x, self.weight, self.bias, self.stride, self.weight.shape[-1] // 2)
         if slope is not None:
             F.leaky_relu_(y, slope)

@@ -1,39 +1,19 @@
 """The engine: a model made fast for inference on images of any size."""
 
-import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import Literal, TypeVar
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from dasr_fast.inference import tiling
-from dasr_fast.inference.executor import Executor
+from dasr_fast.inference.attempts import Attempts, Tile
 from dasr_fast.inference.stream import CudaTransfers, overlapped
-from dasr_fast.inference.tiling import SMALLEST, Place, Window, choose_window
-from dasr_fast.memory import free_memory, is_out_of_memory
+from dasr_fast.inference.tiling import SMALLEST, Place
 from dasr_fast.models.adopt import as_blind_sr
 from dasr_fast.models.encoder import EMBEDDING
-from dasr_fast.precision import PRECISIONS, choose_precision
-
-Tile = int | Literal["auto"]
-T = TypeVar("T")
-
-UNASKED = 2**18
-"""LR pixels up to which nobody asks how much memory a GPU has free: with 64 channels they take 0.6 GB."""
-
-LEAST = 2**14
-"""LR pixels that are computed at once however little memory seems to be free, in 35 MB; a CPU isn't asked for fewer."""
-
-MOST = 2**24
-"""LR pixels computed at once at most: kernels count the numbers of 64 features of so many pixels in 32 bits."""
-
-FEATURES = 6
-"""Maps of features that are alive at once, at most; 5.5 were measured on a CPU."""
-
-CPU_BYTES = 2 * 2**30
-"""Memory for features on a CPU at most, where larger tiles are no faster."""
+from dasr_fast.ops.backends import BACKENDS
+from dasr_fast.precision import choose_precision
 
 
 class Engine:
@@ -63,20 +43,18 @@ class Engine:
 
     Raises:
         TypeError: The model is another network.
-        ValueError: There is no such precision, or not on this device, or the model's forward differs from DASR's.
+        ValueError: There is no such backend, no such precision (on this device), or the model's forward isn't DASR's.
     """
 
     def __init__(self, model: nn.Module, precision: str = "auto", backend: str = "auto") -> None:
+        if backend not in ("auto", *BACKENDS):
+            raise ValueError(f"Engine: backend must be one of auto, {', '.join(BACKENDS)}; got {backend!r}.")
         blind_sr = as_blind_sr(model)
         self.device = next(blind_sr.parameters()).device
         chosen = choose_precision(precision, self.device)
-        self.precision, self.scale = chosen.name, blind_sr.scale
-        self.noise = blind_sr.noise
+        self.precision, self.scale, self.noise = chosen.name, blind_sr.scale, blind_sr.noise
         self.bounds = None if blind_sr.G.bounds is None else blind_sr.G.bounds.float()
-        self._channels = next(blind_sr.G.head.parameters()).shape[0]
-        self._executor = Executor(blind_sr, chosen, backend)
-        self._wide = Executor(blind_sr, PRECISIONS["fp32"], backend) if chosen.name == "fp16" else None
-        self._most = MOST
+        self._attempts = Attempts(blind_sr, chosen, backend)
 
     def __call__(self, lr: Tensor, *, tile: Tile = "auto") -> Tensor:
         """SR image of an LR image.
@@ -101,14 +79,7 @@ class Engine:
     def encode(self, lr: Tensor, *, tile: Tile = "auto") -> Tensor:
         """Embeddings `[B, 256]`, float32 on the engine's device, of LR images as for a call; the same in tiles."""
         _check_tile(tile)
-        images = _images(lr)
-
-        def run(executor: Executor, window: Window) -> Iterator[Tensor]:
-            v = tiling.encode(executor, images, window, self.device)
-            _refuse_overflow(executor, v)
-            yield v
-
-        return list(self._attempts(images, tile, run))[-1]
+        return self._attempts.encode(_images(lr), tile)
 
     def restore(self, lr: Tensor, v: Tensor, *, tile: Tile = "auto") -> Tensor:
         """As a call, with given embeddings `v` `[B, 256]`; one `[256]` or `[1, 256]` serves all images."""
@@ -126,7 +97,7 @@ class Engine:
             The place of a piece in `[B, 3, H * scale, W * scale]`, as slices, and the piece, on the engine's device.
             Together they cover the result; a later piece replaces what lies at its place already.
         """
-        return self._pieces(lr, v, tile, checked=True)
+        return self._pieces(lr, v, tile)
 
     def stream(
         self, frames: Iterable[Tensor], *, representation: Literal["each", "first"] | Tensor = "each"
@@ -166,7 +137,7 @@ class Engine:
 
         def compute(frame: Tensor) -> tuple[Tensor, Tensor]:
             sr = self._assembled(frame, v, "auto", checked=False)
-            return sr, _finite(sr)
+            return sr, sr.sum().isfinite()  # As a tensor, for which nothing waits.
 
         for frame, (sr, finite) in overlapped(frames, compute, CudaTransfers(self.device)):
             yield sr if finite else self._assembled(frame, v, "auto")
@@ -183,75 +154,13 @@ class Engine:
             whole[place] = piece
         return sr
 
-    def _pieces(self, lr: Tensor, v: Tensor | None, tile: Tile, *, checked: bool) -> Iterator[tuple[Place, Tensor]]:
+    def _pieces(
+        self, lr: Tensor, v: Tensor | None, tile: Tile, *, checked: bool = True
+    ) -> Iterator[tuple[Place, Tensor]]:
         _check_tile(tile)
         images = _images(lr)
         given = None if v is None else self._embeddings(v, len(images))
-
-        def run(executor: Executor, window: Window) -> Iterator[tuple[Place, Tensor]]:
-            own = tiling.encode(executor, images, window, self.device) if given is None else given
-            for place, sr in tiling.restore(executor, images, own, window, self.scale):
-                if checked:
-                    _refuse_overflow(executor, sr)
-                yield place, sr
-
-        return self._attempts(images, tile, run)
-
-    def _attempts(self, images: Tensor, tile: Tile, run: Callable[[Executor, Window], Iterator[T]]) -> Iterator[T]:
-        """What `run` yields; from its beginning again in fp32 if it overflows, in smaller tiles if memory runs out."""
-        executor, window = self._executor, self._window(self._executor, images, tile)
-        released = False
-        while True:
-            try:
-                yield from run(executor, window)
-                return
-            except _OverflowedError:
-                assert self._wide is not None
-                executor, window = self._wide, self._window(self._wide, images, tile)
-                message = "a result overflowed in fp16 and is computed again in fp32"
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                if self._release() and not released:
-                    released = True
-                    continue
-                window = self._smaller(window, error)
-                message = f"memory ran out, and tiles of {window.height} x {window.width} LR pixels are tried"
-            warnings.warn(f"Engine: {message}.", RuntimeWarning, stacklevel=2)
-
-    def _release(self) -> bool:
-        """Give back what memory is kept for later calls; returns whether CUDA graphs held some."""
-        held = self._executor.release()
-        return (self._wide is not None and self._wide.release()) or held
-
-    def _smaller(self, window: Window, error: BaseException) -> Window:
-        """A smaller window where `window` was too large, which won't be tried for other images either."""
-        smaller = window.smaller()
-        if smaller is None:
-            raise RuntimeError(
-                f"Engine: there isn't enough memory on {self.device} for tiles of {SMALLEST} LR pixels."
-            ) from error
-        self._most = min(self._most, smaller.samples * smaller.height * smaller.width)
-        return smaller
-
-    def _window(self, executor: Executor, images: Tensor, tile: Tile) -> Window:
-        batch, _, height, width = images.shape
-        pixels = self._most
-        if batch * height * width > (LEAST if self.device.type == "cpu" else UNASKED):
-            pixels = min(pixels, self._affordable(executor))
-        return choose_window(batch, height, width, pixels, None if tile == "auto" else tile)
-
-    def _affordable(self, executor: Executor) -> int:
-        """LR pixels whose features fit into the free memory."""
-        free = free_memory(self.device)
-        if free is None:
-            return UNASKED
-        itemsize, outputs = executor.precision.dtype.itemsize, 3 * self.scale**2
-        budget = int(0.8 * free)
-        if self.device.type == "cpu":  # Some of its convolutions in 16 bits work in 32.
-            budget, itemsize = min(free // 2, CPU_BYTES), 4
-        per_pixel = itemsize * (FEATURES * self._channels + 2 * outputs) + 4 * outputs
-        return max(LEAST, budget // per_pixel)
+        return self._attempts.restore(images, given, tile, checked=checked)
 
     def _embeddings(self, v: Tensor, batch: int) -> Tensor:
         if not isinstance(v, Tensor) or not v.is_floating_point():
@@ -263,20 +172,6 @@ class Engine:
                 f"got {list(v.shape)}."
             )
         return rows.to(self.device).float().expand(batch, -1)
-
-
-class _OverflowedError(ArithmeticError):
-    """A result in fp16 isn't finite."""
-
-
-def _finite(x: Tensor) -> Tensor:
-    """Whether all of `x` is finite, as a tensor: images are too small for their sum to overflow."""
-    return x.sum().isfinite()
-
-
-def _refuse_overflow(executor: Executor, x: Tensor) -> None:
-    if executor.precision.dtype == torch.float16 and not _finite(x):
-        raise _OverflowedError
 
 
 def _images(lr: Tensor) -> Tensor:

@@ -13,13 +13,7 @@ from dasr_fast.precision import Precision, tf32_convolutions
 
 
 class Executor:
-    """The folded network of a model; on NVIDIA GPUs by CUDA graphs, and with the TF32 setting of its precision.
-
-    Args:
-        model: Its weights are copied.
-        precision: Of the computation.
-        backend: See `dasr_fast.ops`.
-    """
+    """The folded network of a model, by CUDA graphs and with its precision's TF32 setting on NVIDIA GPUs."""
 
     def __init__(self, model: BlindSR, precision: Precision, backend: str) -> None:
         self.precision = precision

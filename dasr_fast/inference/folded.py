@@ -1,7 +1,6 @@
 """The networks of `BlindSR` rearranged for inference: the same function with fewer operations and passes."""
 
 import copy
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,12 +11,10 @@ from torch import Tensor, nn
 from dasr_fast.inference.block import CopiedBlock, FoldedBlock
 from dasr_fast.inference.convolution import Convolution
 from dasr_fast.inference.kernels_and_gates import KernelsAndGates
-from dasr_fast.inference.tail import Tail
 from dasr_fast.models import BlindSR
 from dasr_fast.models.bounds import drawn_inside
-from dasr_fast.models.encoder import EMBEDDING, DegradationEncoder
-from dasr_fast.ops.backends import BACKENDS
-from dasr_fast.ops.checks import FLOATING
+from dasr_fast.models.encoder import DegradationEncoder
+from dasr_fast.nn.collapsed_tail import FixedTail
 from dasr_fast.ops.registration import without_autocast
 from dasr_fast.reference.layout import accumulation_dtype
 
@@ -36,29 +33,11 @@ class FoldedNetwork:
         backend: See `dasr_fast.ops`. What it has no op for is PyTorch's.
         gain: A power of two by which features of the SR network are scaled, against overflow in float16. The network
             is positively homogeneous in features and biases together, so that the result is the same.
-
-    Attributes:
-        scale: Factor between LR and SR.
-        device: Where it computes.
-        dtype: As given.
-
-    Raises:
-        TypeError: The model is another one, or the type isn't one of those.
-        ValueError: There is no such backend, or the gain isn't a power of two.
     """
 
     def __init__(
         self, model: BlindSR, dtype: torch.dtype = torch.float32, *, backend: str = "auto", gain: float = 1.0
     ) -> None:
-        if not isinstance(model, BlindSR):
-            raise TypeError(f"FoldedNetwork: model must be a BlindSR; got {type(model).__name__}.")
-        if dtype not in FLOATING:
-            name = str(dtype).removeprefix("torch.")
-            raise TypeError(f"FoldedNetwork: dtype must be float32, float16, bfloat16 or float64; got {name}.")
-        if backend not in ("auto", *BACKENDS):
-            raise ValueError(f"FoldedNetwork: backend must be one of auto, {', '.join(BACKENDS)}; got {backend!r}.")
-        if not gain > 0 or math.frexp(gain)[0] != 0.5:
-            raise ValueError(f"FoldedNetwork: gain must be a power of two; got {gain}.")
         network: Any = model.G
         self.scale, self.dtype, self.device = model.scale, dtype, next(model.parameters()).device
         self._wide = accumulation_dtype(dtype)
@@ -92,7 +71,7 @@ class FoldedNetwork:
         folded = [block for group in network.body[:-1] for block in group.body[:-1] if FoldedBlock.covers(block)]
         da_convs = [layer for block in folded for layer in (block.da_conv1, block.da_conv2)]
         self._kernels_and_gates = KernelsAndGates(da_convs, dtype)
-        self._tail = Tail([*network.tail[0], network.tail[1], network.add_mean], dtype, gain)
+        self._tail = FixedTail([*network.tail[0], network.tail[1], network.add_mean], dtype, gain)
 
     def encode(self, lr: Tensor) -> Tensor:
         """Embeddings `[B, 256]` of LR images as for `encode_features`, float32 (float64 from float64)."""
@@ -101,19 +80,11 @@ class FoldedNetwork:
             return features.mean((2, 3), dtype=self._wide)
 
     def encode_features(self, lr: Tensor) -> Tensor:
-        """The encoder's features before the mean over all pixels.
+        """The encoder's features `[B, 256, ceil(ceil(H / 2) / 2), ceil(ceil(W / 2) / 2)]` before the mean over pixels.
 
-        Args:
-            lr: LR images `[B, 3, H, W]` in 0 to 255, of any floating type, on the network's device.
-
-        Returns:
-            `[B, 256, ceil(ceil(H / 2) / 2), ceil(ceil(W / 2) / 2)]`, channels-last, of the network's type.
-
-        Raises:
-            TypeError: The images aren't floating point.
-            ValueError: Their shape or device is another.
+        LR images are `[B, 3, H, W]` in 0 to 255, of any floating type, on the network's device; the features are of the
+        network's type, channels-last.
         """
-        self._check(lr)
         with self._inference():
             x = lr.to(self.dtype, memory_format=torch.channels_last)
             for convolution in self._encoder:
@@ -121,25 +92,10 @@ class FoldedNetwork:
             return x
 
     def restore(self, lr: Tensor, v: Tensor) -> Tensor:
-        """SR images for LR images and the embeddings of their degradations.
+        """SR images `[B, 3, H * scale, W * scale]` for LR images and embeddings `[B, 256]` of any floating type.
 
-        Args:
-            lr: As for `encode_features`.
-            v: Embeddings `[B, 256]` of any floating type.
-
-        Returns:
-            `[B, 3, H * scale, W * scale]`, contiguous, float32 (float64 from float64), neither rounded nor clamped.
-
-        Raises:
-            TypeError: The images aren't floating point.
-            ValueError: A shape or device is another.
+        They are contiguous, float32 (float64 from float64), neither rounded nor clamped.
         """
-        self._check(lr)
-        if tuple(v.shape) != (len(lr), EMBEDDING) or v.device != lr.device:
-            raise ValueError(
-                f"FoldedNetwork: v must be [B, {EMBEDDING}] with B = {len(lr)} as lr has it, on {lr.device}; "
-                f"got {list(v.shape)} on {v.device}."
-            )
         with self._inference():
             v = v.to(self._wide)
             v = self._compress(v if self._bounds is None else drawn_inside(v, self._bounds))
@@ -151,14 +107,6 @@ class FoldedNetwork:
                     z = block(z, v, modulations)
                 y = end(z, residual=y)
             return self._tail(self._body_end(y, residual=x))
-
-    def _check(self, lr: Tensor) -> None:
-        if lr.dim() != 4 or lr.shape[1] != 3 or 0 in lr.shape[2:]:
-            raise ValueError(f"FoldedNetwork: lr must be [B, 3, H, W]; got {list(lr.shape)}.")
-        if not lr.is_floating_point():
-            raise TypeError(f"FoldedNetwork: lr must be floating point in 0 to 255; got {str(lr.dtype)[6:]}.")
-        if lr.device != self.device:
-            raise ValueError(f"FoldedNetwork: lr must be on {self.device} as the model was; got {lr.device}.")
 
     @contextmanager
     def _inference(self) -> Iterator[None]:

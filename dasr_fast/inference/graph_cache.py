@@ -29,10 +29,8 @@ class GraphCache:
     A graph is captured when its shapes come for the second time, since it costs about four calls: single images of many
     sizes don't pay for it, frames and tiles of one size do. The shapes that were used longest ago are forgotten, and
     once one of them has a graph, all are. What can't be captured is called, after a warning. Sizes are not rounded up
-    to share a graph: a padded image has another border, and tiles of an image have one size anyway.
-
-    Args:
-        capture: Makes replays. One thread at a time uses it and them.
+    to share a graph: a padded image has another border, and tiles of an image have one size anyway. One thread at a
+    time captures and replays.
     """
 
     def __init__(self, capture: Capture[Tensor]) -> None:

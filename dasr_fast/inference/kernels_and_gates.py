@@ -13,16 +13,17 @@ from dasr_fast.reference.layout import accumulation_dtype
 class KernelsAndGates:
     """Depthwise kernels and gates of DA convolutions for a representation, each as two products for all layers.
 
-    They are computed in float32 whatever the features are, since they cost next to nothing.
-
-    Args:
-        layers: The DA convolutions; their sizes may differ, and any may be without a gate, or have static kernels.
-        dtype: Type of the results, that of the features; float64 is also computed in float64.
+    They are computed in float32 (float64 for float64) whatever `dtype`, that of the results and features, is: they cost
+    next to nothing. The layers' sizes may differ, and any may be without a gate, or have static kernels.
     """
 
     def __init__(self, layers: Sequence[DAConv], dtype: torch.dtype) -> None:
-        self._layers = [
-            (layer.channels, layer.kernel_size, _static(layer, dtype), layer.ca is not None) for layer in layers
+        self._layers = [(layer.channels, layer.kernel_size, layer.ca is not None) for layer in layers]
+        self._static = [
+            layer.kernel.weight.detach().view(1, -1).to(dtype, copy=True)
+            if isinstance(layer.kernel, StaticKernel)
+            else None
+            for layer in layers
         ]
         kernels = [layer.kernel for layer in layers if isinstance(layer.kernel, nn.Sequential)]
         gates = [layer.ca.conv_du for layer in layers if layer.ca is not None]
@@ -37,19 +38,14 @@ class KernelsAndGates:
                 (next(kernels) if static is None else static.repeat(len(v), 1)).view(len(v), channels, size, size),
                 next(gates) if gated else None,
             )
-            for channels, size, static, gated in self._layers
+            for (channels, size, gated), static in zip(self._layers, self._static, strict=True)
         ]
 
 
 class _StackedMLPs:
-    """MLPs of two layers without bias, all applied to one input.
+    """MLPs of two layers without bias, linear or 1x1 convolutions, and an activation of any slope, all of one input.
 
     Those of equal sizes are stacked: their hidden layers are one product, their outputs one batched product.
-
-    Args:
-        mlps: Linear layers or 1x1 convolutions before and after an activation of any slope.
-        dtype: Type of the results.
-        sigmoid: Whether the results go through a sigmoid.
     """
 
     def __init__(self, mlps: Sequence[nn.Sequential], dtype: torch.dtype, *, sigmoid: bool) -> None:
@@ -80,15 +76,8 @@ class _StackedMLPs:
         return results
 
 
-def _static(layer: DAConv, dtype: torch.dtype) -> Tensor | None:
-    """Static kernels `[1, C * k * k]`, or None."""
-    if not isinstance(layer.kernel, StaticKernel):
-        return None
-    return layer.kernel.weight.detach().view(1, -1).to(dtype, copy=True)
-
-
 def _matrix(layer: nn.Module, dtype: torch.dtype) -> Tensor:
-    """Weights `[inputs, outputs]` of a linear layer or a 1x1 convolution, in the type that sums for `dtype` have."""
+    """Weights `[inputs, outputs]` in the type that sums for `dtype` have."""
     assert isinstance(layer, (nn.Linear, nn.Conv2d))
     return layer.weight.detach().flatten(1).T.to(accumulation_dtype(dtype))
 

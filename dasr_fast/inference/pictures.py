@@ -10,7 +10,8 @@ from torch import Tensor
 
 from dasr_fast.degradation import bicubic_upsample
 from dasr_fast.images import Picture, Pixels
-from dasr_fast.inference.engine import Engine, Tile
+from dasr_fast.inference.attempts import Tile
+from dasr_fast.inference.engine import Engine
 from dasr_fast.inference.noise import noise_level
 from dasr_fast.inference.tiling import Span, overlapping_spans
 from dasr_fast.models.bounds import departure
@@ -112,7 +113,7 @@ def _tell_what_is_unknown(engine: Engine, lr: Tensor, v: Tensor) -> None:
 def comparison(lr: Picture, sr: Picture, *, most: int = 1024) -> Picture:
     """A picture, its bicubic upsampling and its super-resolution side by side: first the picture's pixels, enlarged.
 
-    Of large pictures the centre is shown. Alpha is left out.
+    Large pictures are shown by their centre, at most `most` SR pixels high and wide. Alpha is left out.
 
     Args:
         lr: The picture.

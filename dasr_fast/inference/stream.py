@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -10,27 +9,13 @@ from torch import Tensor
 Tensors = tuple[Tensor, ...]
 
 
-class Transfers(Protocol):
-    """Copies between the host and a device that don't hold up either."""
-
-    def upload(self, tensor: Tensor) -> Tensor:
-        """The tensor on the device, for the computation that comes next."""
-
-    def download(self, tensors: Tensors) -> Callable[[], Tensors]:
-        """Starts to copy the computation's results to the host; the function waits for the copies and returns them."""
-
-
 def overlapped(
-    frames: Iterable[Tensor], compute: Callable[[Tensor], Tensors], transfers: Transfers
+    frames: Iterable[Tensor], compute: Callable[[Tensor], Tensors], transfers: "CudaTransfers"
 ) -> Iterator[tuple[Tensor, Tensors]]:
     """Each frame and what `compute` makes of it, in order, on the host.
 
-    A result is waited for only when the next frame is under way, so that at most two are.
-
-    Args:
-        frames: On the host.
-        compute: From the frame on the device to a tensor there, without waiting for the device.
-        transfers: Of that device.
+    A result is waited for only when the next frame is under way, so that at most two are. `compute` has the frame on
+    the device, and must not wait for it.
     """
     under_way: deque[tuple[Tensor, Callable[[], Tensors]]] = deque()
     for frame in frames:
@@ -42,10 +27,6 @@ def overlapped(
         yield frame, wait()
 
 
-def _pinned(like: Tensor) -> Tensor:
-    return torch.empty(like.shape, dtype=like.dtype, device="cpu", pin_memory=True)
-
-
 class CudaTransfers:
     """Copies on a stream for each direction, by way of pinned memory, which PyTorch keeps and uses again."""
 
@@ -54,6 +35,7 @@ class CudaTransfers:
         self._up, self._down = (torch.cuda.Stream(device) for _ in range(2))  # type: ignore[no-untyped-call]
 
     def upload(self, tensor: Tensor) -> Tensor:
+        """The tensor on the device, for the computation that comes next."""
         computation = torch.cuda.current_stream(self._device)
         with torch.cuda.stream(self._up):
             uploaded = tensor.pin_memory().to(self._device, non_blocking=True)
@@ -62,8 +44,11 @@ class CudaTransfers:
         return uploaded
 
     def download(self, tensors: Tensors) -> Callable[[], Tensors]:
+        """Starts to copy the computation's results to the host; the function waits for the copies and returns them."""
         self._down.wait_stream(torch.cuda.current_stream(self._device))
-        copies = tuple(_pinned(tensor) for tensor in tensors)
+        copies = tuple(
+            torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=True) for tensor in tensors
+        )
         with torch.cuda.stream(self._down):
             for copy, tensor in zip(copies, tensors, strict=True):
                 copy.copy_(tensor, non_blocking=True)

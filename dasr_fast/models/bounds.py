@@ -9,9 +9,7 @@ from torch import Tensor
 def make_bounds(embeddings: Tensor, margin: float) -> Tensor:
     """Bounds `[3, D]` of embeddings `[N, D]`: least, mean and largest of each channel.
 
-    Args:
-        embeddings: Of images as in training.
-        margin: By which part of its distance to the mean each bound lies farther out than the outermost embedding.
+    Each bound lies farther out than the outermost embedding, by the part `margin` of that one's distance to the mean.
     """
     mean = embeddings.mean(0)
     # A channel that never varied still needs room, or rounding would count as a departure.
@@ -20,12 +18,7 @@ def make_bounds(embeddings: Tensor, margin: float) -> Tensor:
 
 
 def departure(v: Tensor, bounds: Tensor) -> Tensor:
-    """How many times farther from the mean than the bounds in its direction each embedding is, `[B, 1]`.
-
-    Args:
-        v: Embeddings `[B, D]`.
-        bounds: `[3, D]` as from `make_bounds`, of any floating type.
-    """
+    """How many times farther from the mean than the bounds in its direction each embedding `[B, D]` is, `[B, 1]`."""
     lower, mean, upper = bounds.to(v.dtype).unbind()
     away = v - mean
     return (away / (torch.where(away > 0, upper, lower) - mean)).amax(1, keepdim=True)

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).resolve().parent.parent / "weights"
 """Folder of the weights that come with the package."""
 
-NOT_SAVED = ("E.encoder_k.", "E.queue")
-"""Keys that the released training leaves out of its checkpoints: the key encoder, the queue and its pointer."""
+SAVED = ("G.", "E.encoder_q.")
+"""How keys begin in released checkpoints, without the key encoder, the queue and its pointer."""
 
 CHECKSUM = "sha256"
 """Name, in the metadata of a `.safetensors` file, of its tensors' SHA-256 (`checksum`)."""
@@ -59,7 +59,7 @@ class CheckpointError(ValueError):
 def find_weights(name_or_path: str | Path) -> Path:
     """Path of the weights with that name (shipped with the package) or path.
 
-    Of the folder of a training run they are `weights.safetensors`, or else those of its latest checkpoint.
+    A training run's folder stands for its `weights.safetensors`, or else for its latest checkpoint.
 
     Raises:
         FileNotFoundError: There are none.
@@ -86,11 +86,9 @@ def find_weights(name_or_path: str | Path) -> Path:
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """Tensors of a DASR model by the released model's keys, on the CPU.
 
-    They are looked for in dictionaries inside (`state_dict`, `params_ema`, ...), behind prefixes (`module.`,
-    `_orig_mod.`, Lightning's `model.`, ...), and in the checkpoints of a training run, see
-    `dasr_fast.models.wrapped.find_state`. What has a checksum is compared with it: weights that come with the package
-    with their card's, other `.safetensors` files by `save_weights` with their own, `.pt` files with those of the zip
-    format.
+    They are looked for in dictionaries inside, behind prefixes and in the checkpoints of a training run, see
+    `dasr_fast.models.wrapped.find_state`. Checksums are compared: weights that come with the package have theirs in
+    their cards, other `.safetensors` files by `save_weights` in the metadata, `.pt` files in the zip format.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -193,7 +191,7 @@ def settings_of(state: Mapping[str, Tensor], path: str | Path) -> dict[str, Any]
 
 
 def check_weights(model: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
-    """Compare weights with a `BlindSR`; what released checkpoints lack (`NOT_SAVED`) may be missing.
+    """Compare weights with a `BlindSR`; what released checkpoints lack may be missing.
 
     `path` is for messages.
 
@@ -201,7 +199,7 @@ def check_weights(model: nn.Module, state: Mapping[str, Tensor], path: str | Pat
         CheckpointError: Keys, types or shapes are those of another network.
     """
     own = model.state_dict()
-    missing = [key for key in own if key not in state and not key.startswith(NOT_SAVED)]
+    missing = [key for key in own if key not in state and key.startswith(SAVED)]
     unknown = [key for key in state if key not in own]
     if missing or unknown:
         what = f"it lacks {missing[0]}" if missing else f"it has {unknown[0]}"
@@ -241,7 +239,7 @@ def save_weights(model: "BlindSR", path: str | Path, metadata: Mapping[str, str]
     if path.suffix not in (".safetensors", ".pt"):
         raise ValueError(f"Weights are written as .safetensors or .pt; got {path.name}.")
     tensors = {plain(key): value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    state = {key: value for key, value in tensors.items() if not key.startswith(NOT_SAVED)}
+    state = {key: value for key, value in tensors.items() if key.startswith(SAVED)}
     facts = {**(metadata or {}), "format": "pt", CHECKSUM: checksum(state)}
     network: BlindSR = getattr(model, "module", model)  # That of DataParallel.
     if network.G.bounds is not None:

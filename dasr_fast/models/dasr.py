@@ -23,14 +23,14 @@ class DASR(nn.Module):
         representation: Width to which the embedding is compressed for the DA convolutions.
         groups: Number of residual groups.
         blocks: Number of DA blocks in each.
-        kernel_size: Of all convolutions of the body, head and tail.
-        reduction: Of `dasr_fast.nn.ChannelModulation`.
+        kernel_size: Rows and columns of all convolutions of the body, head and tail.
+        reduction: See `dasr_fast.nn.ChannelModulation`.
         options: Further options of each `dasr_fast.nn.DABlock`.
 
     Attributes:
-        bounds: Of the embeddings that the weights were trained with, `[3, embedding]` as from
+        bounds: What embeddings the weights were trained with, `[3, embedding]` as from
             `dasr_fast.models.bounds.make_bounds`; in evaluation mode others are drawn inside. None, as for released
-            weights, takes embeddings as they are. A buffer that no state dict holds.
+            weights, takes embeddings as they are. It is a buffer that no state dict holds.
 
     Raises:
         ValueError: The scale is another.

@@ -5,6 +5,7 @@ No activation stands between them, so that together they are an affine map: at e
 between each other; its sides and corners have kernels of their own.
 """
 
+import copy
 import math
 from collections.abc import Sequence
 from itertools import product
@@ -84,6 +85,33 @@ def run_tail(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
         kernels = region_kernels(*collapse_tail(layers, accumulation_dtype(dtype)), dtype)
     y = convolve_regions(x, kernels)
     return shuffle(y, y.dtype)
+
+
+class FixedTail:
+    """Features to images by a copy of layers whose weights don't change, collapsed where that is exact.
+
+    Images of fewer than 3 rows or columns, and convolutions of other sizes than 3x3, go through a copy of the layers.
+
+    Args:
+        layers: As for `collapse_tail`, but for the size of the convolutions.
+        dtype: Type of the features.
+        gain: Factor, a power of two, by which features come scaled; it is undone.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module], dtype: torch.dtype = torch.float32, gain: float = 1.0) -> None:
+        self._layers = copy.deepcopy(nn.Sequential(*layers)).requires_grad_(False)
+        next(layer for layer in self._layers if isinstance(layer, nn.Conv2d)).weight.div_(gain)
+        self._kernels: Kernels = []
+        if collapsible(list(self._layers)):
+            self._kernels = region_kernels(*collapse_tail(list(self._layers)), dtype)
+        self._layers.to(dtype)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Features `[B, C, H, W]` to contiguous float32 images `[B, 3, s H, s W]` (float64 from float64)."""
+        dtype = accumulation_dtype(x.dtype)
+        if not self._kernels or min(x.shape[-2:]) < SMALLEST:
+            return self._layers(x).to(dtype, memory_format=torch.contiguous_format)
+        return shuffle(convolve_regions(x, self._kernels), dtype)
 
 
 def collapsible(layers: Sequence[nn.Module]) -> bool:

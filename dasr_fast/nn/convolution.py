@@ -8,7 +8,7 @@ from torch.nn.utils import parametrize
 
 from dasr_fast import ops
 from dasr_fast.nn.activation import fixed_slope
-from dasr_fast.ops.backends import has_kernel, has_matrix_unit, state
+from dasr_fast.ops.backends import state
 from dasr_fast.ops.registration import autocasts
 from dasr_fast.reference.layout import memory_format
 from dasr_fast.torch_state import has_global_hooks
@@ -22,14 +22,14 @@ def convolved(
     activation: nn.Module | None = None,
     backend: str = "auto",
 ) -> Tensor:
-    """`conv(x)`, then the activation if there is one, then `+ residual`: by `ops.conv3x3` where a kernel computes it.
+    """`conv(x)`, then the activation if there is one, then `+ residual`: by `ops.conv3x3` where that is the same.
 
     Args:
         conv: Any module; an ordinary 3x3 convolution without hooks is what the op computes.
         x: Features `[B, C, H, W]`.
         residual: Added last, or None.
         activation: In the same pass if its slope is fixed and it has no hooks.
-        backend: See `dasr_fast.ops`.
+        backend: See `dasr_fast.ops`; another computes where it can't.
     """
     y: Tensor
     if residual is not None and is_wider(residual):
@@ -39,9 +39,7 @@ def convolved(
         y = activation(convolved(conv, x, backend=backend))
         return y if residual is None else y + residual
     if computable(conv, x):
-        arguments = (x, conv.weight, conv.bias, residual)
-        if has_kernel("conv3x3", backend, (*arguments, slope)):
-            return ops.conv3x3(*arguments, negative_slope=slope, backend=backend)
+        return ops.conv3x3(x, conv.weight, conv.bias, residual, negative_slope=slope, backend=(backend, "auto"))
     y = conv(x) if activation is None else activation(conv(x))
     return y if residual is None else y + residual
 
@@ -77,13 +75,8 @@ def computable(conv: nn.Module, x: Tensor) -> TypeGuard[nn.Conv2d]:
         and untouched(conv)
         and not torch.compiler.is_exporting()
         and x.shape[1] == conv.in_channels
-        and (_autocast_to_kernels(x) if autocasts(x.device.type) else x.dtype == conv.weight.dtype)
+        and (autocasts(x.device.type) or x.dtype == conv.weight.dtype)
     )
-
-
-def _autocast_to_kernels(x: Tensor) -> bool:
-    """Whether autocast's type is one in which the op's kernels are faster than PyTorch's convolution."""
-    return x.device.type == "cpu" and torch.get_autocast_dtype("cpu") == torch.bfloat16 and has_matrix_unit()
 
 
 def is_plain(conv: object, size: int) -> TypeGuard[nn.Conv2d]:

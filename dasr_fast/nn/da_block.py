@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from dasr_fast.nn.activation import Activation, make_activation
-from dasr_fast.nn.convolution import convolved, uncalled_slope, unchanged
+from dasr_fast.nn.convolution import computable, convolved, uncalled_slope, unchanged
 from dasr_fast.nn.da_conv import DAConv, half_block
 from dasr_fast.nn.inputs import features_and_representation
 
@@ -54,12 +54,11 @@ class DABlock(nn.Module):
     def _half(self, layer: DAConv, conv: nn.Module, x: Tensor, v: Tensor, residual: Tensor | None) -> Tensor:
         """DA convolution, activation, convolution; then the activation, or the sum if there is a residual."""
         slope = uncalled_slope(self.relu)
-        if slope is not None and unchanged(layer, DAConv) and slope == layer.slope_of_op():
-            assert layer.conv is not None
+        is_one_op = slope is not None and unchanged(layer, DAConv) and slope == layer.slope_of_op()
+        if slope is not None and is_one_op and layer.conv is not None and computable(conv, x):
             kernel, gate = layer.kernel_and_gate(v)
-            y = half_block(x, kernel, layer.conv, gate, conv, residual, negative_slope=slope, backend=layer.backend)
-            if y is not None:
-                return y
+            pointwise, backend = layer.conv, layer.backend
+            return half_block(x, kernel, pointwise, gate, conv, residual, negative_slope=slope, backend=backend)
         activation = self.relu if residual is None else None
         return convolved(conv, self._activated(layer, x, v), residual, activation=activation, backend=layer.backend)
 

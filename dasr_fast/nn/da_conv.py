@@ -4,17 +4,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from dasr_fast import ops
 from dasr_fast.nn.activation import Activation, make_activation
 from dasr_fast.nn.channel_modulation import ChannelModulation
-from dasr_fast.nn.convolution import computable, is_plain, is_wider, uncalled_slope, unchanged, untouched
+from dasr_fast.nn.convolution import is_plain, is_wider, uncalled_slope, unchanged, untouched
 from dasr_fast.nn.inputs import features_and_representation
 from dasr_fast.nn.spatial_gate import SpatialGate
 from dasr_fast.nn.static_kernel import StaticKernel
-from dasr_fast.ops.backends import BACKENDS, has_kernel
+from dasr_fast.ops.backends import BACKENDS
 
 
 class DAConv(nn.Module):
@@ -201,31 +200,29 @@ def half_block(
     kernel: Tensor,
     pointwise: nn.Conv2d,
     gate: Tensor | None,
-    conv: nn.Module,
+    conv: nn.Conv2d,
     residual: Tensor | None,
     *,
     negative_slope: float,
     backend: str = "auto",
-) -> Tensor | None:
-    """Half of a DA block by `ops.da_half_block`, or None where no kernel computes it or it hasn't been measured.
+) -> Tensor:
+    """Half of a DA block by `ops.da_half_block`.
 
     Args:
         x: Features `[B, C, H, W]`.
         kernel: Depthwise filters `[B, C, k, k]`.
         pointwise: 1x1 convolution of the DA convolution.
         gate: Channel modulation `[B, C]`, if there is one.
-        conv: The convolution after the DA convolution.
+        conv: The 3x3 convolution after the DA convolution, which is `computable`.
         residual: Added last in a block's second half; None in its first, where an activation is last.
         negative_slope: Of all activations.
-        backend: See `dasr_fast.ops`.
+        backend: See `dasr_fast.ops`; another computes the 3x3 convolution where it can't.
     """
-    if not computable(conv, x) or (torch.is_grad_enabled() and x.device.type != "cpu"):
-        return None
-    activate = residual is None
-    further = residual if residual is not None and is_wider(residual) else None
-    added = None if further is not None else residual
-    arguments = (x, kernel, pointwise.weight.flatten(1), pointwise.bias, gate, conv.weight, conv.bias, added)
-    if not has_kernel("da_half_block", backend, (*arguments, negative_slope, activate)):
-        return None
-    y = ops.da_half_block(*arguments, negative_slope=negative_slope, activate=activate, backend=backend)
-    return y if further is None else y + further
+    added = None if residual is None or is_wider(residual) else residual
+    y = ops.da_half_block(
+        *(x, kernel, pointwise.weight.flatten(1), pointwise.bias, gate, conv.weight, conv.bias, added),
+        negative_slope=negative_slope,
+        activate=residual is None,
+        backend=(backend, "auto"),
+    )
+    return y if residual is None or residual is added else y + residual

@@ -3,7 +3,8 @@
 A backend implements an op in one module that holds the functions of `dasr_fast.reference.<op>` under the same
 names and with the same arguments, and, where it can't do everything, `unsupported(*arguments)`, which takes the
 arguments of the op and returns the reason why not, or None. One that not every device of its kind can run also has
-`obstacle(device)`, the reason why. Adding such a module is all it takes.
+`obstacle(device)`, the reason why, and one that isn't always the fastest `is_slow(*arguments)`. Adding such a module is
+all it takes.
 """
 
 import importlib
@@ -15,7 +16,8 @@ from typing import Any
 
 import torch
 
-from dasr_fast.compiled import record
+from dasr_fast.build import record
+from dasr_fast.ops import self_check
 from dasr_fast.ops.checks import shown
 
 OPS = (
@@ -59,11 +61,9 @@ class Backend:
         try:
             if importlib.util.find_spec(module) is None:
                 return f"it does not implement {op}"
-            if self.part is not None:
-                record.require(self.part)
+            if self.part is not None and (reason := record.missing(self.part)) is not None:
+                return reason
             return importlib.import_module(module)
-        except record.NotBuilt as error:
-            return str(error)
         except ImportError as error:
             absent = error.name is not None and self.package.startswith(error.name)
             return "this installation was built without it" if absent else f"importing it failed: {error}"
@@ -79,11 +79,17 @@ BACKENDS = {
     for backend in (
         Backend("cuda", "dasr_fast.compiled.cuda", "cuda", part="cuda"),
         Backend("triton", "dasr_fast.kernels", "cpu" if INTERPRETED else "cuda", automatic=not INTERPRETED),
-        Backend("cpp", "dasr_fast.compiled.cpu", "cpu", part="cpu"),
+        Backend("cpp", "dasr_fast.compiled.cpp", "cpu", part="cpu"),
         Backend("reference", "dasr_fast.reference", None),
     )
 }
 """All backends by name, the preferred first."""
+
+AUTOMATIC = tuple(name for name, backend in BACKENDS.items() if backend.automatic and name != "reference")
+"""Those with kernels that "auto" may take."""
+
+Asked = str | tuple[str, ...]
+"""What a caller asks for: "auto", the name of a backend, or several, of which the first that can computes."""
 
 # Looked up once, so that choosing stays a table look-up that torch.compile can follow.
 IMPLEMENTATIONS: dict[tuple[str, str], ModuleType | str] = {
@@ -96,8 +102,10 @@ def state(op: str, backend: str) -> str | None:
     implementation = IMPLEMENTATIONS[op, backend]
     if isinstance(implementation, str):
         return implementation
+    device = torch.device(BACKENDS[backend].device or "cpu")
     obstacle = getattr(implementation, "obstacle", None)
-    return None if obstacle is None else obstacle(torch.device(BACKENDS[backend].device or "cpu"))
+    reason = None if obstacle is None else obstacle(device)
+    return reason or (self_check.known_failure(op, backend, device) if device.type == "cuda" else None)
 
 
 def refusal(op: str, backend: str, device: str, arguments: tuple[Any, ...]) -> str | None:
@@ -112,36 +120,39 @@ def refusal(op: str, backend: str, device: str, arguments: tuple[Any, ...]) -> s
     return unsupported(*arguments) if unsupported is not None else None
 
 
-def has_matrix_unit() -> bool:
-    """Whether the C++ kernels compute products of bfloat16 in the processor's matrix unit."""
-    return getattr(IMPLEMENTATIONS["conv3x3", "cpp"], "MATRIX_UNIT", False)
+def choose(op: str, backend: Asked, device: str, arguments: tuple[Any, ...]) -> str | None:
+    """Name of the backend that computes `op`: the one asked for, or for "auto" the first with a kernel that isn't slow.
 
+    Depends on devices, types, shapes and PyTorch's modes alone, never on values.
 
-def has_kernel(op: str, backend: str, arguments: tuple[Any, ...]) -> bool:
-    """Whether `backend` computes `op` with these arguments; for "auto", whether a backend but the reference does."""
-    automatic = (name for name, candidate in BACKENDS.items() if candidate.automatic and name != "reference")
-    device = arguments[0].device.type
-    return any(refusal(op, name, device, arguments) is None for name in (automatic if backend == "auto" else [backend]))
-
-
-def choose(op: str, backend: str, device: str, arguments: tuple[Any, ...]) -> str:
-    """Name of the backend that computes `op`: the one asked for, or for "auto" the first that can.
-
-    Depends on devices, types and shapes alone, never on values.
+    Returns:
+        The name, or None if no kernel is for "auto".
 
     Raises:
         ValueError: No backend has that name.
         BackendError: The backend asked for can't do it; the message says why.
     """
-    if isinstance(backend, str) and backend == "auto":
-        candidates = (name for name, candidate in BACKENDS.items() if candidate.automatic)
-        return next(name for name in candidates if refusal(op, name, device, arguments) is None)
-    if not isinstance(backend, str) or backend not in BACKENDS:
-        raise ValueError(f"{op}: backend must be one of auto, {', '.join(BACKENDS)}; got {shown(backend)}.")
-    reason = refusal(op, backend, device, arguments)
+    *preferred, last = backend if isinstance(backend, tuple) else (backend,)
+    for name in preferred:
+        if name != "auto" and refusal(op, name, device, arguments) is None:
+            return name
+    if isinstance(last, str) and last == "auto":
+        return next((name for name in AUTOMATIC if _is_best(op, name, device, arguments)), None)
+    if not isinstance(last, str) or last not in BACKENDS:
+        raise ValueError(f"{op}: backend must be one of auto, {', '.join(BACKENDS)}; got {shown(last)}.")
+    reason = refusal(op, last, device, arguments)
     if reason is not None:
-        raise BackendError(f"{op}: the backend {backend} can't run: {reason}.")
-    return backend
+        raise BackendError(f"{op}: the backend {last} can't run: {reason}.")
+    return last
+
+
+def _is_best(op: str, backend: str, device: str, arguments: tuple[Any, ...]) -> bool:
+    if refusal(op, backend, device, arguments) is not None:
+        return False
+    if BACKENDS[backend].device == "cuda" and self_check.failure(op, backend, arguments[0].device) is not None:
+        return False
+    is_slow = getattr(IMPLEMENTATIONS[op, backend], "is_slow", None)
+    return is_slow is None or not is_slow(*arguments)
 
 
 def function(op: str, backend: str, name: str) -> Any:

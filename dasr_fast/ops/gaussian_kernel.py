@@ -4,13 +4,15 @@ import torch
 from torch import Tensor
 
 from dasr_fast import reference
-from dasr_fast.ops.registration import compute, define, needs_gradient
+from dasr_fast.ops.backends import Asked
+from dasr_fast.ops.op import Op
+from dasr_fast.ops.registration import needs_gradient
 
-OP = "gaussian_kernel"
+OP = Op("gaussian_kernel", {"sigma_x": "B", "sigma_y": "B", "theta": "B", "y": "B size size"})
 
 
 def gaussian_kernel(
-    sigma_x: Tensor, sigma_y: Tensor | None, theta: Tensor, size: int, *, backend: str = "auto"
+    sigma_x: Tensor, sigma_y: Tensor | None, theta: Tensor, size: int, *, backend: Asked = "auto"
 ) -> Tensor:
     """As `dasr_fast.degradation.gaussian_kernel` for tensors of one device and broadcastable shapes `[B]`.
 
@@ -22,11 +24,4 @@ def gaussian_kernel(
         sigma_x, sigma_y, theta = torch.broadcast_tensors(sigma_x, sigma_y, theta)  # type: ignore[no-untyped-call]
     if needs_gradient(sigma_x, sigma_y, theta):
         return reference.gaussian_kernel(sigma_x, sigma_y, theta, size)
-    return compute(OP, _forward, backend, (sigma_x, sigma_y, theta, size))
-
-
-def _fake(sigma_x: Tensor, sigma_y: Tensor | None, theta: Tensor, size: int, backend: str) -> Tensor:
-    return sigma_x.new_empty(sigma_x.shape[0], size, size)
-
-
-_forward = define(OP, OP, "(Tensor sigma_x, Tensor? sigma_y, Tensor theta, int size, str backend) -> Tensor", _fake)
+    return OP.compute(backend, sigma_x, sigma_y, theta, size)

@@ -1,16 +1,18 @@
-"""Registration of an op with PyTorch, the choice of what computes a call, and what autocast does to its arguments."""
+"""Registration of an op and its gradients with PyTorch, and what PyTorch's modes do to a call."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.utils.flop_counter import register_flop_formula
 
-from dasr_fast.ops.backends import BackendError, choose, function
+from dasr_fast.ops.backends import function
+from dasr_fast.ops.checks import Argument
 from dasr_fast.torch_state import is_transformed
 
 # Asked once: torch.compile of PyTorch 2.11 can't trace the question.
@@ -18,73 +20,87 @@ _AUTOCASTING = tuple(kind for kind in ("cpu", "cuda", "mps", "xpu") if torch.amp
 _LIBRARY: Any = torch.library.Library("dasr_fast", "FRAGMENT")  # type: ignore[no-untyped-call]
 
 
-def define(op: str, name: str, schema: str, fake: Callable[..., Any], flops: Callable[..., int] | None = None) -> Any:
-    """Register `dasr_fast::name` (the op's own name, or a gradient's) for every device, and return it.
+class Gradient(NamedTuple):
+    """Which tensors' gradients a registered function gives, and the names of what it needs for them."""
 
-    The last argument names the backend whose function `name` is called with the others, out of autocast's reach:
-    `autocast` has decided on the types. To `torch.compile` the op is one call; looking into it would show the
-    compiler a number of groups that varies with the batch, which is more than Inductor can handle. The low-level
-    registration costs 10 us a call less than `torch.library.custom_op`. `flops` tells `FlopCounterMode` the operations
-    of products, twice the multiplications, from the arguments with shapes for tensors; None for an op without products.
+    of: Sequence[str]
+    needed: Sequence[str]
+    function: Callable[..., Any]
+
+
+def define(
+    op: str, implementation: Callable[..., Any], fake: Callable[..., Any], flops: Callable[..., int] | None
+) -> Callable[..., Any]:
+    """Register `dasr_fast::<name>` for every device, the op's reference or one of its gradients, and return it.
+
+    It takes the arguments of `implementation`, whose name it has, and the name of a backend, which is called out of
+    autocast's reach: `autocast` has decided on the types. To `torch.compile` the op is one call; looking into it would
+    show the compiler a number of groups that varies with the batch, which is more than Inductor can handle. The
+    low-level registration costs 10 us a call less than `torch.library.custom_op`. `FlopCounterMode` counts by `flops`.
     """
+    name = implementation.__name__
 
     def body(*arguments: Any) -> Any:
         with without_autocast(arguments[0].device.type):
             return function(op, arguments[-1], name)(*arguments[:-1])
 
+    schema = re.sub("=[^,)]*", "", torch.library.infer_schema(implementation, mutates_args=()))  # Without defaults.
+    schema = schema.replace(") -> ", ", str backend) -> ")
     _LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
     _LIBRARY.impl(name, body, "CompositeExplicitAutograd")
     torch.library.register_fake(f"dasr_fast::{name}", fake, lib=_LIBRARY)
+    registered = getattr(torch.ops.dasr_fast, name)
     if flops is not None:
-        register_flop_formula(getattr(torch.ops.dasr_fast, name))(flops)
+        register_flop_formula(registered)(lambda *shapes, **_: flops(*shapes))
     if name != op:
-        refuse_gradient(name, f"{op}: only first derivatives are implemented; dasr_fast.reference.{op} has all.")
-    return getattr(torch.ops.dasr_fast, name).default
+        reason = f"{op}: only first derivatives are implemented; dasr_fast.reference.{op} has all."
+        _give_gradient(name, partial(_refuse, reason), lambda ctx, inputs, output: None)
+    default: Callable[..., Any] = registered.default
+    return default
 
 
-def compute(op: str, forward: Callable[..., Tensor], backend: str, arguments: tuple[Any, ...]) -> Tensor:
-    """The op's result: by `forward`, its registration, with the backend that is chosen for its arguments.
+def differentiate(op: str, arguments: Sequence[Argument], gradients: Sequence[Gradient]) -> None:
+    """Give `dasr_fast::<op>` its gradients, which save what they need by name."""
+    names = [*(argument.name for argument in arguments), "backend"]
+    tensors = [argument.name for argument in arguments if argument.kind is Tensor]
+    kept = [name for name in (*tensors, "y") if any(name in gradient.needed for gradient in gradients)]
 
-    A registered op has the derivatives of a backward pass alone. Forward-mode derivatives would be zero without a word,
-    so that dual tensors, and all transforms of `torch.func`, take the mathematics of the reference instead.
+    def save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        given = dict(zip(names, inputs, strict=True))
+        given["y"] = output if is_activated(given) else None
+        ctx.save_for_backward(*(given[name] for name in kept))
+        ctx.others = {name: given[name] for name in names if name not in tensors}
 
-    Raises:
-        ValueError: No backend has that name.
-        BackendError: The backend asked for can't do it; the message says why.
-    """
-    device = arguments[0].device.type
-    if not transformed(*arguments):
-        return forward(*arguments, choose(op, backend, device, arguments))
-    if backend not in ("auto", "reference"):
-        choose(op, backend, device, arguments)
-        raise BackendError(
-            f"{op}: the backend {backend} can't run: only the reference has forward-mode derivatives, and works under "
-            "the transforms of torch.func."
-        )
-    # Tensors under `torch.vmap` can't say whether they are channels-last.
-    contiguous = tuple(value.contiguous() if isinstance(value, Tensor) else value for value in arguments)
-    with without_autocast(device):
-        result: Tensor = function(op, "reference", op)(*contiguous)
-    return result
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        asked = dict(zip(names, ctx.needs_input_grad, strict=True))
+        given = {**ctx.others, **dict(zip(kept, ctx.saved_tensors, strict=True)), "grad": grad}
+        results: dict[str, Tensor] = {"residual": grad}
+        for of, needed, compute in gradients:
+            given["wanted"] = [asked[name] for name in of]
+            if any(given["wanted"]):
+                found = compute(*(given[name] for name in needed), given["backend"])
+                results.update(zip(of, found if len(of) > 1 else (found,), strict=True))
+        return tuple(results.get(name) if asked[name] else None for name in names)
 
-
-def needs_gradient(*tensors: Tensor | None) -> bool:
-    """Whether a backward pass may ask for the gradient of one of the tensors."""
-    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+    _give_gradient(op, backward, save)
 
 
-def differentiate(name: str, backward: Callable[..., Any], save: Callable[..., None]) -> None:
-    """Give `dasr_fast::name` its gradient."""
+def is_activated(given: dict[str, Any]) -> bool:
+    """Whether an op of these arguments ends with an activation, or with one before a sum."""
+    return bool(given.get("activate", given.get("negative_slope") is not None))
+
+
+def _give_gradient(name: str, backward: Callable[..., Any], save: Callable[..., None]) -> None:
     torch.library.register_autograd(f"dasr_fast::{name}", backward, setup_context=save, lib=_LIBRARY)
-
-
-def refuse_gradient(name: str, reason: str) -> None:
-    """Let the backward pass of `dasr_fast::name` raise a RuntimeError that says `reason`."""
-    differentiate(name, partial(_refuse, reason), lambda ctx, inputs, output: None)
 
 
 def _refuse(reason: str, *_: Any) -> None:
     raise RuntimeError(reason)
+
+
+def needs_gradient(*values: Any) -> bool:
+    """Whether a backward pass may ask for the gradient of a tensor among the values."""
+    return torch.is_grad_enabled() and any(isinstance(value, Tensor) and value.requires_grad for value in values)
 
 
 def autocast(*tensors: Any) -> tuple[Any, ...]:

@@ -49,9 +49,9 @@ def blur_downsample(
     return y.to(dtype, copy=True, memory_format=image_format(hr))  # A view could not be changed in place.
 
 
-def blur_downsample_grad_hr(grad: Tensor, kernel: Tensor, scale: int, mode: str, height: int, width: int) -> Tensor:
-    """Gradient for `hr`, whose images are `height` x `width`, in the type of `grad`."""
-    shape = (*grad.shape[:-2], height, width)
+def blur_downsample_grad_hr(grad: Tensor, hr: Tensor, kernel: Tensor, scale: int, mode: str) -> Tensor:
+    """Gradient for `hr`."""
+    shape, (height, width) = hr.shape, hr.shape[-2:]
     if grad.numel() == 0:
         return grad.new_zeros(shape)
     wide = accumulation_dtype(grad.dtype)

@@ -40,14 +40,14 @@ def conv3x3(
 
 
 def conv3x3_backward(
-    grad: Tensor, x: Tensor, weight: Tensor, y: Tensor | None, negative_slope: float, wanted: Sequence[bool]
+    grad: Tensor, x: Tensor, weight: Tensor, y: Tensor | None, negative_slope: float | None, wanted: Sequence[bool]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients for `x`, `weight` and `bias`; those that aren't `wanted` are empty.
 
     `y` is the output if a LeakyReLU was asked for, else None.
     """
     wide = accumulation_dtype(x.dtype)
-    grad = grad.to(wide) if y is None else leaky_relu_backward(grad.to(wide), y, negative_slope)
+    grad = leaky_relu_backward(grad.to(wide), y, negative_slope)
     grads = convolution_backward(grad, x.to(wide), weight.to(wide), wanted)
     return finished(x, weight, *grads)
 

@@ -63,8 +63,7 @@ def da_conv_backward(
     """
     wide = accumulation_dtype(x.dtype)
     wide_x, wide_kernel, wide_weight, grad = (t.to(wide) for t in (x, kernel, weight, grad))
-    if y is not None:
-        grad = leaky_relu_backward(grad, y, negative_slope)
+    grad = leaky_relu_backward(grad, y, negative_slope)
     filtered = dynamic_depthwise_conv(wide_x, wide_kernel, negative_slope)
     grad_bias = grad.sum(dim=(0, 2, 3))
     grad_weight = torch.einsum("bohw,bchw->oc", grad, filtered)

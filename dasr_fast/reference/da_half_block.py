@@ -45,27 +45,34 @@ def da_half_block(
     return y.to(x.dtype).contiguous(memory_format=memory_format(x))
 
 
-def da_half_block_backward(
-    grad: Tensor,
-    x: Tensor,
-    kernel: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    gate: Tensor | None,
-    conv_weight: Tensor,
-    y: Tensor | None,
-    negative_slope: float,
-    *,
-    da_conv: Callable[..., Tensor] = da_conv,
-    da_conv_backward: Callable[..., tuple[Tensor, ...]] = da_conv_backward,
-    conv3x3_backward: Callable[..., tuple[Tensor, ...]] = conv3x3_backward,
-) -> tuple[Tensor, ...]:
-    """Gradients for `x`, `kernel`, `weight`, `bias`, `gate`, `conv_weight` and `conv_bias`; empty for no gate.
+def backward_by(
+    da_conv: Callable[..., Tensor],
+    da_conv_backward: Callable[..., tuple[Tensor, ...]],
+    conv3x3_backward: Callable[..., tuple[Tensor, ...]],
+) -> Callable[..., tuple[Tensor, ...]]:
+    """`da_half_block_backward` by functions of any backend."""
 
-    `y` is the output if a LeakyReLU was asked for, else None. Functions of any backend may be given.
-    """
-    z = da_conv(x, kernel, weight, bias, gate, negative_slope, True)
-    slope = 1.0 if y is None else negative_slope
-    grad_z, grad_conv_weight, grad_conv_bias = conv3x3_backward(grad, z, conv_weight, y, slope, [True, True, True])
-    of_da_conv = da_conv_backward(grad_z, x, kernel, weight, gate, z, negative_slope)
-    return *of_da_conv, grad_conv_weight, grad_conv_bias
+    def da_half_block_backward(
+        grad: Tensor,
+        x: Tensor,
+        kernel: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        gate: Tensor | None,
+        conv_weight: Tensor,
+        y: Tensor | None,
+        negative_slope: float,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+        z = da_conv(x, kernel, weight, bias, gate, negative_slope, True)
+        grad_z, *of_conv = conv3x3_backward(grad, z, conv_weight, y, negative_slope, [True, True, True])
+        of_da_conv = da_conv_backward(grad_z, x, kernel, weight, gate, z, negative_slope)
+        return *of_da_conv, *of_conv  # type: ignore[return-value]
+
+    return da_half_block_backward
+
+
+da_half_block_backward = backward_by(da_conv, da_conv_backward, conv3x3_backward)
+"""Gradients for `x`, `kernel`, `weight`, `bias`, `gate`, `conv_weight` and `conv_bias`; empty for no gate.
+
+`y` is the output if a LeakyReLU was asked for, else None.
+"""

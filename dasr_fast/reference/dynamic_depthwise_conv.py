@@ -28,9 +28,9 @@ def dynamic_depthwise_conv(x: Tensor, kernel: Tensor, negative_slope: float | No
 
 
 def dynamic_depthwise_conv_backward(
-    grad: Tensor, x: Tensor, kernel: Tensor, y: Tensor, negative_slope: float | None
+    grad: Tensor, x: Tensor, kernel: Tensor, y: Tensor | None, negative_slope: float | None
 ) -> tuple[Tensor, Tensor]:
-    """Gradients for `x` and `kernel`, from that of the output `y` (whose sign is the LeakyReLU's)."""
+    """Gradients for `x` and `kernel`; `y` is the output if a LeakyReLU was asked for, else None."""
     if x.numel() == 0:
         return torch.empty_like(x, memory_format=memory_format(x)), torch.zeros_like(
             kernel, memory_format=torch.contiguous_format
@@ -44,9 +44,9 @@ def dynamic_depthwise_conv_backward(
     )
 
 
-def leaky_relu_backward(grad: Tensor, y: Tensor, negative_slope: float | None) -> Tensor:
+def leaky_relu_backward(grad: Tensor, y: Tensor | None, negative_slope: float | None) -> Tensor:
     """Gradient before a LeakyReLU with output (or input) `y`; `grad` itself where there was none."""
-    return grad if negative_slope is None else torch.where(y > 0, grad, grad * negative_slope)
+    return grad if y is None or negative_slope is None else torch.where(y > 0, grad, grad * negative_slope)
 
 
 def depthwise_backward(grad: Tensor, x: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:

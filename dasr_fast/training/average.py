@@ -13,11 +13,11 @@ from dasr_fast.models.wrapped import ALL_UPDATES
 class MovingAverage:
     """Exponential moving average of tensors after each update; of those that aren't floating point, the latest.
 
-    After few updates it is the average of these alone, as in Adam, whose first moments are corrected in the same way;
-    what the tensors were before has no part in it.
+    It is corrected as Adam corrects its first moments: after few updates it is the average of these alone, and what the
+    tensors were before has no part in it.
 
     Args:
-        tensors: What to follow, by name, which is updated in place elsewhere.
+        tensors: What to follow, by name; they are updated in place elsewhere.
         decay: Weight of the past, in [0, 1).
     """
 
@@ -54,7 +54,7 @@ class MovingAverage:
         """Go on from a `state` that was stored.
 
         Raises:
-            KeyError, ValueError: It is of other tensors.
+            KeyError, ValueError: It belongs to other tensors.
         """
         for name, tensor in self.state.items():
             if state[name].shape != tensor.shape:

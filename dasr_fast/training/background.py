@@ -18,14 +18,13 @@ def computed_ahead(
     Closing the iterator, or dropping it, ends the threads; what hasn't begun then is never computed.
 
     Args:
-        function: Called in several threads at once.
+        function: Called in several threads at once; what it raises comes in that item's place.
         items: Taken one by one in the caller's thread, `ahead` of the result that is waited for.
-        ahead: At most as many results are kept or under way.
+        ahead: How many results are kept or under way at most.
         workers: Threads.
 
     Raises:
         ValueError: `ahead` or `workers` is less than 1.
-        Exception: What `function` raised for an item, in that item's place.
     """
     for name, value in (("ahead", ahead), ("workers", workers)):
         if value < 1:

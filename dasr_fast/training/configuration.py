@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from tomlkit.exceptions import TOMLKitError
 
 from dasr_fast.files import written_whole
+from dasr_fast.training.schedule import WARM_UP
 
 
 def _not_blank(value: Any) -> Any:
@@ -85,10 +86,14 @@ class Configuration(BaseModel):
     schedule: Literal["halved", "stable"] = Field(
         "halved",
         description="Course of the learning rate once everything is trained. halved: after each 25 % of the steps, as "
-        "in the paper. stable: it rises over the first 1 %, stays, and falls linearly to 0 at the end (WSD).",
+        "in the paper. stable: it rises over --warm-up-steps, stays, and falls linearly to 0 over --decay-steps at the "
+        "end (WSD); before that fall a resumed run may change --steps and --decay-steps.",
+    )
+    warm_up_steps: Count | None = Field(
+        None, description=f"Steps of the rise of the stable schedule; {WARM_UP} if left out, whatever --steps is."
     )
     decay_steps: Count | None = Field(
-        None, description="Steps of the fall at the end of the stable schedule; a tenth of all if left out."
+        None, description="Steps of the fall at the end of the stable schedule; a tenth of --steps if left out."
     )
     batch: Positive = Field(32, description="Images a step, over all processes together.")
     patch: Annotated[int, Field(ge=8, lt=2**16)] = Field(48, description="Side of the LR patches in pixels.")
@@ -116,8 +121,9 @@ class Configuration(BaseModel):
             raise ValueError("encoder_steps and steps are both 0: there is nothing to train")
         if (self.depthwise, self.gate) == ("static", "none"):
             raise ValueError("depthwise = static and gate = none together leave no use for the representation")
-        if self.decay_steps is not None and self.schedule != "stable":
-            raise ValueError("decay_steps is for schedule = stable")
+        for name, value in (("warm_up_steps", self.warm_up_steps), ("decay_steps", self.decay_steps)):
+            if value is not None and self.schedule != "stable":
+                raise ValueError(f"{name} is for schedule = stable")
         if self.decay_steps is not None and self.decay_steps > self.steps:
             raise ValueError(f"decay_steps is {self.decay_steps}, above steps, which is {self.steps}")
         if self.sigma_min > self.largest_sigma:
@@ -130,6 +136,11 @@ class Configuration(BaseModel):
         return float(self.scale) if self.sigma_max is None else self.sigma_max
 
     @property
+    def warm_up(self) -> int:
+        """Steps of the warm-up."""
+        return WARM_UP if self.warm_up_steps is None else self.warm_up_steps
+
+    @property
     def decay(self) -> int | None:
         """Steps of the decay at the end; None if the learning rate is halved instead."""
         if self.schedule == "halved":
@@ -138,7 +149,7 @@ class Configuration(BaseModel):
 
 
 MAY_DIFFER = frozenset(
-    {
+    (
         "data",
         "validation",
         "cache",
@@ -149,12 +160,14 @@ MAY_DIFFER = frozenset(
         "validate_every",
         "save_every",
         "pt",
-    }
+    )
 )
 """Settings that a resumed run may change: none that decides on its weights (a checkpoint knows its images)."""
 
+MAY_DIFFER_BEFORE_DECAY = {"steps", "decay_steps"}
+"""Settings that a resumed run with the stable schedule may change too, as long as its decay hasn't begun."""
 
-FLOAT32 = frozenset({"auto", "fp32", "tf32"})
+FLOAT32 = {"auto", "fp32", "tf32"}
 """Precisions that a resumed run may change for one another, as its device may not have that with which it began."""
 
 
@@ -171,6 +184,8 @@ def configure(file: Path | None, options: Mapping[str, Any]) -> Configuration:
 def resumed(file: Path, options: Mapping[str, Any]) -> Configuration:
     """The settings that a run stored in `file`, with the options that may differ from them.
 
+    Whether the decay has begun, before which more may differ, only the run's checkpoints tell.
+
     Raises:
         FileNotFoundError: There is no such file.
         ConfigurationError: An option would make it another run.
@@ -183,7 +198,8 @@ def resumed(file: Path, options: Mapping[str, Any]) -> Configuration:
     for name in options:
         before, now = getattr(stored, name), getattr(wanted, name)
         of_float32 = name == "precision" and {before, now} <= FLOAT32
-        if before != now and name not in MAY_DIFFER and not of_float32:
+        of_decay = name in MAY_DIFFER_BEFORE_DECAY and stored.schedule == "stable"  # `Trainer.resume` looks further.
+        if before != now and name not in MAY_DIFFER and not of_float32 and not of_decay:
             raise ConfigurationError(
                 f"The run was begun with {name} = {before}, and can't be resumed with {now}; a new run can begin with "
                 f"its weights: --initial-weights {file.parent}."

@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -16,7 +16,7 @@ class Display:
     Args:
         step: Steps that were taken already.
         total: Steps of the run.
-        images: A step.
+        images: Images a step.
         shown: Whether there is anything to see: in one of several processes.
     """
 
@@ -39,9 +39,7 @@ class Display:
         self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         self._bar.stop()
 
     def advance(self, step: int) -> None:
@@ -64,7 +62,7 @@ class Display:
     def figures(self, step: int, end: int, loss: float, rate: float, others: str) -> None:
         """Show the latest figures: the loss, images a second, and, where there is room for them, others.
 
-        The time that is left is of the stage that ends with step `end`, since those of another take another time.
+        The time that is left is that of the stage that ends with step `end`, since steps of another take another time.
         """
         figures = f"loss {loss:.4g}, {rate:.3g} images/s"
         self._bar.update(self._task, figures=figures)
@@ -76,12 +74,9 @@ class Display:
             seconds = (self._shown_at[1] - then) / max(step - first, 1) * (end - step)
             left = f"{seconds / 3600:.1f} h" if seconds > 5400 else f"{seconds / 60:.1f} min"
             stage = "" if end == self._total else " of this stage"
-            self._say(f"step {step} of {self._total}, {left} left{stage}: {figures}, {others}")
+            self.say(f"step {step} of {self._total}, {left} left{stage}: {figures}, {others}")
 
     def say(self, text: str) -> None:
         """A line of its own."""
         if self._shown:
-            self._say(text)
-
-    def _say(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -34,7 +34,7 @@ class Patches:
         size: Rows and columns of a patch.
         patches: Number cut from each image.
         batch: Images in the batch of this process.
-        seed: Of all draws, 0 to 2**64 - 1.
+        seed: Decides all draws, 0 to 2**64 - 1.
         rank: Number of this process.
         world: Number of processes.
         pin_memory: Whether batches are in pinned memory, from which copies to a GPU don't hold up the host.
@@ -110,9 +110,7 @@ class Patches:
 def augmented(image: Pixels, augmentation: int) -> Pixels:
     """A view of the image `[C, H, W]` by one of the eight flips and rotations.
 
-    Args:
-        image: The image.
-        augmentation: 0 to 7; bit 0 flips columns, bit 1 rows, and bit 2 then transposes.
+    Bit 0 of `augmentation` flips columns, bit 1 rows, and bit 2 then transposes.
     """
     if augmentation & 1:
         image = image[:, :, ::-1]
@@ -126,11 +124,7 @@ def prefetched(
 ) -> Generator[tuple[int, Tensor], None, None]:
     """The batches of steps `first_step` to `end_step - 1`, as `(step, batch)`, prepared in background threads.
 
-    Args:
-        patches: The batches.
-        first_step, end_step: As for `range`.
-        ahead: Batches that are prepared before they are asked for.
-        workers: Threads; more than two help where images are decoded when needed (`ImageCache.streamed`).
+    See `computed_ahead`; more than two threads help where images are decoded when needed (`ImageCache.streamed`).
     """
     return computed_ahead(patches, range(first_step, end_step), ahead=ahead, workers=workers)
 

@@ -1,10 +1,12 @@
-"""The processes that train together: one, or several that `torchrun` started."""
+"""The processes that train together, one or several that `torchrun` started, and the signals that stop them."""
 
 import os
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from types import FrameType
 from typing import Any
 
 import torch
@@ -66,3 +68,34 @@ def joined(device: torch.device) -> Iterator[Processes]:
         yield Processes(device, dist.get_rank(), world, dist.new_group(backend="gloo", timeout=PATIENCE))
     finally:
         dist.destroy_process_group()
+
+
+class Interruption:
+    """Which signal asked to stop: its number, or None."""
+
+    signal: int | None = None
+
+    def __call__(self) -> bool:
+        """Whether to stop."""
+        return self.signal is not None
+
+
+@contextmanager
+def interruptible(requested: Callable[[], None]) -> Iterator[Interruption]:
+    """Inside, the first Ctrl-C or SIGTERM is a request, which calls `requested`; the second does what signals do."""
+    interruption = Interruption()
+
+    def request(number: int, _: FrameType | None) -> None:
+        interruption.signal = number
+        restore()
+        requested()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interruption
+    finally:
+        restore()

@@ -1,16 +1,64 @@
-"""What a run leaves for those who use its weights: files of weights and a model card."""
+"""What a run leaves for those who use its weights: the weights, what is known of their training, and a model card."""
 
 import platform
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor
 
 import dasr_fast
+from dasr_fast.degradation import Degradation
 from dasr_fast.files import written_whole
 from dasr_fast.models import BlindSR, save_weights
+from dasr_fast.models.bounds import make_bounds
 from dasr_fast.training.configuration import Configuration
+from dasr_fast.training.patches import Images
+from dasr_fast.training.processes import Processes
 from dasr_fast.training.validation import Best, Row
+
+MOST = 1024
+"""Pieces of images that are encoded for the bounds; if there are few images, 16 of each."""
+
+MARGIN = 1.0
+"""Room beyond the outermost embedding: photographs of Set5, Set14 and B100 reach up to twice as far from the mean."""
+
+SMALLEST, LARGEST = 16, 128
+"""Sides of the pieces in LR pixels. Embeddings are means over pixels, so those of larger pieces vary less."""
+
+
+@torch.no_grad()
+def measure_bounds(
+    model: BlindSR, images: Images, degradation: Degradation, *, margin: float = MARGIN, seed: int = 0
+) -> Tensor:
+    """Bounds `[3, 256]` for `model.G.bounds`: of the embeddings of pieces of training images, each degraded anew.
+
+    The pieces are squares of all sizes, smaller and larger than training's patches. The same arguments give the same
+    bounds; no other random numbers are drawn.
+
+    Args:
+        model: In evaluation mode.
+        images: HR images, each at least `16 * scale` high and wide; smaller ones are taken whole.
+        degradation: What the weights were trained with.
+        margin: See `make_bounds`.
+        seed: Decides all draws.
+    """
+    device = next(model.parameters()).device
+    random, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+    scale = degradation.scale
+    embeddings = []
+    for i in random.permutation(np.arange(16 * len(images)) % len(images))[:MOST]:
+        image = images[int(i)]
+        largest = min(*(length // scale for length in image.shape[:2]), LARGEST)
+        smallest = min(SMALLEST, largest)
+        # Squared, for more of the small ones, in which the zeros beyond the edges count most.
+        side = round(smallest * (largest / smallest) ** (random.uniform() ** 2)) * scale
+        top, left = (random.integers(length - side + 1) for length in image.shape[:2])
+        piece = image[top : top + side, left : left + side].transpose(2, 0, 1)
+        hr = torch.from_numpy(np.ascontiguousarray(piece))[None].to(device)
+        embeddings.append(model.encode(degradation(hr, generator=generator)[0]))
+    return make_bounds(torch.cat(embeddings), margin)
 
 
 def write_weights(network: BlindSR, folder: Path, configuration: Configuration, step: int) -> None:
@@ -26,28 +74,24 @@ def write_weights(network: BlindSR, folder: Path, configuration: Configuration, 
 
 def write_card(
     folder: Path,
-    configuration: Configuration,
-    *,
+    c: Configuration,
     images: int,
-    step: int,
-    total: int,
+    steps: tuple[int, int],
     rows: Sequence[Row],
     best: Best | None,
-    machine: str,
+    processes: Processes,
 ) -> None:
     """Write the model card `README.md`: data, recipe, steps, figures, machine, versions.
 
     Args:
-        folder: Of the run.
-        configuration: The recipe.
+        folder: The run's.
+        c: The recipe.
         images: Number of training images.
-        step: Steps that were taken.
-        total: Steps of the whole recipe.
+        steps: Those that were taken, and those of the whole recipe.
         rows: Figures of the latest validation; none if there was none.
-        best: Of all validations; None if there was none.
-        machine: On what it ran.
+        best: The best of all validations; None if there was none.
+        processes: Those that trained.
     """
-    c = configuration
     lines = [
         f"# DASR x{c.scale}",
         "",
@@ -62,12 +106,12 @@ def write_card(
         f"| representation | {c.representation} |",
         f"| network | {c.groups} groups of {c.blocks} blocks, {c.channels} channels, {c.depthwise} depthwise kernels, "
         f"gate {c.gate} |",
-        f"| steps | {step} of {total}, batch {c.batch}, LR patches of {c.patch} pixels |",
+        f"| steps | {steps[0]} of {steps[1]}, batch {c.batch}, LR patches of {c.patch} pixels |",
         *([f"| begun with | {Path(c.initial_weights).name} |"] if c.initial_weights else []),
         f"| precision | {c.precision} |",
         f"| moving average | {f'decay {c.ema:g}' if c.ema else 'none'} |",
         f"| seed | {c.seed} |",
-        f"| machine | {machine} |",
+        f"| machine | {_machine(processes)} |",
         f"| versions | dasr-fast {dasr_fast.__version__}, PyTorch {torch.__version__}, "
         f"Python {platform.python_version()} |",
         "",
@@ -75,26 +119,20 @@ def write_card(
     ]
     if rows:
         name = "" if c.validation is None else f" on the images of {c.validation.name}"
-        lines += [
-            "",
-            f"PSNR in dB and SSIM on Y{name}:",
-            "",
-            "| kernel | noise | PSNR | SSIM |",
-            "|---|---|---|---|",
-            *(f"| {row.kernel} | {row.noise:g} | {row.psnr:.2f} | {row.ssim:.4f} |" for row in rows),
-        ]
-    if best is not None and best.step != step:
-        lines += ["", f"The best weights were those of step {best.step}, with {best.psnr:.2f} dB on average; their "]
-        lines[-1] += "checkpoint is kept."
+        lines += ["", f"PSNR in dB and SSIM on Y{name}:", "", "| kernel | noise | PSNR | SSIM |", "|---|---|---|---|"]
+        lines += [f"| {row.kernel} | {row.noise:g} | {row.psnr:.2f} | {row.ssim:.4f} |" for row in rows]
+    if best is not None and best.step != steps[0]:
+        where = f"The best weights were those of step {best.step}, with {best.psnr:.2f} dB on average"
+        lines += ["", f"{where}; their checkpoint is kept."]
     with written_whole(folder / "README.md") as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def describe_machine(device: torch.device, world: int) -> str:
+def _machine(processes: Processes) -> str:
     """The processors that a run uses, in words."""
-    if device.type == "cuda":
-        return f"{world} x {torch.cuda.get_device_name(device)}"
-    return f"{world} x {torch.get_num_threads()} threads of {_processor()}"
+    if processes.device.type == "cuda":
+        return f"{processes.world} x {torch.cuda.get_device_name(processes.device)}"
+    return f"{processes.world} x {torch.get_num_threads()} threads of {_processor()}"
 
 
 def _processor() -> str:

@@ -6,6 +6,9 @@ from typing import Literal
 Stage = Literal["encoder", "everything"]
 """The encoder by its own loss alone, or encoder and SR network together."""
 
+WARM_UP = 1000
+"""Steps of the warm-up by default."""
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -14,10 +17,11 @@ class Schedule:
     Attributes:
         encoder_steps: Steps of the encoder alone.
         steps: Steps of everything after them.
-        encoder_learning_rate: Of the encoder alone; a tenth of it after 60 % of its steps.
-        learning_rate: Largest of everything.
-        decay_steps: None halves it after each 25 % of the steps. A number makes it rise over the first 1 %, stay, and
+        encoder_learning_rate: For the encoder alone; a tenth of it after 60 % of its steps.
+        learning_rate: Largest one for everything.
+        decay_steps: None halves it after each 25 % of the steps. A number makes it rise over `warm_up_steps`, stay, and
             fall linearly towards 0 over that many steps at the end (warm-up, stable, decay; Hu et al., 2024).
+        warm_up_steps: Steps over which it rises.
     """
 
     encoder_steps: int
@@ -25,11 +29,17 @@ class Schedule:
     encoder_learning_rate: float
     learning_rate: float
     decay_steps: int | None = None
+    warm_up_steps: int = WARM_UP
 
     @property
     def total(self) -> int:
         """Steps of both stages."""
         return self.encoder_steps + self.steps
+
+    @property
+    def decay_begins(self) -> int | None:
+        """The first step whose rate depends on `steps` or `decay_steps`; None if many do."""
+        return None if self.decay_steps is None else self.total - self.decay_steps
 
     def stage(self, step: int) -> Stage:
         """Stage of a step, which are counted from 0."""
@@ -42,6 +52,6 @@ class Schedule:
         step -= self.encoder_steps
         if self.decay_steps is None:
             return self.learning_rate * 0.5 ** (4 * step // self.steps)
-        rising = (step + 1) / (self.steps // 100 + 1)
+        rising = (step + 1) / (self.warm_up_steps + 1)
         falling = (self.steps - step) / (self.decay_steps + 1)
         return self.learning_rate * min(1.0, rising, falling)

@@ -1,59 +1,33 @@
 """One training step: degradation, losses, gradients, Adam."""
 
+import logging
 import zlib
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from dasr_fast.cuda_graph import Capture
+from dasr_fast.cuda_graph import Capture, CaptureError
 from dasr_fast.degradation.degradation import Degradation, Drawn
 from dasr_fast.models import DASR
 from dasr_fast.training.average import MovingAverage
-from dasr_fast.training.graph import Losses, Repeated
 from dasr_fast.training.processes import Processes
 from dasr_fast.training.representation import DegradationTarget, Learner
 from dasr_fast.training.representation.batch_statistics import keep
 from dasr_fast.training.schedule import Schedule, Stage
 
-Network = TypeVar("Network", bound=nn.Module)
+LOG = logging.getLogger(__name__)
 
+Losses = dict[str, Tensor]
+Function = Callable[..., Losses]
 
-class Objective(nn.Module):
-    """The losses of a batch of patches.
-
-    Args:
-        learner: Of the degradation representation.
-        sr: The SR network, or None for the learner's loss alone.
-    """
-
-    def __init__(self, learner: Learner, sr: DASR | None) -> None:
-        super().__init__()
-        self.learner, self.sr = learner, sr
-
-    def forward(self, lr: Tensor, hr: Tensor, target: DegradationTarget) -> Losses:
-        """Losses and scores of LR patches `[B, 2, 3, h, w]`; the first of each pair is restored.
-
-        Args:
-            lr: In 0 to 255, floating point.
-            hr: HR images of the first patches, `[B, 3, H, W]`, of any type.
-            target: The degradations.
-
-        Returns:
-            "loss", which is to be minimised; its parts "representation" (the learner's) and "l1" (of SR, in grey
-            levels); and the learner's scores.
-        """
-        embedding, loss, scores = self.learner(lr, target)
-        losses = {"loss": loss, "representation": loss, **scores}
-        if self.sr is not None:
-            losses["l1"] = F.l1_loss(self.sr(lr[:, 0], embedding).float(), hr.float())
-            losses["loss"] = loss + losses["l1"]
-        return losses
+WARM_UP = 3
+"""Calls before a capture, so that libraries have loaded and chosen their kernels, and the optimizer has its state."""
 
 
 class TrainingStep:
@@ -64,19 +38,18 @@ class TrainingStep:
     all their images together and take their own.
 
     Args:
-        learner: Of the degradation representation, on the device.
+        learner: Learns the representation, on the device.
         sr: The SR network, on the device.
         degradation: From HR to LR.
-        schedule: Of the stages and learning rates.
-        processes: Which share each batch.
+        schedule: The stages and learning rates.
+        processes: Those that share each batch.
         bf16: Whether convolutions and products compute in bfloat16 (autocast); weights stay in float32.
         clip: Largest norm of the gradient, or None.
-        average: To be updated after each step, or None.
+        average: Updated after each step, or None.
         keep_statistics: Whether batch normalisation keeps its running statistics in the stage of everything.
         of_images: Kernels and noise levels of all training images, if those stay the same whenever an image comes.
-        seed: Of what is drawn.
-        capture: Makes what lets a stage's part after the degradation be replayed, see
-            `dasr_fast.training.graph.Repeated`; None: it is called.
+        seed: Decides what is drawn.
+        capture: Makes what lets a stage's part after the degradation be replayed, see `Repeated`; None: it is called.
     """
 
     def __init__(
@@ -99,13 +72,13 @@ class TrainingStep:
         self.bf16, self.clip, self.average, self.of_images, self.seed = bf16, clip, average, of_images, seed
         self.keep_statistics = keep_statistics
         self.parameters = [p for p in (*learner.parameters(), *sr.parameters()) if p.requires_grad]
-        self.optimizer, self._rate = _adam(self.parameters, processes.device)
+        self._rate = torch.zeros((), device=processes.device)
+        capturable = processes.device.type == "cuda"
+        self.optimizer = torch.optim.Adam(self.parameters, self._rate, (0.9, 0.999), fused=True, capturable=capturable)
         self._networks = {"encoder": (learner, None), "everything": (learner, sr)}
-        self._of_stage: dict[Stage, Callable[..., Losses]] = {}
+        self._of_stage: dict[Stage, Function] = {}
         self._capture = capture
         self._generator = torch.Generator(processes.device)
-        save_memory(learner)
-        save_memory(sr)
 
     def __call__(self, step: int, hr: Tensor, indices: Tensor) -> Losses:
         """Take a step.
@@ -138,7 +111,7 @@ class TrainingStep:
         """Go on with an optimizer's state that was stored.
 
         Raises:
-            KeyError, TypeError, ValueError: It is of other parameters.
+            KeyError, TypeError, ValueError: The state belongs to other parameters.
         """
         self.optimizer.load_state_dict(state)
         for group in self.optimizer.param_groups:
@@ -151,10 +124,16 @@ class TrainingStep:
                     raise ValueError(f"{name} of a parameter of {list(parameter.shape)} has another shape.")
                 of_parameter[name] = torch.empty_like(parameter).copy_(of_parameter[name])
 
-    def _updates(self, stage: Stage) -> Callable[..., Losses]:
+    def _updates(self, stage: Stage) -> Function:
         """From LR patches, HR patches and their degradations to losses, with all changes of the networks."""
         if stage not in self._of_stage:
-            update = partial(self._update, self._objective(stage))
+            objective: nn.Module = Objective(*self._networks[stage])
+            if stage == "everything" and self.keep_statistics:
+                keep(objective)
+            if self.processes.world > 1:
+                # Queues are alike everywhere already, and only process 0 evaluates with its running statistics.
+                objective = DistributedDataParallel(objective, broadcast_buffers=False)
+            update = partial(self._update, objective)
             self._of_stage = {stage: update if self._capture is None else Repeated(update, self._capture())}
         return self._of_stage[stage]
 
@@ -172,32 +151,58 @@ class TrainingStep:
             self.average.update()
         return {name: value.detach() for name, value in losses.items()}
 
-    def _objective(self, stage: Stage) -> nn.Module:
-        objective: nn.Module = Objective(*self._networks[stage])
-        if stage == "everything" and self.keep_statistics:
-            keep(objective)
-        if self.processes.world > 1:
-            # Queues are alike everywhere already, and only process 0 evaluates with its running statistics.
-            objective = DistributedDataParallel(objective, broadcast_buffers=False)
-        return objective
+
+class Objective(nn.Module):
+    """The losses of a batch of patches, by a learner and the SR network; without that the learner's loss alone."""
+
+    def __init__(self, learner: Learner, sr: DASR | None) -> None:
+        super().__init__()
+        self.learner, self.sr = learner, sr
+
+    def forward(self, lr: Tensor, hr: Tensor, target: DegradationTarget) -> Losses:
+        """Losses and scores of LR patches; the first of each pair is restored.
+
+        Args:
+            lr: `[B, 2, 3, h, w]` in 0 to 255, floating point.
+            hr: HR images of the first patches, `[B, 3, H, W]`, of any type.
+            target: The degradations.
+
+        Returns:
+            "loss", which is to be minimised; its parts "representation" (the learner's) and "l1" (of SR, in grey
+            levels); and the learner's scores.
+        """
+        embedding, loss, scores = self.learner(lr, target)
+        losses = {"loss": loss, "representation": loss, **scores}
+        if self.sr is not None:
+            losses["l1"] = F.l1_loss(self.sr(lr[:, 0], embedding).float(), hr.float())
+            losses["loss"] = loss + losses["l1"]
+        return losses
 
 
-def placed(network: Network, device: torch.device) -> Network:
-    """The network itself, moved to the device, on a GPU with channels-last weights, as convolutions there compute."""
-    network.to(device)
-    if device.type == "cuda":
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network
+class Repeated:
+    """A function of tensors, of the same shapes at each call, that is captured after a few calls and then replayed.
 
+    Where capturing fails, a warning says so, and the function goes on being called.
 
-def save_memory(network: nn.Module) -> None:
-    """Let every LeakyReLU of a network work in place; results and gradients are the same to the last bit."""
-    for module in network.modules():
-        if isinstance(module, nn.LeakyReLU):
-            module.inplace = True
+    Args:
+        function: What it does depends on tensors alone, and it changes nothing but tensors in place.
+        capture: Makes the replay.
+    """
 
+    def __init__(self, function: Function, capture: Capture[Losses]) -> None:
+        self._function, self._capture = function, capture
+        self._replay: Function | None = None
+        self._left = WARM_UP
 
-def _adam(parameters: list[nn.Parameter], device: torch.device) -> tuple[torch.optim.Adam, Tensor]:
-    """Adam, and its learning rate as a tensor that can be filled."""
-    rate = torch.zeros((), device=device)
-    return torch.optim.Adam(parameters, rate, (0.9, 0.999), fused=True, capturable=device.type == "cuda"), rate
+    def __call__(self, *inputs: Tensor) -> Losses:
+        """What the function does and returns."""
+        if self._left:
+            self._left -= 1
+            return self._capture.run(self._function, *inputs)
+        if self._replay is None:
+            try:
+                self._replay = self._capture(self._function, *inputs)
+            except CaptureError as error:
+                LOG.warning("The training step can't be captured as a CUDA graph, and goes on without: %s", error)
+                self._replay = self._function
+        return self._replay(*inputs)

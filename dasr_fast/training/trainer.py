@@ -16,24 +16,21 @@ from dasr_fast.cuda_graph import CudaCapture
 from dasr_fast.degradation import Degradation
 from dasr_fast.evaluation import Setting
 from dasr_fast.evaluation.protocol import Restore
-from dasr_fast.models import BlindSR, CheckpointError
-from dasr_fast.models.checkpoint import find_weights, load_weights, read_weights, settings_of
-from dasr_fast.models.moco import MoCo
+from dasr_fast.models import CheckpointError
 from dasr_fast.precision import choose_precision, tf32_convolutions
 from dasr_fast.training.average import MovingAverage
-from dasr_fast.training.bounds import measure_bounds
-from dasr_fast.training.checkpoint import Checkpoints
-from dasr_fast.training.configuration import Configuration, ConfigurationError, store
-from dasr_fast.training.images import ImageCache
-from dasr_fast.training.logs import Window
+from dasr_fast.training.configuration import Configuration, ConfigurationError, configure, store
+from dasr_fast.training.display import Display
+from dasr_fast.training.folder import Checkpoints
+from dasr_fast.training.image_cache import ImageCache
+from dasr_fast.training.log import Log, LogFile, Window, not_finite
+from dasr_fast.training.networks import followed, make_networks
 from dasr_fast.training.patches import Patches, prefetched
 from dasr_fast.training.processes import Processes
-from dasr_fast.training.records import Records, not_finite
-from dasr_fast.training.representation import LEARNERS, DegradationTarget
-from dasr_fast.training.representation.batch_statistics import synchronize
-from dasr_fast.training.results import describe_machine, write_card, write_weights
+from dasr_fast.training.representation import DegradationTarget
+from dasr_fast.training.results import measure_bounds, write_card, write_weights
 from dasr_fast.training.schedule import Schedule
-from dasr_fast.training.step import TrainingStep, placed
+from dasr_fast.training.step import TrainingStep
 from dasr_fast.training.validation import SMALLEST, Best, Row, pictures, settings, validate
 
 
@@ -42,14 +39,14 @@ class Trainer:
 
     Args:
         configuration: The settings.
-        folder: Of the run; exists. It gets `configuration.toml`, `log.jsonl`, `checkpoints`, `weights.safetensors`
+        folder: The run's, which exists. It gets `configuration.toml`, `log.jsonl`, `checkpoints`, `weights.safetensors`
             and the model card `README.md`.
         processes: This process among those that train together, of which the first writes.
 
     Raises:
         ConfigurationError: The settings don't suit the machine or each other.
         FileNotFoundError, ValueError: There are no images to train with, or no initial weights.
-        CheckpointError: The initial weights can't be read, or are of another network.
+        CheckpointError: The initial weights can't be read, or belong to another network.
     """
 
     def __init__(self, configuration: Configuration, folder: Path, processes: Processes) -> None:
@@ -58,45 +55,30 @@ class Trainer:
         self._checkpoints = Checkpoints(folder / "checkpoints")
         self.images = ImageCache.open(c.data, c.cache, smallest=c.scale * c.patch)
         self.validation = ImageCache.open(c.validation, c.cache, smallest=SMALLEST) if c.validation else None
-        torch.manual_seed(c.seed)
-        device = processes.device
-        self.network = BlindSR(
-            c.scale, channels=c.channels, groups=c.groups, blocks=c.blocks, depthwise=c.depthwise, gate=c.gate
+        self.network, self.learner = make_networks(
+            c, len(self.images), processes, begun=bool(self._checkpoints.steps())
         )
-        self.network.E = MoCo(queue_size=c.queue, momentum=c.momentum)
-        self.network.noise = c.noise
-        if c.initial_weights is not None and not self._checkpoints.steps():
-            _begin_with(c.initial_weights, self.network)
-            self.network.E.copy_query_to_key()
-        placed(self.network, device)
-        self.learner = LEARNERS[c.representation](self.network.E, len(self.images)).to(device)
-        if processes.world > 1 and c.batch_statistics != "shuffled":
-            synchronize(self.learner)
-        self.schedule = Schedule(
-            c.encoder_steps if self.learner.learns_alone else 0,
-            c.steps,
-            c.encoder_learning_rate,
-            c.learning_rate,
-            c.decay,
-        )
-        if self.schedule.total == 0:
-            raise ConfigurationError(f"The representation {c.representation} is learned in steps, which are 0.")
-        if c.batch_statistics == "kept" and c.initial_weights is None and not self.schedule.encoder_steps:
-            raise ConfigurationError(
-                "Batch normalisation has no statistics to be kept: begin with weights, or with the encoder alone."
-            )
-        self.average = MovingAverage(self._weights(), c.ema) if c.ema else None
+        self.schedule = _schedule(c, self.learner.learns_alone)
+        self.average = MovingAverage(followed(self.network, self.learner), c.ema) if c.ema else None
+        self.step = self._make_step()
+        self.taken = 0
+        self._window = Window()
+        self._rows: list[Row] = []
+        self._best: Best | None = None
+
+    def _make_step(self) -> TrainingStep:
+        c, device = self.configuration, self.processes.device
         degradation = Degradation(c.scale, c.kernel, c.noise, sigma=(c.sigma_min, c.largest_sigma), mode=c.mode)
         of_images = None
         if self.learner.fixed_degradations:
             generator = torch.Generator().manual_seed(c.seed)  # The same images' on every device.
             of_images = degradation.draw((len(self.images), 3, 0, 0), torch.device("cpu"), generator).to(device)
-        self.step = TrainingStep(
+        return TrainingStep(
             self.learner,
             self.network.G,
             degradation,
             self.schedule,
-            processes,
+            self.processes,
             bf16=c.precision == "bf16",
             clip=c.clip,
             average=self.average,
@@ -104,12 +86,8 @@ class Trainer:
             of_images=of_images,
             seed=c.seed,
             # Collectives between processes are left out of graphs.
-            capture=CudaCapture if device.type == "cuda" and processes.world == 1 and c.cuda_graph else None,
+            capture=CudaCapture if device.type == "cuda" and self.processes.world == 1 and c.cuda_graph else None,
         )
-        self.taken = 0
-        self._window = Window()
-        self._rows: list[Row] = []
-        self._best: Best | None = None
 
     @property
     def checkpoint(self) -> Path:
@@ -124,6 +102,7 @@ class Trainer:
 
         Raises:
             CheckpointError: None can be used, they were removed, or they were made with other images.
+            ConfigurationError: The schedule is another, and its decay has begun.
         """
         passed_over: list[str] = []
         for path, content in self._checkpoints.latest_first():
@@ -149,7 +128,7 @@ class Trainer:
             )
         try:
             self._load(content)
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, ConfigurationError):
             raise
         except Exception as error:  # Another program's file, or one made by hand, may hold anything.
             reason = f"it lacks {error}" if isinstance(error, KeyError) else "it holds something else"
@@ -157,8 +136,12 @@ class Trainer:
         return None
 
     def _load(self, state: dict[str, Any]) -> None:
-        if not 0 <= state["taken"] <= self.schedule.total:
+        taken, stored = state["taken"], self.folder / "configuration.toml"
+        before = _schedule(configure(stored, {}), self.learner.learns_alone) if stored.is_file() else self.schedule
+        if not 0 <= taken <= before.total:
             raise ValueError
+        if before != self.schedule:
+            self._check_decay(taken, before)
         self.network.G.load_state_dict(state["sr"])
         self.learner.load_state_dict(state["learner"])
         self.step.load_optimizer(state["optimizer"])
@@ -175,7 +158,16 @@ class Trainer:
         torch.set_rng_state(state["random"]["cpu"])
         if self.processes.device.type == "cuda" and state["random"]["cuda"] is not None:
             torch.cuda.set_rng_state(state["random"]["cuda"], self.processes.device)
-        self.taken = state["taken"]
+        self.taken = taken
+
+    def _check_decay(self, taken: int, before: Schedule) -> None:
+        """Raises ConfigurationError if a step that was taken has another learning rate than it would have had."""
+        for schedule, began in ((before, "it began"), (self.schedule, "with these it would have begun")):
+            if schedule.decay_begins is not None and taken > schedule.decay_begins:
+                raise ConfigurationError(
+                    f"steps and decay_steps can change only before the decay begins; {began} after step "
+                    f"{schedule.decay_begins}, and the run is at step {taken}."
+                )
 
     def train(self, stop: Callable[[], bool] = lambda: False) -> bool:
         """Take the steps that are left.
@@ -202,50 +194,45 @@ class Trainer:
         first = processes.rank == 0
         if first:
             store(c, self.folder / "configuration.toml")
-        self.network.train()
-        self.learner.train()
+        self.network.train()  # The learner is in it.
+        display = Display(self.taken, total, c.batch, shown=first)
         with (
-            Records(self.folder, self.taken, total, c, shown=first) as records,
+            Log(display, LogFile(self.folder, self.taken) if first else None) as log,
             closing(prefetched(patches, self.taken, total)) as batches,
             tf32_convolutions(c.precision == "tf32") if processes.device.type == "cuda" else nullcontext(),
         ):
             if self.taken == total:
-                self._save(records)  # What it writes may be asked for otherwise than before.
+                self._save(log)  # What it writes may be asked for otherwise than before.
             for step, hr in batches:
-                indices = patches.indices(step)
-                on_device = (x.to(processes.device, non_blocking=True) for x in (hr, indices))
+                on_device = (x.to(processes.device, non_blocking=True) for x in (hr, patches.indices(step)))
                 self._window.add(self.step(step, *on_device))
                 self.taken = step + 1
                 stopping = processes.any(stop())
                 last = self.taken == total
                 if self.taken % c.log_every == 0 or last or self.taken == self.schedule.encoder_steps:
-                    records.begin(self.taken, self.schedule, self._window, processes.world)
+                    log.begin(self.taken, self.schedule, self._window, processes.world)
                     self._window = Window()
-                records.advance(self.taken)
-                with records.untimed():
+                log.advance(self.taken)
+                with display.untimed():
                     validating = self.taken % c.validate_every == 0 or last
-                    best = self.schedule.stage(step) == "everything" and validating and self._validate(records)
+                    best = self.schedule.stage(step) == "everything" and validating and self._validate(log)
                     if self.taken % c.save_every == 0 or last or stopping or best:
-                        self._save(records)
+                        self._save(log)
                 if stopping:
                     break
         return self.taken == total
 
-    def _validate(self, records: Records) -> bool:
+    def _validate(self, log: Log) -> bool:
         """Measure the present weights; returns whether they are the best so far."""
         best = False
-        if self.validation is not None and self.processes.rank == 0:
+        if self.validation is not None and log.file is not None:
             chosen, scale = settings(self.configuration), self.configuration.scale
             self.network.eval()
-            self.learner.eval()
             with self._result():
                 self._rows = validate(self.validation, self._restore, chosen, scale)
-                shown = (
-                    list(pictures(self.validation, self._restore, chosen[-1], scale)) if records.shows_pictures else []
-                )
+                shown = list(pictures(self.validation, self._restore, chosen[-1], scale)) if log.file.board else []
             self.network.train()
-            self.learner.train()
-            records.validated(self.taken, self._rows, shown)
+            log.validated(self.taken, self._rows, shown)
             psnr = fmean(row.psnr for row in self._rows)
             best = self._best is None or psnr > self._best.psnr
             if best:
@@ -266,38 +253,27 @@ class Trainer:
 
         return restore
 
-    def _save(self, records: Records) -> None:
-        records.finish()
+    def _save(self, log: Log) -> None:
+        log.finish()
         if self.processes.any(not self._is_finite()):
             raise not_finite(self.taken)
         if self.processes.rank == 0:
-            best = self._best
+            best, total = self._best, self.schedule.total
             self._checkpoints.write(self.taken, self._state(), None if best is None else best.step)
             with self._result():
                 if self.learner.encoder is not None:
-                    if self.taken == self.schedule.total:  # Weights that will change again do without.
-                        self._measure_bounds()
+                    if self.taken == total:  # Weights that will change again do without.
+                        self.network.eval()
+                        self.network.G.bounds = measure_bounds(self.network, self.images, self.step.degradation)
+                        self.network.train()
                     write_weights(self.network, self.folder, self.configuration, self.taken)
-            write_card(
-                self.folder,
-                self.configuration,
-                images=len(self.images),
-                step=self.taken,
-                total=self.schedule.total,
-                rows=self._rows,
-                best=best,
-                machine=describe_machine(self.processes.device, self.processes.world),
-            )
+            steps, images = (self.taken, total), len(self.images)
+            write_card(self.folder, self.configuration, images, steps, self._rows, best, self.processes)
         self.processes.any(False)  # The others wait.
-
-    def _measure_bounds(self) -> None:
-        self.network.eval()
-        self.network.G.bounds = measure_bounds(self.network, self.images, self.step.degradation)
-        self.network.train()
 
     def _is_finite(self) -> bool:
         """Whether all losses since the log's last entry are, and all weights."""
-        values = (*self._window.sums.values(), *self._weights().values())
+        values = (*self._window.sums.values(), *followed(self.network, self.learner).values())
         return bool(torch.stack([x.isfinite().all() for x in values]).all())
 
     def _result(self) -> AbstractContextManager[None]:
@@ -322,27 +298,27 @@ class Trainer:
             },
         }
 
-    def _weights(self) -> dict[str, Tensor]:
-        """What a moving average follows: all that is trained, and the encoder's running statistics."""
-        trained = {f"E.{name}": x for name, x in self.learner.named_parameters() if x.requires_grad}
-        encoder = self.learner.encoder
-        statistics = {} if encoder is None else {f"E.encoder_q.{name}": x for name, x in encoder.named_buffers()}
-        return {**{f"G.{name}": x for name, x in self.network.G.state_dict().items()}, **trained, **statistics}
-
 
 def _fingerprint(images: ImageCache) -> str:
     """What the sequence of patches depends on besides the settings."""
     return hashlib.sha256(os.fsencode("\n".join(images.names))).hexdigest()
 
 
-def _begin_with(weights: str, network: BlindSR) -> None:
-    """Load weights of a path or shipped name; of those of another scale, all but the tail."""
-    path = find_weights(weights)
-    state = read_weights(path)
-    if settings_of(state, path)["scale"] != network.G.scale:
-        own = {f"G.tail.{name}": x for name, x in network.G.tail.state_dict().items()}
-        state = {key: x for key, x in state.items() if not key.startswith("G.tail.")} | own
-    load_weights(network, state, path)
+def _schedule(c: Configuration, learns_alone: bool) -> Schedule:
+    """The course of a run; there is no stage of the encoder alone if it can't learn alone.
+
+    Raises:
+        ConfigurationError: No step is left, or batch normalisation has no statistics to keep.
+    """
+    encoder_steps = c.encoder_steps if learns_alone else 0
+    schedule = Schedule(encoder_steps, c.steps, c.encoder_learning_rate, c.learning_rate, c.decay, c.warm_up)
+    if schedule.total == 0:
+        raise ConfigurationError(f"The representation {c.representation} is learned in steps, which are 0.")
+    if c.batch_statistics == "kept" and c.initial_weights is None and not encoder_steps:
+        raise ConfigurationError(
+            "Batch normalisation has no statistics to be kept: begin with weights, or with the encoder alone."
+        )
+    return schedule
 
 
 def _resolved(configuration: Configuration, processes: Processes) -> Configuration:

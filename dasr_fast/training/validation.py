@@ -12,7 +12,7 @@ from dasr_fast.evaluation import Setting, evaluate_image, mean_score, table2
 from dasr_fast.evaluation.protocol import Restore
 from dasr_fast.evaluation.setting import ANISOTROPIC
 from dasr_fast.training.configuration import Configuration
-from dasr_fast.training.images import ImageCache
+from dasr_fast.training.image_cache import ImageCache
 
 SMALLEST = 48
 """Pixels that an image must be high and wide."""
@@ -21,7 +21,7 @@ PICTURES = 3
 """Images that are shown."""
 
 MakeRestore = Callable[[Setting], Restore]
-"""The method for a setting, which only an oracle looks at."""
+"""Makes the method for a setting, at which only an oracle looks."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Best:
 def settings(configuration: Configuration) -> list[Setting]:
     """The degradations of a validation, none stronger than those that the run trains for.
 
-    Of isotropic kernels the paper's Table 2 has the widths, up to the run's largest; of anisotropic ones three of Table
-    3, scaled so that its largest width is the run's. Without noise, and with noise 10 too if the run has that much.
+    Isotropic kernels have the widths of the paper's Table 2, up to the run's largest. Anisotropic ones are three of
+    Table 3, scaled so that its largest width is the run's. Noise is 0, and 10 too if the run has that much.
     """
     largest = configuration.largest_sigma
     kernels = [setting for setting in table2(configuration.scale) if setting.sigma <= largest]

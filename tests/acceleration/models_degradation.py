@@ -8,13 +8,8 @@ from torch import nn
 
 
 class Kernels:
-    def __init__(
-        self, kernel_size, blur_type, sig, sig_min, sig_max, lambda_1, lambda_2, theta, lambda_min, lambda_max
-    ):
-        self.kernel_size, self.blur_type = kernel_size, blur_type
-        self.sig, self.sig_min, self.sig_max = sig, sig_min, sig_max
-        self.lambda_1, self.lambda_2, self.theta = lambda_1, lambda_2, theta
-        self.lambda_min, self.lambda_max = lambda_min, lambda_max
+    def __init__(self, **settings):
+        vars(self).update(settings)
 
     def __call__(self, batch, random):
         if self.blur_type == "iso_gaussian":
@@ -72,22 +67,15 @@ class Cubic(nn.Module):
         return (chosen * weights).sum(-1).movedim(-1, dim)
 
 
+DEFAULTS = {"kernel_size": 21, "blur_type": "iso_gaussian", "sig": 2.6, "sig_min": 0.2, "sig_max": 4.0, "theta": 0}
+DEFAULTS |= {"lambda_1": 0.2, "lambda_2": 4.0, "lambda_min": 0.2, "lambda_max": 4.0}
+
+
 class Degrade:
-    def __init__(
-        self,
-        scale,
-        mode="bicubic",
-        kernel_size=21,
-        blur_type="iso_gaussian",
-        noise=0.0,
-        sig=2.6,
-        lambda_1=0.2,
-        lambda_2=4.0,
-        theta=0,
-    ):
+    def __init__(self, scale, mode="bicubic", noise=0.0, **settings):
         self.scale, self.mode, self.noise = scale, mode, noise
-        self.kernels = Kernels(kernel_size, blur_type, sig, 0.2, 4.0, lambda_1, lambda_2, theta, 0.2, 4.0)
-        self.blur, self.resize = Blur(kernel_size), Cubic()
+        self.kernels = Kernels(**{**DEFAULTS, **settings})
+        self.blur, self.resize = Blur(self.kernels.kernel_size), Cubic()
 
     @torch.no_grad()
     def __call__(self, hr_tensor, random=True):

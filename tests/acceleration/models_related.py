@@ -3,12 +3,14 @@
 `x` are features, `v` is the representation. Every class says how it differs from the released one; `call` calls them.
 """
 
+import copy
 import itertools
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import dasr_fast
 from benchmarks.released import dynamic_depthwise_conv as depthwise
 from benchmarks.released_network import Adaptive, Block, Modulate, conv3
 
@@ -20,11 +22,24 @@ def call(model: nn.Module, x: Tensor, v: Tensor) -> Tensor:
     return model(x, v) if isinstance(model, TWO_ARGUMENTS) else model([x, v])
 
 
+def accelerated(model: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """The model, accelerated, and a copy from before."""
+    original = copy.deepcopy(model)
+    return dasr_fast.accelerate(model), original
+
+
 def mlp(*widths: int, bias: bool = False) -> nn.Sequential:
     layers: list[nn.Module] = []
     for width_in, width_out in itertools.pairwise(widths):
         layers += [nn.Linear(width_in, width_out, bias=bias), nn.LeakyReLU(0.1)]
     return nn.Sequential(*layers[:-1])
+
+
+class Small(Adaptive):
+    channels, representation = 16, 16
+
+    def __init__(self) -> None:
+        super().__init__(16)
 
 
 class WideRepresentation(nn.Module):
@@ -62,13 +77,11 @@ class ManyChannels(nn.Module):
         return y + x * torch.sigmoid(self.gate(v[:, :, None, None]))
 
 
-class Rectified(Adaptive):
+class Rectified(Small):
     """ReLU, in every place, and a representation `[B, R, 1, 1]` for nets of 1x1 convolutions."""
 
-    channels, representation = 16, 16
-
     def __init__(self) -> None:
-        super().__init__(16)
+        super().__init__()
         self.kernel = nn.Sequential(nn.Conv2d(16, 16, 1), nn.ReLU(), nn.Conv2d(16, 16 * 9, 1))
         self.relu = nn.ReLU()
 
@@ -78,23 +91,16 @@ class Rectified(Adaptive):
         return y + x * self.ca.conv_du(v)
 
 
-class Learned(Adaptive):
+class Learned(Small):
     """PReLU after the depthwise convolution."""
 
-    channels, representation = 16, 16
-
     def __init__(self) -> None:
-        super().__init__(16)
+        super().__init__()
         self.relu = nn.PReLU()
 
 
-class Series(Adaptive):
+class Series(Small):
     """The gate multiplies the result."""
-
-    channels, representation = 16, 16
-
-    def __init__(self) -> None:
-        super().__init__(16)
 
     def forward(self, pair):
         x, v = pair
@@ -142,26 +148,22 @@ class MaximumAndMean(nn.Module):
         return torch.sigmoid(self.conv(torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], 1)))
 
 
-class WithSpatialGate(Adaptive):
+class WithSpatialGate(Small):
     """A spatial gate by a module is added as a third branch."""
 
-    channels, representation = 16, 16
-
     def __init__(self) -> None:
-        super().__init__(16)
+        super().__init__()
         self.sa = MaximumAndMean()
 
     def forward(self, pair):
         return super().forward(pair) + pair[0] * self.sa(pair[0])
 
 
-class WithSpatialConvolution(Adaptive):
+class WithSpatialConvolution(Small):
     """A spatial gate in the layer's own forward is added as a third branch."""
 
-    channels, representation = 16, 16
-
     def __init__(self) -> None:
-        super().__init__(16)
+        super().__init__()
         self.spatial = nn.Conv2d(2, 1, 3, padding=1)
 
     def forward(self, pair):
@@ -170,13 +172,11 @@ class WithSpatialConvolution(Adaptive):
         return super().forward(pair) + x * torch.sigmoid(self.spatial(pooled))
 
 
-class SpareLayer(Adaptive):
+class SpareLayer(Small):
     """A child that the forward doesn't use."""
 
-    channels, representation = 16, 16
-
     def __init__(self) -> None:
-        super().__init__(16)
+        super().__init__()
         self.norm = nn.LayerNorm(16)
 
 
@@ -243,13 +243,8 @@ class PixelGateBlock(Block):
         self.da_conv1, self.da_conv2 = PixelGate(), PixelGate()
 
 
-class SkipConnection(Adaptive):
+class SkipConnection(Small):
     """The features are added once more."""
-
-    channels, representation = 16, 16
-
-    def __init__(self) -> None:
-        super().__init__(16)
 
     def forward(self, pair):
         return super().forward(pair) + pair[0]
@@ -300,13 +295,8 @@ RELATED = (
 )
 
 
-class NormalizedKernel(Adaptive):
+class NormalizedKernel(Small):
     """Kernels that sum to one."""
-
-    channels, representation = 16, 16
-
-    def __init__(self) -> None:
-        super().__init__(16)
 
     def forward(self, pair):
         x, v = pair
@@ -314,13 +304,8 @@ class NormalizedKernel(Adaptive):
         return self.conv(self.relu(depthwise(x, kernel))) + self.ca(pair)
 
 
-class DetachedRepresentation(Adaptive):
+class DetachedRepresentation(Small):
     """The same results, but no gradient for the representation through the kernels."""
-
-    channels, representation = 16, 16
-
-    def __init__(self) -> None:
-        super().__init__(16)
 
     def forward(self, pair):
         x, v = pair
@@ -328,23 +313,15 @@ class DetachedRepresentation(Adaptive):
         return self.conv(self.relu(depthwise(x, kernel))) + self.ca(pair)
 
 
-class RandomInTraining(Adaptive):
+class RandomInTraining(Small):
     """Dropout in training mode."""
-
-    channels, representation = 16, 16
-
-    def __init__(self) -> None:
-        super().__init__(16)
 
     def forward(self, pair):
         return F.dropout(super().forward(pair), 0.5, self.training)
 
 
-class ThreeArguments(Adaptive):
+class ThreeArguments(Small):
     """Something else besides features and the representation."""
-
-    def __init__(self) -> None:
-        super().__init__(16)
 
     def forward(self, triple):
         return super().forward(triple[:2]) + triple[2]

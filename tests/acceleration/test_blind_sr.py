@@ -1,4 +1,5 @@
 import copy
+import functools
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,19 @@ from dasr_fast.acceleration.replacements import blind_sr
 from dasr_fast.inference import Engine
 from dasr_fast.models import BlindSR
 
+LR = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 255
+
+
+@functools.cache
+def accelerated() -> nn.Module:
+    return dasr_fast.accelerate(Blind(2, 1, 1).eval(), inference=True)
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    """A small model that computes by the engine."""
+    return copy.deepcopy(accelerated())
+
 
 def test_evaluation_goes_through_the_engine():
     model = Blind(2, 1, 1)
@@ -34,51 +48,44 @@ def test_evaluation_goes_through_the_engine():
     assert not sr.requires_grad
 
 
-def test_changed_weights_are_noticed():
-    model = dasr_fast.accelerate(Blind(2, 1, 1).eval(), inference=True)
-    lr = torch.rand(1, 3, 8, 8) * 255
-    before = model(lr)
-    assert torch.equal(model(lr), before)
+def test_changed_weights_are_noticed(model: nn.Module):
+    before = model(LR)
+    assert torch.equal(model(LR), before)
     with torch.no_grad():
         model.G.tail[1].bias.add_(3)
-    torch.testing.assert_close(model(lr), before + 3, rtol=0, atol=1e-3)
+    torch.testing.assert_close(model(LR), before + 3, rtol=0, atol=1e-3)
     model.load_state_dict(Blind(2, 1, 1).state_dict())
     plain = dasr_fast.revert(copy.deepcopy(model))
-    torch.testing.assert_close(model(lr), plain(lr).detach(), rtol=0, atol=0.02)
+    torch.testing.assert_close(model(LR), plain(LR).detach(), rtol=0, atol=0.02)
 
 
-def test_exchanged_modules_and_moved_weights_are_noticed():
-    model = dasr_fast.accelerate(Blind(2, 1, 1).eval(), inference=True)
-    lr = torch.rand(1, 3, 8, 8) * 255
-    model(lr)
+def test_exchanged_modules_and_moved_weights_are_noticed(model: nn.Module):
+    model(LR)
     model.G.head[0] = nn.Conv2d(3, 64, 3, padding=1)
     plain = dasr_fast.revert(copy.deepcopy(model))
-    torch.testing.assert_close(model(lr), plain(lr).detach(), rtol=0, atol=0.02)
+    torch.testing.assert_close(model(LR), plain(LR).detach(), rtol=0, atol=0.02)
     model.bfloat16()
-    assert model(lr.bfloat16()).dtype == torch.bfloat16
+    assert model(LR.bfloat16()).dtype == torch.bfloat16
 
 
-def test_a_second_call_changes_nothing():
-    model = dasr_fast.accelerate(Blind(2, 1, 1).eval(), inference=True)
+def test_a_second_call_changes_nothing(model: nn.Module):
     done = report(model)
     dasr_fast.accelerate(model, inference=True)
     dasr_fast.accelerate(model)
     assert report(model) == done
 
 
-def test_a_copy_has_its_own_engine():
-    model = dasr_fast.accelerate(Blind(2, 1, 1).eval(), inference=True)
-    lr = torch.rand(1, 3, 8, 8) * 255
-    before = model(lr)
+def test_a_copy_has_its_own_engine(model: nn.Module):
+    before = model(LR)
     twin = copy.deepcopy(model)
     with torch.no_grad():
         twin.G.tail[1].bias.add_(3)
-    torch.testing.assert_close(twin(lr), before + 3, rtol=0, atol=1e-3)
-    assert torch.equal(model(lr), before)
+    torch.testing.assert_close(twin(LR), before + 3, rtol=0, atol=1e-3)
+    assert torch.equal(model(LR), before)
 
 
-def test_several_threads():
-    model = dasr_fast.accelerate(Blind(2, 1, 1).eval(), inference=True)
+@pytest.mark.slow
+def test_several_threads(model: nn.Module):
     images = torch.rand(8, 1, 3, 8, 8) * 255
     expected = [dasr_fast.revert(copy.deepcopy(model))(lr).detach() for lr in images]
     before = sys.getswitchinterval()
@@ -92,8 +99,7 @@ def test_several_threads():
         torch.testing.assert_close(result, other, rtol=0, atol=0.02)
 
 
-def test_it_stays_replaced_while_an_engine_is_made(monkeypatch: pytest.MonkeyPatch):
-    model = dasr_fast.accelerate(Blind(2, 1, 1).eval(), inference=True)
+def test_it_stays_replaced_while_an_engine_is_made(model: nn.Module, monkeypatch: pytest.MonkeyPatch):
     kinds = []
 
     def make(given: nn.Module, precision: str) -> Engine:
@@ -114,9 +120,8 @@ def test_our_own_model():
     torch.testing.assert_close(model(lr), expected, rtol=0, atol=0.02)
 
 
-def test_gradients_of_the_image():
-    model = dasr_fast.accelerate(Blind(2, 1, 1).eval(), inference=True)
-    lr = (torch.rand(1, 3, 8, 8) * 255).requires_grad_()
+def test_gradients_of_the_image(model: nn.Module):
+    lr = LR.clone().requires_grad_()
     model(lr).sum().backward()
     assert lr.grad.abs().max() > 0
 
@@ -147,14 +152,12 @@ def test_another_network_is_told():
         lambda p: p.data.view(-1)[0].add_(0.5),
     ],
 )
-def test_writes_through_data_are_noticed(write: Callable[[nn.Parameter], object]):
-    model = dasr_fast.accelerate(Blind(2, 1, 1).eval(), inference=True)
-    lr = torch.rand(1, 3, 8, 8) * 255
-    before = model(lr)
+def test_writes_through_data_are_noticed(model: nn.Module, write: Callable[[nn.Parameter], object]):
+    before = model(LR)
     write(model.G.body[0].body[0].conv1.weight)
-    result = model(lr)
+    result = model(LR)
     assert (result - before).abs().max() > 1e-3
-    torch.testing.assert_close(result, dasr_fast.revert(model)(lr).detach(), rtol=0, atol=0.02)
+    torch.testing.assert_close(result, dasr_fast.revert(model)(LR).detach(), rtol=0, atol=0.02)
 
 
 CHANGES: dict[str, Callable[[nn.Module], object]] = {
@@ -182,11 +185,9 @@ class LowRank(nn.Linear):
 
 @pytest.mark.parametrize("name", CHANGES)
 @pytest.mark.filterwarnings("ignore:.*weight_norm")
-def test_another_model_computes_by_its_own_forward(name: str):
-    model = dasr_fast.accelerate(Blind(2, 1, 1).eval(), inference=True)
-    lr = torch.rand(1, 3, 8, 8) * 255
-    model(lr)
+def test_another_model_computes_by_its_own_forward(model: nn.Module, name: str):
+    model(LR)
     CHANGES[name](model)
     with pytest.warns(RuntimeWarning, match="the model computes by its own forward, not by the engine: "):
-        result = model(lr)
-    torch.testing.assert_close(result, dasr_fast.revert(model)(lr), rtol=0, atol=0.02)
+        result = model(LR)
+    torch.testing.assert_close(result, dasr_fast.revert(model)(LR), rtol=0, atol=0.02)

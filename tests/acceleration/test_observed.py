@@ -1,6 +1,7 @@
 """Where somebody follows or transforms operations, replaced modules compute by their own forward."""
 
 import copy
+import functools
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,10 +25,13 @@ LR = torch.rand(1, 3, 12, 10, generator=torch.Generator().manual_seed(0)) * 255
 
 def pair(inference: bool) -> tuple[nn.Module, nn.Module]:
     """A fresh accelerated model, and the original."""
-    torch.manual_seed(0)
+    return copy.deepcopy(accelerated(inference))
+
+
+@functools.cache
+def accelerated(inference: bool) -> tuple[nn.Module, nn.Module]:
     original = Blind(2, 1, 1).eval().requires_grad_(False)
-    model = dasr_fast.accelerate(copy.deepcopy(original), inference=inference)
-    return model, original
+    return dasr_fast.accelerate(copy.deepcopy(original), inference=inference), original
 
 
 def fake(model: nn.Module) -> Tensor:
@@ -76,7 +80,9 @@ OBSERVED: dict[str, Callable[[nn.Module], Tensor]] = {
 
 
 @pytest.mark.parametrize("inference", [False, True])
-@pytest.mark.parametrize("name", OBSERVED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "strict export" else ()) for name in OBSERVED]
+)
 @pytest.mark.filterwarnings("ignore:.*TorchScript", "ignore:.*torch.jit")
 def test_the_original_computes(name: str, inference: bool):
     model, original = pair(inference)

@@ -2,7 +2,7 @@ import copy
 
 import pytest
 import torch
-from acceleration.models_related import Rectified, call
+from acceleration.models_related import Rectified, accelerated, call
 from torch import Tensor, nn
 
 import dasr_fast
@@ -67,9 +67,7 @@ def test_hooks_in_the_tail_are_called():
 
 
 def test_small_features_go_to_the_own_forward(monkeypatch: pytest.MonkeyPatch):
-    model = Rectified()
-    original = copy.deepcopy(model)
-    dasr_fast.accelerate(model)
+    model, original = accelerated(Rectified())
     monkeypatch.setattr(layer, "WORTHWHILE", 8)
     for pixels, same in ((10, True), (12, False)):
         x, v = torch.randn(1, model.channels, pixels, 12), torch.randn(1, model.representation)

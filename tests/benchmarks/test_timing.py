@@ -6,7 +6,7 @@ import torch
 from benchmarks import timing
 from benchmarks.timing import Effort, Prepared, compare, difference
 from benchmarks.work import BASELINE, Contender, Work
-from dasr_fast.training.graph import Function, Losses, Repeated
+from dasr_fast.training.step import Function, Losses, Repeated
 
 SHORT = Effort(seconds=0, least=4, most=4, round_seconds=0)
 

@@ -9,7 +9,7 @@ from torch import nn
 from benchmarks import training
 from benchmarks.acceptance import soak
 from benchmarks.work import Settings
-from dasr_fast.training import step
+from dasr_fast.training import networks
 
 
 class Told(nn.Module):
@@ -27,7 +27,7 @@ class Told(nn.Module):
 @pytest.mark.parametrize(("device", "formats"), [("cpu", []), ("cuda", [torch.channels_last])])
 def test_networks_are_channels_last_on_a_gpu(device: str, formats: list[torch.memory_format]):
     network = Told()
-    assert step.placed(network, torch.device(device)) is network
+    assert networks.placed(network, torch.device(device)) is network
     assert network.told == [torch.device(device), *formats]
 
 
@@ -36,7 +36,7 @@ def test_measured_steps_place_networks_as_the_trainer_does(monkeypatch: pytest.M
 
     def spy(network: nn.Module, device: torch.device) -> nn.Module:
         placed.append(device)
-        return step.placed(network, device)
+        return networks.placed(network, device)
 
     monkeypatch.setattr(training, "placed", spy)
     monkeypatch.setattr(soak, "placed", spy)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cli_helpers import Call, one_line, pixels
+from cli_helpers import Call, fails, one_line, pixels
 from full_disk import files_of_at_most
 from PIL import Image
 
@@ -98,11 +98,7 @@ def test_grey_is_degraded_as_one_channel(call: Call, tmp_path: Path):
 )
 def test_mistakes_are_one_line_and_exit_2(call: Call, photo: Path, tmp_path: Path, arguments: list[str], message: str):
     np.savez(tmp_path / "kernels.npz", a=np.ones(1))
-    places = {
-        "kernels": tmp_path / "kernels",
-        "photo": photo,
-        "here": tmp_path,
-    }
+    places = {"kernels": tmp_path / "kernels", "photo": photo, "here": tmp_path}
     kernels = {
         "bad": np.full((3, 3), np.nan),
         "flat": np.ones(3),
@@ -116,10 +112,7 @@ def test_mistakes_are_one_line_and_exit_2(call: Call, photo: Path, tmp_path: Pat
         np.save(tmp_path / f"{name}.npy", kernel)
         places[name] = tmp_path / f"{name}.npy"
     before = sorted(tmp_path.rglob("*"))
-    code, _, err = call("degrade", photo, *(argument.format(**places) for argument in arguments))
-    assert code == 2
-    assert one_line(err)
-    assert message in err
+    fails(call, 2, message, "degrade", photo, *(argument.format(**places) for argument in arguments))
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -186,7 +179,5 @@ def test_a_full_disk_is_named_and_nothing_is_left(call: Call, photo: Path, tmp_p
 
 def test_images_smaller_than_the_kernel(call: Call, tmp_path: Path):
     Image.new("RGB", (9, 40)).save(tmp_path / "small.png")
-    code, _, err = call("degrade", tmp_path / "small.png", "--sigma", 1)
-    assert code == 1
-    assert one_line(err)
-    assert "small.png: blur_downsample: hr must be at least 11 pixels wide for a kernel of 21" in err
+    message = "small.png: blur_downsample: hr must be at least 11 pixels wide for a kernel of 21"
+    fails(call, 1, message, "degrade", tmp_path / "small.png", "--sigma", 1)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from cli_helpers import Call
 
-from dasr_fast.compiled import record
-from dasr_fast.ops.backends import BACKENDS, OPS, state
+from dasr_fast.build import record
+from dasr_fast.ops.backends import BACKENDS, IMPLEMENTATIONS, OPS, state
 
 
 def test_json(call: Call):
@@ -26,6 +26,20 @@ def test_table(call: Call):
     assert code == 0
     for word in ("python", *OPS, *BACKENDS):
         assert word in out
+
+
+def test_check(call: Call, monkeypatch: pytest.MonkeyPatch):
+    kernels = {op: IMPLEMENTATIONS[op, "cpp"] for op in OPS}
+    on = [op for op in OPS if not isinstance(kernels[op], str)]
+    code, out, _ = call("doctor", "--check")
+    assert code == 0
+    assert out.count("agrees with the reference") == len(on)
+    for op in on[:1]:
+        monkeypatch.setattr(kernels[op], op, lambda x, *_: torch.zeros_like(x))
+        code, out, _ = call("doctor", "--check", "--json")
+        assert code == 1
+        wrong = {name for name, reason in json.loads(out)["differ"].items() if reason is not None}
+        assert wrong == {f"{op} by cpp"}
 
 
 def test_library(call: Call):

@@ -3,7 +3,7 @@ from pathlib import Path
 from statistics import fmean
 
 import pytest
-from cli_helpers import Call, one_line
+from cli_helpers import Call, fails, one_line
 from full_disk import files_of_at_most
 from golden import arrays, table
 from PIL import Image
@@ -141,9 +141,11 @@ def test_a_full_disk_is_found_before_the_work_and_loses_no_table(call: Call, tmp
     ],
 )
 def test_mistakes_are_one_line_and_exit_2(call: Call, photo: Path, weights: Path, arguments: list[str], message: str):
-    code, _, err = call(
-        "evaluate", photo, *(argument.format(photo=photo, weights=weights, here=photo.parent) for argument in arguments)
+    fails(
+        call,
+        2,
+        message,
+        "evaluate",
+        photo,
+        *(argument.format(photo=photo, weights=weights, here=photo.parent) for argument in arguments),
     )
-    assert code == 2
-    assert one_line(err)
-    assert message in err

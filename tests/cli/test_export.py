@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli_helpers import Call, one_line
+from cli_helpers import Call, fails, one_line
 from full_disk import files_of_at_most
 
 from dasr_fast.export.program import verify
@@ -38,10 +38,8 @@ def test_parts_as_programs(call: Call, weights: Path, tmp_path: Path, part: str)
 def test_nothing_is_overwritten_unasked(call: Call, weights: Path, tmp_path: Path):
     target = tmp_path / "model.pt2"
     target.write_text("precious")
-    code, _, err = call("export", weights, "-o", target, "--part", "encode")
-    assert code == 2
-    assert one_line(err)
-    assert "model.pt2 exists already; --overwrite replaces it" in err
+    message = "model.pt2 exists already; --overwrite replaces it"
+    fails(call, 2, message, "export", weights, "-o", target, "--part", "encode")
     assert target.read_text() == "precious"
     assert call("export", weights, "-o", target, "--part", "encode", "--overwrite")[0] == 0
     assert torch.export.load(target).module()(torch.rand(1, 3, 4, 5)).shape == (1, 256)
@@ -67,10 +65,8 @@ def test_a_file_that_differs_is_not_written(call: Call, tmp_path: Path):
     save_weights(model, tmp_path / "huge.pt")
     target = tmp_path / "model.pt2"
     target.write_text("precious")
-    code, _, err = call("export", tmp_path / "huge.pt", "-o", target, "--overwrite")
-    assert code == 1
-    assert one_line(err)
-    assert "model.pt2 was not written: The exported file computes something else than the model" in err
+    message = "model.pt2 was not written: The exported file computes something else than the model"
+    fails(call, 1, message, "export", tmp_path / "huge.pt", "-o", target, "--overwrite")
     assert target.read_text() == "precious"
 
 
@@ -87,10 +83,8 @@ def test_without_onnx_it_says_what_to_install(
     call: Call, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *_: None)
-    code, _, err = call("export", weights, "-o", tmp_path / "model.onnx")
-    assert code == 2
-    assert one_line(err)
-    assert "ONNX files need the package onnx and onnxscript: pip install dasr-fast[export]" in err
+    message = "ONNX files need the package onnx and onnxscript: pip install dasr-fast[export]"
+    fails(call, 2, message, "export", weights, "-o", tmp_path / "model.onnx")
 
 
 @pytest.mark.parametrize(
@@ -109,8 +103,5 @@ def test_mistakes_are_one_line_and_exit_2(
     call: Call, weights: Path, tmp_path: Path, arguments: list[str], message: str
 ):
     (tmp_path / "empty.onnx").mkdir()
-    code, _, err = call("export", *(argument.format(weights=weights, folder=tmp_path) for argument in arguments))
-    assert code == 2
-    assert one_line(err)
-    assert message in err
+    fails(call, 2, message, "export", *(argument.format(weights=weights, folder=tmp_path) for argument in arguments))
     assert [path.name for path in tmp_path.iterdir()] == ["empty.onnx"]

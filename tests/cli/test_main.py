@@ -2,7 +2,7 @@ import subprocess
 import sys
 
 import pytest
-from cli_helpers import Call, one_line
+from cli_helpers import Call, fails, one_line
 
 import dasr_fast
 
@@ -31,10 +31,7 @@ def test_version(call: Call):
     ],
 )
 def test_wrong_calls(call: Call, arguments: list[str], message: str):
-    code, _, err = call(*arguments)
-    assert code == 2
-    assert one_line(err)
-    assert message in err
+    fails(call, 2, message, *arguments)
 
 
 def test_no_command_shows_help(call: Call):

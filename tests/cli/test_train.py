@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 import torch
-from cli_helpers import Call, one_line
+from cli_helpers import Call, fails
 from full_disk import files_of_at_most
 from PIL import Image
 from training.small_run import NETWORK, STEPS, as_options, make_images
@@ -12,8 +12,8 @@ from dasr_fast import precision
 from dasr_fast.models import BlindSR
 from dasr_fast.training.configuration import configure
 from dasr_fast.training.folder import owned
-from dasr_fast.training.images import ImageCache
-from dasr_fast.training.logs import read_log
+from dasr_fast.training.image_cache import ImageCache
+from dasr_fast.training.log import read_log
 from dasr_fast.training.processes import Processes
 from dasr_fast.training.trainer import Trainer
 
@@ -79,6 +79,7 @@ def test_a_file_of_settings_and_options_over_it(call: Call, options: list[str], 
 @pytest.mark.parametrize("emulated", [True, False])
 def test_an_emulated_type_is_said(call: Call, options: list[str], tmp_path: Path, monkeypatch, emulated: bool):
     monkeypatch.setattr(precision, "emulates_bfloat16", lambda device: emulated)
+    monkeypatch.setattr(Trainer, "train", lambda *_: True)
     more = ["--steps", 1, "--encoder-steps", 0, "--precision", "bf16", "--output", tmp_path / "run"]
     code, _, err = call("train", *options, *more)
     assert code == 0
@@ -102,15 +103,9 @@ def test_resuming_and_its_mistakes(call: Call, options: list[str], photos: Path,
         (["--resume", tmp_path], "holds no run to resume"),
         ([*options, "--output", run], "exists already; name another --output, or go on with --resume"),
     ):
-        code, _, err = call("train", *arguments)
-        assert code == 2
-        assert one_line(err)
-        assert message in err
+        fails(call, 2, message, "train", *arguments)
     (photos / "new.png").write_bytes((photos / "0.png").read_bytes())
-    code, _, err = call("train", "--resume", run)
-    assert code == 2
-    assert one_line(err)
-    assert "holds other images" in err
+    fails(call, 2, "holds other images", "train", "--resume", run)
 
 
 @pytest.mark.parametrize(
@@ -147,10 +142,7 @@ def test_mistakes_are_one_line_and_exit_2(
         if value is not None
         for part in (name, value)
     ]
-    code, _, err = call("train", *arguments, "--output", tmp_path / "run")
-    assert code == 2
-    assert one_line(err)
-    assert message in err
+    fails(call, 2, message, "train", *arguments, "--output", tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -167,10 +159,8 @@ def test_too_large_a_batch_is_one_line(call: Call, options: list[str], tmp_path:
     pairs = dict(zip(options[::2], options[1::2], strict=True)) | {"--batch": str(2**30), "--queue": str(2**20)}
     pairs["--representation"] = "sr-loss"
     arguments = [part for pair in pairs.items() for part in pair]
-    code, _, err = call("train", *arguments, "--output", tmp_path / "run")
-    assert code == 1
-    assert one_line(err)
-    assert "Training ended after step 0: there isn't enough memory; a smaller --batch" in err
+    message = "Training ended after step 0: there isn't enough memory; a smaller --batch"
+    fails(call, 1, message, "train", *arguments, "--output", tmp_path / "run")
 
 
 def test_what_happens_around_the_folder_of_a_run(call: Call, options: list[str], tmp_path: Path):
@@ -189,10 +179,7 @@ def test_what_happens_around_the_folder_of_a_run(call: Call, options: list[str],
     assert "The run goes on from step 6." in err
     with owned(run, Processes(torch.device("cpu"))):
         before = log.read_bytes()
-        code, _, err = call("train", "--resume", run)
-        assert code == 2
-        assert one_line(err)
-        assert f"{run} is in use by another process that trains" in err
+        fails(call, 2, f"{run} is in use by another process that trains", "train", "--resume", run)
     assert log.read_bytes() == before
     assert call("upscale", tmp_path / "training_photos", "-o", tmp_path / "large", "--weights", run)[0] == 0
 
@@ -207,10 +194,7 @@ def test_a_folder_that_another_run_takes_meanwhile(call: Call, options: list[str
             (run / "configuration.toml").write_text("another's")
 
     monkeypatch.setattr("dasr_fast.training.trainer.Trainer", Slow)
-    code, _, err = call("train", *options, "--output", run)
-    assert code == 2
-    assert one_line(err)
-    assert "exists already; name another --output" in err
+    fails(call, 2, "exists already; name another --output", "train", *options, "--output", run)
     assert (run / "configuration.toml").read_text() == "another's"
 
 

@@ -1,9 +1,10 @@
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from cli_helpers import Call, one_line, pixels
+from cli_helpers import Call, fails, one_line, pixels
 from PIL import Image
 
 from dasr_fast.inference.executor import Executor
@@ -24,6 +25,12 @@ def expected(weights: Path, image: Path) -> np.ndarray:
     return sr[8 * model.scale : -8 * model.scale, 8 * model.scale : -8 * model.scale]
 
 
+@pytest.fixture
+def upscale(call: Call, weights: Path) -> Call:
+    """`dasr-fast upscale` with the small model."""
+    return partial(call, "upscale", "--weights", weights, "--device", "cpu")
+
+
 def assert_rounded(actual: np.ndarray, unrounded: np.ndarray) -> None:
     """Values near the middle between two whole numbers may become either."""
     np.testing.assert_allclose(actual.astype(float), unrounded, rtol=0, atol=0.501)
@@ -34,22 +41,22 @@ def test_weights_that_come_with_the_package(call: Call, photo: Path):
     assert_rounded(pixels(photo.with_name("photo_x4.png")), expected(SHIPPED / "x4.safetensors", photo))
 
 
-def test_named_output(call: Call, photo: Path, weights: Path, tmp_path: Path):
-    code, out, err = call("upscale", photo, "-o", tmp_path / "large.png", "--weights", weights, "--device", "cpu")
+def test_named_output(upscale: Call, photo: Path, weights: Path, tmp_path: Path):
+    code, out, err = upscale(photo, "-o", tmp_path / "large.png")
     assert (code, err) == (0, "")
     assert "1 done" in out
     assert_rounded(pixels(tmp_path / "large.png"), expected(weights, photo))
 
 
-def test_default_output_and_format(call: Call, photo: Path, weights: Path):
-    assert call("upscale", photo, "--weights", weights, "--device", "cpu")[0] == 0
+def test_default_output_and_format(upscale: Call, photo: Path):
+    assert upscale(photo)[0] == 0
     assert pixels(photo.with_name("photo_x2.png")).shape == (192, 168, 3)
-    assert call("upscale", photo, "--weights", weights, "--device", "cpu", "--format", "webp", "--scale", 2)[0] == 0
+    assert upscale(photo, "--format", "webp", "--scale", 2)[0] == 0
     assert pixels(photo.with_name("photo_x2.webp")).shape == (192, 168, 3)
 
 
-def test_folder_reports_and_skips_what_it_cannot_read(call: Call, folder: Path, weights: Path, tmp_path: Path):
-    code, out, err = call("upscale", folder, "-o", tmp_path / "large", "--weights", weights, "--device", "cpu")
+def test_folder_reports_and_skips_what_it_cannot_read(upscale: Call, folder: Path, weights: Path, tmp_path: Path):
+    code, out, err = upscale(folder, "-o", tmp_path / "large")
     assert code == 1
     assert one_line(err)
     assert "b.png is not a whole image" in err
@@ -58,29 +65,26 @@ def test_folder_reports_and_skips_what_it_cannot_read(call: Call, folder: Path, 
     assert_rounded(pixels(tmp_path / "large" / "a.png"), expected(weights, folder / "a.png"))
 
 
-def test_nothing_is_overwritten_unasked(call: Call, photo: Path, weights: Path, tmp_path: Path):
+def test_nothing_is_overwritten_unasked(upscale: Call, photo: Path, tmp_path: Path):
     target = tmp_path / "large.png"
     target.write_text("precious")
-    code, _, err = call("upscale", photo, "-o", target, "--weights", weights, "--device", "cpu")
-    assert code == 1
-    assert one_line(err)
-    assert "large.png exists already; --overwrite replaces it" in err
+    fails(upscale, 1, "large.png exists already; --overwrite replaces it", photo, "-o", target)
     assert target.read_text() == "precious"
-    assert call("upscale", photo, "-o", target, "--weights", weights, "--device", "cpu", "--overwrite")[0] == 0
+    assert upscale(photo, "-o", target, "--overwrite")[0] == 0
     assert pixels(target).shape == (192, 168, 3)
     before = photo.read_bytes()
-    assert call("upscale", photo, "-o", photo.parent / "", "--weights", weights, "--device", "cpu")[0] == 1
+    assert upscale(photo, "-o", photo.parent / "")[0] == 1
     assert photo.read_bytes() == before
 
 
-def test_grey_alpha_and_16_bits_are_kept(call: Call, weights: Path, tmp_path: Path):
+def test_grey_alpha_and_16_bits_are_kept(upscale: Call, tmp_path: Path):
     grey = np.arange(300, dtype=np.uint16).reshape(15, 20) * 200
     Image.fromarray(grey).save(tmp_path / "deep.png")
     alpha = np.random.default_rng(0).integers(0, 256, (10, 12, 4), dtype=np.uint8)
     alpha[:, :, 3] = 128
     Image.fromarray(alpha).save(tmp_path / "alpha.png")
     for name in ("deep", "alpha"):
-        assert call("upscale", tmp_path / f"{name}.png", "--weights", weights, "--device", "cpu")[0] == 0
+        assert upscale(tmp_path / f"{name}.png")[0] == 0
     deep = pixels(tmp_path / "deep_x2.png")
     assert deep.shape == (30, 40)
     assert deep.max() > 255
@@ -91,34 +95,28 @@ def test_grey_alpha_and_16_bits_are_kept(call: Call, weights: Path, tmp_path: Pa
     ("arguments", "message"),
     [
         (["{photo}", "--scale", "5"], "5 is not in the range 2<=x<=4"),
-        (["{photo}", "--weights", "{weights}", "--scale", "4"], "are weights for scale 2, not 4"),
+        (["{photo}", "--scale", "4"], "are weights for scale 2, not 4"),
         (["{photo}", "--weights", "nowhere.pt"], "No weights at nowhere.pt"),
         (["{photo}", "--weights", "{photo}"], "photo.png is not a checkpoint that PyTorch can read"),
-        (["nowhere.png", "--weights", "{weights}"], "There is no file or folder nowhere.png"),
-        (["{empty}", "--weights", "{weights}"], "holds no image"),
-        (["{folder}", "-o", "one.png", "--weights", "{weights}"], "can't all go into the file one.png"),
-        (["{folder}", "-o", "{photo}/x", "--weights", "{weights}"], "is not a folder"),
-        (["{twins}", "--format", "png", "--weights", "{weights}"], "Two images would both be written to"),
-        (["{photo}", "--device", "cuda", "--weights", "{weights}"], "There is no NVIDIA GPU"),
-        (["{photo}", "-o", "out.gif", "--weights", "{weights}"], "out.gif: images are written as .png"),
-        (
-            ["{photo}", "-o", "a.jpg", "--format", "png", "--weights", "{weights}"],
-            "a.jpg isn't a name for the format png",
-        ),
-        (["{photo}", "--weights", "{weights}", "--precision", "int8"], "'int8' is not one of 'auto', 'fp32', 'tf32'"),
-        (["{photo}", "--weights", "{weights}", "--precision", "tf32", "--device", "cpu"], "tf32 needs an NVIDIA GPU"),
-        (
-            ["{photo}", "--weights", "{weights}", "--tile", "63"],
-            "63 is neither auto, nor 0, nor a whole number from 64",
-        ),
-        (["{photo}", "--weights", "{weights}", "--tile", "-1"], "-1 is neither auto"),
-        (["{photo}", "--weights", "{weights}", "--tile", "big"], "big is neither auto"),
-        (["{pair}", "-o", "{empty}", "--weights", "{weights}", "--compare"], "would both be written to"),
+        (["nowhere.png"], "There is no file or folder nowhere.png"),
+        (["{empty}"], "holds no image"),
+        (["{folder}", "-o", "one.png"], "can't all go into the file one.png"),
+        (["{folder}", "-o", "{photo}/x"], "is not a folder"),
+        (["{twins}", "--format", "png"], "Two images would both be written to"),
+        (["{photo}", "--device", "cuda"], "There is no NVIDIA GPU"),
+        (["{photo}", "-o", "out.gif"], "out.gif: images are written as .png"),
+        (["{photo}", "-o", "a.jpg", "--format", "png"], "a.jpg isn't a name for the format png"),
+        (["{photo}", "--precision", "int8"], "'int8' is not one of 'auto', 'fp32', 'tf32'"),
+        (["{photo}", "--precision", "tf32", "--device", "cpu"], "tf32 needs an NVIDIA GPU"),
+        (["{photo}", "--tile", "63"], "63 is neither auto, nor 0, nor a whole number from 64"),
+        (["{photo}", "--tile", "-1"], "-1 is neither auto"),
+        (["{photo}", "--tile", "big"], "big is neither auto"),
+        (["{pair}", "-o", "{empty}", "--compare"], "would both be written to"),
         ([], "Missing argument 'SOURCE'"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_2(
-    call: Call, photo: Path, folder: Path, weights: Path, tmp_path: Path, arguments: list[str], message: str
+    upscale: Call, photo: Path, folder: Path, tmp_path: Path, arguments: list[str], message: str
 ):
     if "cuda" in arguments and torch.cuda.is_available():
         pytest.skip("there is a GPU")
@@ -129,56 +127,45 @@ def test_mistakes_are_one_line_and_exit_2(
     (tmp_path / "pair").mkdir()
     for name in ("a.png", "a_compare.png"):
         Image.open(photo).save(tmp_path / "pair" / name)
-    places = {name: tmp_path / name for name in ("empty", "twins", "pair")} | {
-        "photo": photo,
-        "folder": folder,
-        "weights": weights,
-    }
+    places = {name: tmp_path / name for name in ("empty", "twins", "pair")} | {"photo": photo, "folder": folder}
     before = sorted(tmp_path.rglob("*"))
-    code, _, err = call("upscale", *(argument.format(**places) for argument in arguments))
-    assert code == 2
-    assert one_line(err)
-    assert message in err
+    fails(upscale, 2, message, *(argument.format(**places) for argument in arguments))
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_network_that_gives_nan_writes_nothing(call: Call, photo: Path, tmp_path: Path):
+def test_a_network_that_gives_nan_writes_nothing(upscale: Call, photo: Path, tmp_path: Path):
     from dasr_fast.models import save_weights
 
     model = BlindSR(2, channels=8, groups=1, blocks=1)
     with torch.no_grad():
         model.G.head[0].weight.fill_(3e38)
     save_weights(model, tmp_path / "huge.pt")
-    code, _, err = call("upscale", photo, "--weights", tmp_path / "huge.pt", "--device", "cpu")
-    assert code == 1
-    assert "photo.png: The network's result holds NaN or infinity." in err
+    message = "photo.png: The network's result holds NaN or infinity."
+    fails(upscale, 1, message, photo, "--weights", tmp_path / "huge.pt")
     assert not (tmp_path / "photo_x2.png").exists()
 
 
-def test_precision_and_tile(call: Call, photo: Path, weights: Path):
+def test_precision_and_tile(upscale: Call, photo: Path, weights: Path):
     result = photo.with_name("photo_x2.png")
-    arguments = ("upscale", photo, "--weights", weights, "--device", "cpu", "--overwrite")
+    arguments = (photo, "--overwrite")
     for options in (("--precision", "fp32", "--tile", 64), ("--tile", 0), ("--tile", "auto")):
-        assert call(*arguments, *options)[::2] == (0, "")
+        assert upscale(*arguments, *options)[::2] == (0, "")
         assert_rounded(pixels(result), expected(weights, photo))
-    assert call(*arguments, "--precision", "bf16")[::2] == (0, "")
+    assert upscale(*arguments, "--precision", "bf16")[::2] == (0, "")
     difference = np.abs(pixels(result).astype(int) - expected(weights, photo))
     assert 0.501 < difference.max() <= 4
 
 
-def test_comparison_beside_the_result(call: Call, photo: Path, weights: Path, tmp_path: Path):
-    arguments = ("upscale", photo, "-o", tmp_path / "large.jpg", "--weights", weights, "--device", "cpu", "--compare")
-    assert call(*arguments)[::2] == (0, "")
+def test_comparison_beside_the_result(upscale: Call, photo: Path, weights: Path, tmp_path: Path):
+    arguments = (photo, "-o", tmp_path / "large.jpg", "--compare")
+    assert upscale(*arguments)[::2] == (0, "")
     enlarged, bicubic, restored = np.split(pixels(tmp_path / "large_compare.png"), 3, axis=1)
     np.testing.assert_array_equal(enlarged[::2, 1::2], pixels(photo))
     upsampled = np.asarray(Image.open(photo).resize((168, 192), Image.Resampling.BICUBIC))
     assert np.abs(upsampled.astype(int) - bicubic)[4:-4, 4:-4].max() <= 3  # It rounds in between.
     assert_rounded(restored, expected(weights, photo))
     (tmp_path / "large.jpg").unlink()
-    code, _, err = call(*arguments)
-    assert code == 1
-    assert one_line(err)
-    assert "large_compare.png exists already; --overwrite replaces it" in err
+    fails(upscale, 1, "large_compare.png exists already; --overwrite replaces it", *arguments)
     assert not (tmp_path / "large.jpg").exists()
 
 
@@ -191,13 +178,7 @@ def test_comparison_beside_the_result(call: Call, photo: Path, weights: Path, tm
     ],
 )
 def test_images_that_cannot_be_used(
-    call: Call,
-    weights: Path,
-    tmp_path: Path,
-    name: str,
-    output: str,
-    message: str,
-    monkeypatch: pytest.MonkeyPatch,
+    upscale: Call, tmp_path: Path, name: str, output: str, message: str, monkeypatch: pytest.MonkeyPatch
 ):
     # Large images take minutes, after which it would be late to find this out.
     monkeypatch.setattr(Executor, "restore", lambda *_: pytest.fail("It was computed."))
@@ -209,19 +190,16 @@ def test_images_that_cannot_be_used(
     else:
         Image.new("F", (8, 9)).save(source)
     (tmp_path / "out").mkdir()
-    code, _, err = call("upscale", source, "-o", tmp_path / "out" / output, "--weights", weights, "--device", "cpu")
-    assert code == 1
-    assert one_line(err)
-    assert message in err
+    fails(upscale, 1, message, source, "-o", tmp_path / "out" / output)
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_finished_folder_is_not_made_again(call: Call, folder: Path, weights: Path, tmp_path: Path):
+def test_a_finished_folder_is_not_made_again(upscale: Call, folder: Path, tmp_path: Path):
     (folder / "b.png").unlink()
-    arguments = ("upscale", folder, "-o", tmp_path / "large", "--weights", weights, "--device", "cpu", "--compare")
-    assert call(*arguments)[0] == 0
+    arguments = (folder, "-o", tmp_path / "large", "--compare")
+    assert upscale(*arguments)[0] == 0
     (tmp_path / "large" / "a.png").unlink()
-    code, out, err = call(*arguments)
+    code, out, err = upscale(*arguments)
     assert code == 1
     assert "0 done, 1 there already, 1 failed" in out
     assert one_line(err)
@@ -229,7 +207,7 @@ def test_a_finished_folder_is_not_made_again(call: Call, folder: Path, weights: 
 
 
 def test_what_the_engine_warns_of_is_one_line(
-    call: Call, photo: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    upscale: Call, photo: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ):
     restore = Executor.restore
 
@@ -239,19 +217,17 @@ def test_what_the_engine_warns_of_is_one_line(
         return restore(executor, lr, v)
 
     monkeypatch.setattr(Executor, "restore", bounded)
-    code, _, err = call("upscale", photo, "--weights", weights, "--device", "cpu")
+    code, _, err = upscale(photo)
     assert (code, err) == (0, "dasr-fast: Engine: memory ran out, and tiles of 64 x 100 LR pixels are tried.\n")
     assert_rounded(pixels(photo.with_name("photo_x2.png")), expected(weights, photo))
 
 
-def test_too_little_memory_is_said_and_writes_nothing(
-    call: Call, photo: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_too_little_memory_is_said_and_writes_nothing(upscale: Call, photo: Path, monkeypatch: pytest.MonkeyPatch):
     def fail(*_: torch.Tensor) -> torch.Tensor:
         raise MemoryError
 
     monkeypatch.setattr(Executor, "restore", fail)
-    code, _, err = call("upscale", photo, "--weights", weights, "--device", "cpu")
+    code, _, err = upscale(photo)
     assert code == 1
     assert err.splitlines()[-1] == (
         f"dasr-fast: {photo}: Engine: there isn't enough memory on cpu for tiles of 64 LR pixels."

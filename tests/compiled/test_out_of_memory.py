@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dasr_fast.ops.backends import OPS, state
-from dasr_fast.specification import SPECIFICATIONS
+from tests.specification import SPECIFICATIONS
 
 IMPLEMENTED = [op for op in SPECIFICATIONS if state(op, "cpp") is None]
 pytestmark = [
@@ -45,7 +45,7 @@ import torch
 
 from dasr_fast import ops
 from dasr_fast.memory import is_out_of_memory
-from dasr_fast.specification import SPECIFICATIONS
+from tests.specification import SPECIFICATIONS
 
 allocator = ctypes.CDLL(sys.argv[1])
 refuse, granted = (ctypes.c_int.in_dll(allocator, name) for name in ("refuse", "granted"))

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(state("conv3x3", "cpp") is not None, reason="no 
 
 @pytest.fixture(autouse=True)
 def _in_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dasr_fast.compiled.cpu import support
+    from dasr_fast.compiled.cpp import support
 
     monkeypatch.setattr(support, "MATRIX_UNIT", True)
 
@@ -110,10 +110,10 @@ def _digest() -> str:
 
 @pytest.mark.parametrize(("instructions", "number"), [("default", 0), ("avx2", 1), ("avx512", 2)])
 def test_same_bits_with_every_instruction_set(instructions: str, number: int):
-    if number > torch.ops.dasr_fast_cpu.instruction_set():
+    if number > torch.ops.dasr_fast_cpp.instruction_set():
         pytest.skip("this processor hasn't got it")
     program = (
-        "from dasr_fast.compiled.cpu import support; support.MATRIX_UNIT = True\n"
+        "from dasr_fast.compiled.cpp import support; support.MATRIX_UNIT = True\n"
         "import test_tiles; print(test_tiles._digest())"
     )
     paths = [os.path.dirname(__file__), *sys.path]

@@ -1,17 +1,17 @@
 """Python modules of the backend "cuda" that find emulated kernels where the compiled library would be."""
 
-import importlib.util
-import re
+import importlib
 import sys
 from types import ModuleType
 from typing import Any
 
 import pytest
-from csrc.emulation import ROOT, emulate
+import torch
+from csrc.emulation import emulate
 
 from dasr_fast.compiled.schemas import SCHEMAS
 
-COMPILED = ROOT / "dasr_fast/compiled"
+PACKAGE = "dasr_fast.compiled.cuda"
 
 
 class EmulatedLibrary:
@@ -19,7 +19,8 @@ class EmulatedLibrary:
 
     def __init__(self, **options: Any) -> None:
         self.options = options
-        self.arguments = dict(_parse(schema) for schema in SCHEMAS["cuda"])
+        parsed = [torch._C.parse_schema(schema) for schema in SCHEMAS["cuda"]]
+        self.arguments = {schema.name: [argument.name for argument in schema.arguments] for schema in parsed}
 
     def __getattr__(self, name: str) -> Any:
         def run(*values: Any) -> None:
@@ -28,21 +29,19 @@ class EmulatedLibrary:
         return run
 
 
-def load(op: str, **options: Any) -> ModuleType:
-    """The module `dasr_fast.compiled.cuda.<op>`, on an emulated GPU."""
-    library = ModuleType("dasr_fast.compiled.library")
+def load(op: str, **options: Any) -> Any:
+    """The module `dasr_fast.compiled.cuda.<op>` and those that it imports, on an emulated GPU; its `cuda` emulates."""
+    library = ModuleType("dasr_fast.build.library")
     library.cuda = EmulatedLibrary(**options)  # type: ignore[attr-defined]
-    specification = importlib.util.spec_from_file_location(f"emulated_{op}", COMPILED / f"cuda/{op}.py")
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, library.__name__, library)
-        specification.loader.exec_module(module)
+        for name in _loaded():
+            patch.delitem(sys.modules, name)
+        module = importlib.import_module(f"{PACKAGE}.{op}")
+        for name in _loaded():
+            del sys.modules[name]
     return module
 
 
-def _parse(schema: str) -> tuple[str, list[str]]:
-    """Name and names of the arguments."""
-    name, arguments = re.findall(r"(\w+)\((.*)\) -> ", schema)[0]
-    return name, [argument.split()[-1].split("=")[0] for argument in arguments.split(", ") if argument]
+def _loaded() -> list[str]:
+    return [name for name in sys.modules if name.startswith(f"{PACKAGE}.")]

@@ -20,7 +20,7 @@ from dasr_fast.reference.layout import memory_format
 ROOT = Path(__file__).parents[2]
 SOURCES = Path(__file__).with_name("emulation")
 INCLUDED_FROM = (SOURCES, ROOT / "csrc/cuda", ROOT)
-COMMON = ("block", "fragments", "wgmma", "driver")
+COMMON = ("block", "fragments", "driver")
 COMPILER = ("g++", "-std=c++17", "-O1", "-g1", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas")
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 CACHE = Path(tempfile.gettempdir()) / f"dasr_fast_emulation_{os.getuid()}"
@@ -37,8 +37,7 @@ def emulate(op: str, *, seeds: int = 3, **arguments: Tensor | float | str | None
         op: Name of the op in its file, whose name is the longest that `op` begins with.
         seeds: How many orders of threads to try; all must give the same bits.
         arguments: Dense tensors (also of a misaligned storage offset), numbers and text, by name; None is left out.
-            `multiprocessors`, `most_shared_memory` (bytes a block) and `most_threads` (of a block with wgmma) change
-            the emulated GPU.
+            `multiprocessors` and `most_shared_memory` (bytes a block) change the emulated GPU.
 
     Raises:
         EmulationError: A race, a diverging barrier, memory that isn't the kernel's, or a misaligned access.

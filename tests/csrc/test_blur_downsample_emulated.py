@@ -1,67 +1,24 @@
 """CUDA kernels of `blur_downsample`, and the module that calls them, emulated on the CPU, against float64."""
 
-import importlib.util
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 from csrc.comparison import LAYOUTS, distance
-from csrc.emulation import ROOT, emulate
+from csrc.emulated_library import load
 from torch import Tensor
 
 from dasr_fast import reference
 from dasr_fast.reference.blur_downsample import blur_downsample_grad_hr, blur_downsample_grad_kernel
-from dasr_fast.specification import SPECIFICATIONS, Case
+from tests.specification import SPECIFICATIONS, Case
+
+pytestmark = pytest.mark.slow  # Its kernels take a minute to compile with sanitizers.
 
 SPECIFICATION = SPECIFICATIONS["blur_downsample"]
-MODULE = ROOT / "dasr_fast/compiled/cuda/blur_downsample.py"
-NAMES = {
-    "blur_downsample_fused": (
-        *("hr", "kernel", "taps", "noise", "level", "scale", "first", "top", "left", "reflect", "quantize"),
-        *("channels_last", "stencils", "y"),
-    ),
-    "blur_downsample_spread": ("grad", "taps", "scale", "first", "channels_last", "grad_blurred"),
-    "blur_downsample_correlate": ("grad_blurred", "hr", "channels_last", "parts", "grad_kernel"),
-}
-"""Of the arguments of the raw ops."""
-
-
-class Emulated:
-    """The raw ops, on an emulated GPU."""
-
-    def __init__(self) -> None:
-        self.options: dict[str, Any] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        def run(*arguments: Any) -> None:
-            emulate(name, **dict(zip(NAMES[name], arguments, strict=True)), **self.options)
-
-        return run
-
-
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-RAW = Emulated()
-
-
-def _load(path: Path) -> ModuleType:
-    """A module of the compiled backend that finds `RAW` where the compiled library would be."""
-    library = ModuleType("dasr_fast.compiled.library")
-    library.cuda = RAW  # type: ignore[attr-defined]
-    specification = importlib.util.spec_from_file_location("emulated_blur_downsample", path)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, library.__name__, library)
-        specification.loader.exec_module(module)
-    return module
-
-
-cuda = _load(MODULE)
+cuda = load("blur_downsample")
+RAW = cuda.cuda
 
 
 @pytest.fixture(autouse=True)
@@ -140,8 +97,8 @@ def test_gradients_agree_with_float64(case: Case, dtype: torch.dtype):
     grad = torch.randn(exact(hr, kernel, *options).shape, dtype=dtype)
     wide = [tensor.double() for tensor in (grad, hr, kernel)]
     limit = 2 * SPECIFICATION.tolerance[dtype]
-    grad_hr = cuda.blur_downsample_grad_hr(grad, kernel, *options, *hr.shape[-2:])
-    assert distance(grad_hr, blur_downsample_grad_hr(wide[0], wide[2], *options, *hr.shape[-2:])) <= limit
+    grad_hr = cuda.blur_downsample_grad_hr(grad, hr, kernel, *options)
+    assert distance(grad_hr, blur_downsample_grad_hr(*wide, *options)) <= limit
     grad_kernel = cuda.blur_downsample_grad_kernel(grad, hr, kernel, *options)
     assert distance(grad_kernel, blur_downsample_grad_kernel(*wide, *options)) <= limit
 
@@ -161,8 +118,8 @@ def test_layouts(dtype: torch.dtype, layout: str):
     grad = LAYOUTS[layout](torch.randn(y.shape, dtype=y.dtype))
     wide = [tensor.double() for tensor in (grad, hr, kernel)]
     limit = 2 * SPECIFICATION.tolerance[y.dtype]
-    grad_hr = cuda.blur_downsample_grad_hr(grad, kernel, *options, 24, 40)
-    assert distance(grad_hr, blur_downsample_grad_hr(wide[0], wide[2], *options, 24, 40)) <= limit
+    grad_hr = cuda.blur_downsample_grad_hr(grad, hr, kernel, *options)
+    assert distance(grad_hr, blur_downsample_grad_hr(*wide, *options)) <= limit
     grad_kernel = cuda.blur_downsample_grad_kernel(grad, hr, kernel, *options)
     assert distance(grad_kernel, blur_downsample_grad_kernel(*wide, *options)) <= limit
 

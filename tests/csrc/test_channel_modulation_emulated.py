@@ -6,7 +6,7 @@ from csrc.comparison import LAYOUTS, VARIANTS, distance, unwritten
 from csrc.emulation import emulate
 
 from dasr_fast.reference.channel_modulation import channel_modulation, channel_modulation_backward
-from dasr_fast.specification import SPECIFICATIONS, Case
+from tests.specification import SPECIFICATIONS, Case
 
 SPECIFICATION = SPECIFICATIONS["channel_modulation"]
 

@@ -6,12 +6,14 @@ import pytest
 import torch
 from csrc.comparison import LAYOUTS, VARIANTS, distance, unwritten
 from csrc.emulation import EmulationError, emulate
-from csrc.python_source import shared_memory
 from torch import Tensor
 
+from dasr_fast.compiled.cuda import shared_memory
 from dasr_fast.reference.da_conv import da_conv
 from dasr_fast.reference.dynamic_depthwise_conv import dynamic_depthwise_conv, leaky_relu_backward
-from dasr_fast.specification import SPECIFICATIONS, Case
+from tests.specification import SPECIFICATIONS, Case
+
+pytestmark = pytest.mark.slow  # Its kernels take a minute to compile with sanitizers.
 
 SPECIFICATION = SPECIFICATIONS["da_conv"]
 

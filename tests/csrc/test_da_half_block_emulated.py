@@ -4,17 +4,16 @@ import pytest
 import torch
 from csrc.comparison import distance, unwritten
 from csrc.emulation import EmulationError, emulate
-from csrc.python_source import shared_memory
 from torch import Tensor
 
+from dasr_fast.compiled.cuda import shared_memory
 from dasr_fast.reference import da_half_block
-from dasr_fast.specification import SPECIFICATIONS
+from tests.specification import SPECIFICATIONS
+
+pytestmark = pytest.mark.slow  # Its kernels take a minute to compile with sanitizers.
 
 SPECIFICATION = SPECIFICATIONS["da_half_block"]
 DTYPES = (torch.float16, torch.bfloat16)
-
-both = pytest.mark.parametrize("wgmma", [False, True], ids=["mma", "wgmma"])
-"""Both versions of the 3x3 convolution."""
 
 
 def inputs(dtype: torch.dtype, b: int, h: int, w: int) -> dict[str, Tensor | None]:
@@ -45,35 +44,24 @@ def check(tensors: dict[str, Tensor | None], *, slope: float = 0.1, activate: bo
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("rows", [4, 6, 10, 12])
-@both
-def test_agrees_with_float64(wgmma: bool, rows: int, dtype: torch.dtype):
-    check(inputs(dtype, 2, 15, 21), rows=rows, wgmma=wgmma, multiprocessors=3)
+def test_agrees_with_float64(rows: int, dtype: torch.dtype):
+    check(inputs(dtype, 2, 15, 21), rows=rows, multiprocessors=3)
 
 
 @pytest.mark.parametrize(("h", "w"), [(1, 1), (4, 16), (5, 17), (2, 40), (25, 3)])
-@both
-def test_any_size(wgmma: bool, h: int, w: int):
-    check(inputs(torch.float16, 1, h, w), rows=4, wgmma=wgmma, multiprocessors=2)
+def test_any_size(h: int, w: int):
+    check(inputs(torch.float16, 1, h, w), rows=4, multiprocessors=2)
 
 
 @pytest.mark.parametrize("left_out", ["bias", "gate", "conv_bias", "residual"])
-@both
-def test_what_is_left_out_is_zero(wgmma: bool, left_out: str):
-    check({**inputs(torch.float16, 1, 5, 7), left_out: None}, rows=4, wgmma=wgmma)
+def test_what_is_left_out_is_zero(left_out: str):
+    check({**inputs(torch.float16, 1, 5, 7), left_out: None}, rows=4)
 
 
 @pytest.mark.parametrize("slope", [0.0, 1.0])
 @pytest.mark.parametrize("activate", [False, True])
-@both
-def test_activation(wgmma: bool, activate: bool, slope: float):
-    check(inputs(torch.bfloat16, 1, 5, 7), activate=activate, slope=slope, rows=4, wgmma=wgmma)
-
-
-def test_wgmma_is_refused_where_it_is_not_compiled():
-    tensors = inputs(torch.float16, 1, 4, 5)
-    check(tensors, most_threads=32)
-    with pytest.raises(EmulationError, match="wgmma needs compute capability"):
-        check(tensors, wgmma=True, most_threads=32)
+def test_activation(activate: bool, slope: float):
+    check(inputs(torch.bfloat16, 1, 5, 7), activate=activate, slope=slope, rows=4)
 
 
 def test_tiles_are_chosen_to_fit():

@@ -1,52 +1,19 @@
 """The CUDA backend's Python modules of `da_conv` and `da_half_block` on the CPU: their raw ops are emulated."""
 
-import importlib
-import sys
-from collections.abc import Callable
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from csrc.comparison import distance
-from csrc.emulation import emulate
-from csrc.python_source import FOLDER
+from csrc.emulated_library import load
 
 from dasr_fast import reference
-from dasr_fast.compiled.schemas import SCHEMAS
 from dasr_fast.reference.da_conv import da_conv_backward
-from dasr_fast.specification import SPECIFICATIONS, Case
+from tests.specification import SPECIFICATIONS, Case
 
-PACKAGE = "dasr_fast.compiled.cuda"
+pytestmark = pytest.mark.slow  # Its kernels take a minute to compile with sanitizers.
+
 CHANNELS_LAST = torch.channels_last
-
-
-def raw(schema: str) -> Callable[..., None]:
-    """A raw op that runs the emulation."""
-    parsed = torch._C.parse_schema(schema)
-    names = [argument.name for argument in parsed.arguments]
-    return lambda *values: emulate(parsed.name, seeds=1, **dict(zip(names, values, strict=True)))
-
-
-@pytest.fixture
-def module(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
-    """Imports a module of the backend by the op's name, with emulated raw ops; forgotten after the test."""
-    library, package = ModuleType("dasr_fast.compiled.library"), ModuleType(PACKAGE)
-    library.cuda = SimpleNamespace(**{schema.split("(")[0]: raw(schema) for schema in SCHEMAS["cuda"]})
-    package.__path__ = [str(FOLDER)]
-    for name in [name for name in sys.modules if name.startswith(f"{PACKAGE}.")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, library.__name__, library)
-    monkeypatch.setitem(sys.modules, PACKAGE, package)
-
-    def load(op: str) -> ModuleType:
-        before = set(sys.modules)
-        loaded = importlib.import_module(f"{PACKAGE}.{op}")
-        for name in set(sys.modules) - before:
-            monkeypatch.delitem(sys.modules, name)
-        return loaded
-
-    return load
 
 
 def arguments_of(op: str, case: Case, dtype: torch.dtype, layout: torch.memory_format) -> tuple[list[Any], float, bool]:
@@ -64,10 +31,10 @@ def wide(tensors: list[Any]) -> list[Any]:
 @pytest.mark.parametrize(
     "label", ["small", "no activation after", "more channels out", "5x5, ReLU", "no row", "no sample"]
 )
-def test_da_conv(module: Callable[[str], ModuleType], label: str, layout: torch.memory_format):
+def test_da_conv(label: str, layout: torch.memory_format):
     case = next(case for case in SPECIFICATIONS["da_conv"].cases if case.label == label)
     tensors, slope, activate = arguments_of("da_conv", case, torch.float32, layout)
-    cuda = module("da_conv")
+    cuda = load("da_conv", seeds=1)
     assert cuda.unsupported(*tensors, slope, activate) is None
     y = cuda.da_conv(*tensors, slope, activate)
     assert y.numel() == 0 or y.is_contiguous(memory_format=layout)
@@ -79,14 +46,13 @@ def test_da_conv(module: Callable[[str], ModuleType], label: str, layout: torch.
         assert distance(result, target) <= 4e-6
 
 
-@pytest.mark.parametrize("wgmma", [False, True], ids=["mma", "wgmma"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-def test_da_half_block(module: Callable[[str], ModuleType], dtype: torch.dtype, wgmma: bool):
+def test_da_half_block(dtype: torch.dtype):
     case = next(case for case in SPECIFICATIONS["da_half_block"].cases if case.label == "medium, residual")
     tensors, slope, activate = arguments_of("da_half_block", case, dtype, CHANNELS_LAST)
-    cuda = module("da_half_block")
+    cuda = load("da_half_block", seeds=1)
     assert cuda.unsupported(*tensors, slope, activate) is None
-    y = cuda.da_half_block(*tensors, slope, activate, wgmma=wgmma)
+    y = cuda.da_half_block(*tensors, slope, activate)
     assert y.is_contiguous(memory_format=CHANNELS_LAST)
     limit = SPECIFICATIONS["da_half_block"].tolerance[dtype]
     assert distance(y, reference.da_half_block(*wide(tensors), slope, activate)) <= limit
@@ -101,9 +67,7 @@ def test_da_half_block(module: Callable[[str], ModuleType], dtype: torch.dtype, 
         ("5x5, ReLU", torch.float16, CHANNELS_LAST, "64 channels everywhere"),
     ],
 )
-def test_da_half_block_says_what_it_can_not(
-    module: Callable[[str], ModuleType], label: str, dtype: torch.dtype, layout: torch.memory_format, reason: str
-):
+def test_da_half_block_says_what_it_can_not(label: str, dtype: torch.dtype, layout: torch.memory_format, reason: str):
     case = next(case for case in SPECIFICATIONS["da_half_block"].cases if case.label == label)
     tensors, slope, activate = arguments_of("da_half_block", case, dtype, layout)
-    assert reason in module("da_half_block").unsupported(*tensors, slope, activate)
+    assert reason in load("da_half_block").unsupported(*tensors, slope, activate)

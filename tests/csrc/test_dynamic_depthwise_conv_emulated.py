@@ -7,7 +7,9 @@ from csrc.emulation import emulate
 from torch import Tensor
 
 from dasr_fast.reference.dynamic_depthwise_conv import dynamic_depthwise_conv, dynamic_depthwise_conv_backward
-from dasr_fast.specification import SPECIFICATIONS, Case
+from tests.specification import SPECIFICATIONS, Case
+
+pytestmark = pytest.mark.slow  # Its kernels take a minute to compile with sanitizers.
 
 SPECIFICATION = SPECIFICATIONS["dynamic_depthwise_conv"]
 

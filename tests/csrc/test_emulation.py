@@ -18,18 +18,6 @@ MISTAKES = (
 )
 """As in `run_emulation.cpp`."""
 
-WGMMA_MISTAKES = (
-    "none",
-    "no fence of shared memory",
-    "no fence",
-    "no commit",
-    "no wait",
-    "early sum",
-    "one warp less",
-    "other matrix",
-)
-"""As in `run_emulation.cpp`."""
-
 
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -38,80 +26,6 @@ def test_tensor_core_product(dtype: torch.dtype, transposed: bool):
     stored = b.T.contiguous() if transposed else b
     emulate("emulation_product", a=a, b=stored, d=d, transposed=transposed)
     torch.testing.assert_close(d.double(), a.double() @ b.double(), rtol=1e-6, atol=1e-6)
-
-
-def test_transposed_matrix():
-    x, y = torch.randn(8, 8, dtype=torch.float16), torch.empty(8, 8, dtype=torch.float16)
-    emulate("emulation_transpose", x=x, y=y)
-    assert torch.equal(y, x.T)
-
-
-SHARED_MEMORY = 1024
-"""Address of a block's shared memory."""
-
-
-def descriptor(first: int, leading: int, stride: int, layout: int = 0) -> int:
-    """Of a matrix for wgmma, all in bytes; `layout` 0 is that without swizzle."""
-    return (SHARED_MEMORY + first) // 16 | leading // 16 << 16 | stride // 16 << 32 | layout << 62
-
-
-def core_matrices(matrix: Tensor, memory: Tensor, first: int, leading: int, stride: int) -> None:
-    """Store a matrix [rows, 16] in core matrices of eight rows of 16 bytes."""
-    for row in range(len(matrix)):
-        for half in range(2):
-            at = (first + row // 8 * stride + row % 8 * 16 + half * leading) // 2
-            memory[at : at + 8] = matrix[row, half * 8 : half * 8 + 8]
-
-
-def wgmma(dtype: torch.dtype, n: int, mistake: str = "none", layout: int = 0, beyond: int = 0) -> tuple[Tensor, Tensor]:
-    a, b = torch.randn(64, 16, dtype=dtype), torch.randn(n, 16, dtype=dtype)
-    # The planes of a are 65 rows apart, the eights of b's rows have gaps.
-    in_a, in_b = (16, 65 * 16, 128), (2 * 65 * 16 + 48, 144, 144 + 128 + 16)
-    size = in_b[0] + n // 8 * in_b[2]
-    memory = torch.full((size // 2,), torch.nan, dtype=dtype)
-    core_matrices(a, memory, *in_a)
-    core_matrices(b, memory, *in_b)
-    d = torch.full((64, n), torch.nan)
-    descriptors = {"a": descriptor(*in_a, layout), "b": descriptor(in_b[0] + beyond, *in_b[1:])}
-    emulate("emulation_wgmma", memory=memory, d=d, **descriptors, mistake=WGMMA_MISTAKES.index(mistake))
-    return d, 1 + 2 * a.double() @ b.double().T
-
-
-@pytest.mark.parametrize("n", [24, 256])
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_product_by_a_warpgroup(dtype: torch.dtype, n: int):
-    d, expected = wgmma(dtype, n)
-    torch.testing.assert_close(d.double(), expected, rtol=1e-5, atol=1e-5)
-
-
-def test_what_a_warpgroup_can_not_see_yet_is_nan():
-    d, _ = wgmma(torch.float16, 24, "no fence of shared memory")
-    assert d.isnan().all()
-    d, expected = wgmma(torch.float16, 24, "early sum")
-    assert d[0, 0].isnan()
-    torch.testing.assert_close(d[1:].double(), expected[1:], rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("mistake", "complaint"),
-    [
-        ("no fence", "no wgmma.fence came before"),
-        ("no commit", "that were not committed"),
-        ("no wait", "nobody waited for its products"),
-        ("one warp less", "don't give wgmma the same matrices"),
-        ("other matrix", "don't give wgmma the same matrices"),
-    ],
-)
-def test_mistakes_with_a_warpgroup_are_noticed(mistake: str, complaint: str):
-    with pytest.raises(EmulationError, match=complaint):
-        wgmma(torch.float16, 24, mistake)
-
-
-def test_matrices_of_a_warpgroup_are_checked():
-    with pytest.raises(EmulationError, match="a layout that the emulation lacks"):
-        wgmma(torch.float16, 24, layout=1)
-    with pytest.raises(EmulationError, match="what isn't shared memory"):
-        wgmma(torch.float16, 24, beyond=160)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

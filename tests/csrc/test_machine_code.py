@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from ptxas import Resources, compile_kernels, obstacle, read
 
-from dasr_fast.compiled import record
+from dasr_fast.build import record
 
-ARCHITECTURES = ("8.0", "9.0", "9.0a")
+ARCHITECTURES = ("8.0", "9.0")
 SHARED_MEMORY = 48 * 1024
 """Bytes of fixed size that a block may have on every GPU."""
 
@@ -17,6 +17,7 @@ CSRC = record.sources()
 SOURCES = sorted((CSRC / "cuda").glob("*.cu")) if CSRC else []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(obstacle() is not None, reason=str(obstacle()))
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)

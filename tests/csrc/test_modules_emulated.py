@@ -12,8 +12,8 @@ from dasr_fast import reference
 from dasr_fast.reference.channel_modulation import channel_modulation_backward
 from dasr_fast.reference.dynamic_depthwise_conv import dynamic_depthwise_conv_backward
 from dasr_fast.reference.layout import memory_format
-from dasr_fast.specification import SPECIFICATIONS
-from dasr_fast.specification.specification import TOLERANCE
+from tests.specification import SPECIFICATIONS
+from tests.specification.specification import TOLERANCE
 
 LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "contiguous": torch.Tensor.contiguous,

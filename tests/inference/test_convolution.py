@@ -54,7 +54,9 @@ def test_pytorch_where_there_is_no_kernel(dtype: torch.dtype, monkeypatch: pytes
         monkeypatch.setitem(backends.IMPLEMENTATIONS, ("conv3x3", name), "it is off for the test")
     weight, bias, x = torch.randn(6, 4, 3, 3), torch.randn(6), torch.randn(1, 4, 9, 9)
     seen = []
-    monkeypatch.setattr(F, "conv2d", lambda *arguments: seen.append(arguments[0].dtype) or torch.conv2d(*arguments))
+    monkeypatch.setattr(
+        F, "conv2d", lambda *arguments, **named: seen.append(arguments[0].dtype) or torch.conv2d(*arguments, **named)
+    )
     result = Convolution(weight, bias, dtype=dtype, backend="auto")(x.to(dtype))
     assert seen == [dtype]
     expected = torch.conv2d(x.to(dtype).double(), weight.to(dtype).double(), bias.to(dtype).double(), padding=1)

@@ -11,7 +11,7 @@ import torch
 from golden import arrays, error, fill
 from torch import Tensor, nn
 
-from dasr_fast.inference import engine as module
+from dasr_fast.inference import attempts
 from dasr_fast.inference.engine import Engine
 from dasr_fast.inference.executor import Executor
 from dasr_fast.models import BlindSR
@@ -112,9 +112,9 @@ def test_tiles(engine: Engine, tile: int):
 def test_tiles_are_chosen_where_memory_is_short(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, seen: list[torch.Size]
 ):
-    monkeypatch.setattr(module, "UNASKED", 1000)
-    monkeypatch.setattr(module, "LEAST", 64 * 64)
-    monkeypatch.setattr(module, "free_memory", lambda device: 20_000_000)
+    monkeypatch.setattr(attempts, "UNASKED", 1000)
+    monkeypatch.setattr(attempts, "LEAST", 64 * 64)
+    monkeypatch.setattr(attempts, "free_memory", lambda device: 20_000_000)
     lr = image(1, 3, 100, 66)
     assert (engine(lr) - exact(lr)).abs().max() < 1e-3
     assert len(seen) > 1
@@ -130,7 +130,7 @@ def test_the_result_is_in_memory_before_tiles_are_chosen(engine: Engine, monkeyp
     def ask(_: torch.device) -> int:
         raise InterruptedError(resident() - before)
 
-    monkeypatch.setattr(module, "free_memory", ask)
+    monkeypatch.setattr(attempts, "free_memory", ask)
     lr = image(1, 3, 600, 600)
     getattr(ctypes.CDLL(None), "malloc_trim", int)(0)  # What earlier tests left could hold the result.
     before = resident()
@@ -344,6 +344,11 @@ def test_stream_with_one_representation(engine: Engine):
         ),
         (lambda e: next(e.stream([None])), TypeError, "lr must be a tensor .* got NoneType"),
         (lambda e: Engine(MODEL, "int8"), ValueError, "precision must be one of .* got 'int8'"),
+        (
+            lambda e: Engine(MODEL, backend="fast"),
+            ValueError,
+            "backend must be one of auto, cuda, triton, cpp, reference;",
+        ),
         (lambda e: Engine(MODEL, "tf32"), ValueError, "precision tf32 needs an NVIDIA GPU"),
     ],
 )

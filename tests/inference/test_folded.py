@@ -160,33 +160,3 @@ def test_autocast_does_not_reach_it():
     with torch.autocast("cpu", torch.bfloat16):
         result = network.restore(lr, network.encode(lr))
     assert torch.equal(result, expected)
-
-
-def test_wrong_arguments():
-    model = small_model(2)
-    with pytest.raises(TypeError, match="model must be a BlindSR; got Linear"):
-        FoldedNetwork(nn.Linear(2, 2))
-    with pytest.raises(TypeError, match="dtype must be float32, float16, bfloat16 or float64; got int32"):
-        FoldedNetwork(model, torch.int32)
-    with pytest.raises(ValueError, match="backend must be one of auto, cuda, triton, cpp, reference; got 'fast'"):
-        FoldedNetwork(model, backend="fast")
-    for gain in (3.0, 0.0, -0.5, float("inf"), float("nan")):
-        with pytest.raises(ValueError, match="gain must be a power of two"):
-            FoldedNetwork(model, gain=gain)
-
-
-@pytest.mark.parametrize(
-    ("lr", "v", "kind", "message"),
-    [
-        (torch.rand(3, 8, 8), torch.rand(1, 256), ValueError, r"lr must be \[B, 3, H, W\]; got \[3, 8, 8\]"),
-        (torch.rand(1, 1, 8, 8), torch.rand(1, 256), ValueError, r"lr must be \[B, 3, H, W\]; got \[1, 1, 8, 8\]"),
-        (torch.rand(1, 3, 0, 8), torch.rand(1, 256), ValueError, r"lr must be \[B, 3, H, W\]; got \[1, 3, 0, 8\]"),
-        (torch.zeros(1, 3, 8, 8).byte(), torch.rand(1, 256), TypeError, "lr must be floating point .* got uint8"),
-        (torch.rand(1, 3, 8, 8, device="meta"), torch.rand(1, 256), ValueError, "lr must be on cpu .* got meta"),
-        (torch.rand(2, 3, 8, 8), torch.rand(1, 256), ValueError, r"v must be \[B, 256\] with B = 2 .* got \[1, 256\]"),
-        (torch.rand(1, 3, 8, 8), torch.rand(1, 256, device="meta"), ValueError, "on cpu; got .* on meta"),
-    ],
-)
-def test_wrong_images(lr: torch.Tensor, v: torch.Tensor, kind: type[Exception], message: str):
-    with pytest.raises(kind, match=message):
-        FoldedNetwork(small_model(2)).restore(lr, v)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dasr_fast.inference import tiling
-from dasr_fast.inference.tiling import OVERLAP, SMALLEST, Window, choose_window, overlapping_spans
+from dasr_fast.inference.attempts import _smaller, choose_window
+from dasr_fast.inference.tiling import OVERLAP, SMALLEST, Window, overlapping_spans
 from dasr_fast.models import BlindSR
 
 CPU = torch.device("cpu")
@@ -18,7 +19,7 @@ class Plain:
     """A model's encoder and SR network in float64, and the sizes of what they were called with."""
 
     def __init__(self, scale: int = 2) -> None:
-        self.model = fill(BlindSR(scale, groups=1, blocks=1)).eval().double()
+        self.model = fill(BlindSR(scale, channels=4, groups=1, blocks=1)).eval().double()
         self.shapes: list[torch.Size] = []
 
     def encode(self, lr: Tensor) -> Tensor:
@@ -77,10 +78,10 @@ def test_windows_by_tile():
 def test_smaller_windows():
     window: Window | None = Window(3, 300, 200)
     seen = []
-    while (window := window.smaller()) is not None:
+    while (window := _smaller(window)) is not None:
         seen.append((window.samples, window.height, window.width))
     assert seen == [(1, 300, 200), (1, 150, 200), (1, 150, 100), (1, 75, 100), (1, 75, 64), (1, 64, 64)]
-    assert Window(1, 20, 30).smaller() is None
+    assert _smaller(Window(1, 20, 30)) is None
 
 
 @settings(deadline=None, max_examples=8)

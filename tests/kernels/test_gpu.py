@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dasr_fast import ops
 from dasr_fast.ops.backends import state
-from dasr_fast.specification import SPECIFICATIONS
+from tests.specification import SPECIFICATIONS
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 

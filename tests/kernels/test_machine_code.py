@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dasr_fast.specification import SPECIFICATIONS, Case
+from tests.specification import SPECIFICATIONS, Case
 
 pytest.importorskip("triton")
 
@@ -32,7 +32,10 @@ Variant = tuple[Case, torch.dtype, str]
 OPS = [op for op in SPECIFICATIONS if op != "gaussian_kernel" and importlib.util.find_spec(f"dasr_fast.kernels.{op}")]
 """Ops with kernels, of features or images."""
 
-CAPABILITIES = ((8, 0), (8, 6), (9, 0), (12, 0))
+CAPABILITIES = (
+    *(pytest.param(capability, marks=pytest.mark.slow) for capability in ((8, 0), (8, 6), (12, 0))),
+    pytest.param((9, 0)),
+)
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 SHAPES = {
     torch.float32: ("training",),
@@ -130,7 +133,7 @@ def backward(module: ModuleType, op: str, y: Tensor, arguments: dict[str, Any]) 
         module.da_conv_backward(grad=y, y=y if arguments["activate"] else None, **given)
     elif op == "blur_downsample":
         hr, kernel, scale, mode = (arguments[name] for name in ("hr", "kernel", "scale", "mode"))
-        module.blur_downsample_grad_hr(y, kernel, scale, mode, *hr.shape[-2:])
+        module.blur_downsample_grad_hr(y, hr, kernel, scale, mode)
         module.blur_downsample_grad_kernel(y, hr, kernel, scale, mode)
 
 
@@ -175,11 +178,13 @@ def test_nothing_is_spilled(op: str, capability: Capability, check: Callable[...
     check(op, variants(op, capability), capability)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("op", [op for op in OPS if rarer_variants(op)])
 def test_nothing_is_spilled_in_rarer_variants(op: str, check: Callable[..., None]):
     check(op, rarer_variants(op), (9, 0))
 
 
+@pytest.mark.slow
 @needs("da_conv")
 def test_nothing_is_spilled_in_tf32(monkeypatch: pytest.MonkeyPatch, check: Callable[..., None]):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
@@ -187,6 +192,7 @@ def test_nothing_is_spilled_in_tf32(monkeypatch: pytest.MonkeyPatch, check: Call
     check("da_conv", [(case, torch.float32, layout) for layout in LAYOUTS], (9, 0))
 
 
+@pytest.mark.slow
 @needs("da_conv")
 def test_many_channels_fit_in_tf32(monkeypatch: pytest.MonkeyPatch, check: Callable[..., None]):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)

@@ -125,75 +125,54 @@ def write(content: Any, path: Path) -> Path:
     return path
 
 
-def bad_files(model: BlindSR) -> dict[str, tuple[Any, str, str]]:
+def bad_files(model: BlindSR) -> dict[str, tuple[Any, str]]:
+    """Contents of files, and what is said of each."""
     state = model.state_dict()
-    other = {**state, "G.head.0.weight": torch.zeros(16, 1, 3, 3)}
+
+    def having(key: str, value: Any) -> dict[str, Any]:
+        return {**state, key: value}
+
+    def lacking(prefix: str) -> dict[str, Any]:
+        return {key: value for key, value in state.items() if not key.startswith(prefix)}
+
+    head, bias, tail = "G.head.0.weight", "G.head.0.bias", "G.tail.0.0.weight"
+    zeros = torch.zeros(16)
+    huge = {**state, head: torch.zeros(10**6, 3, 1, 1), tail: torch.zeros(9 * 10**6, 1, 1, 1)}
+    no_tensor = f"no ordinary tensor in {bias}"
     return {
-        "code": ({"a": Evil()}, ".pt", "holds Python objects that could run code"),
-        "text": (b"hello, I am no checkpoint", ".pt", "not a checkpoint that PyTorch can read|not a whole checkpoint"),
-        "empty": (b"", ".pt", "not a whole checkpoint|not a checkpoint"),
-        "no tensors": ({"a": 1}, ".pt", "no DASR model: it lacks G.head.0.weight. Its keys are a."),
-        "list": ([torch.zeros(1)], ".pt", "holds no dictionary of tensors"),
-        "resnet": ({"conv1.weight": torch.zeros(64, 3, 7, 7)}, ".pt", "no DASR model: it lacks G.head.0.weight"),
-        "nan": (
-            {**state, "G.head.0.bias": torch.full((16,), torch.nan)},
-            ".pt",
-            "holds NaN or infinity in G.head.0.bias",
-        ),
-        "more": ({**state, "G.extra": torch.zeros(1)}, ".pt", "another network: it has G.extra"),
-        "less": ({k: v for k, v in state.items() if k != "G.body.2.bias"}, ".pt", "it lacks G.body.2.bias"),
-        "grey": (other, ".pt", r"G.head.0.weight is \[16, 1, 3, 3\] instead of \[16, 3, 3, 3\]"),
-        "odd": ({**state, "G.head.0.weight": torch.zeros(3)}, ".pt", r"G.head.0.weight is \[3\]"),
-        "gates but one": (
-            {k: v for k, v in state.items() if not k.startswith(LAST + ".ca")},
-            ".pt",
-            f"lacks {LAST}.ca",
-        ),
-        "gate": ({**state, GATE: torch.zeros(70, 32, 1, 1)}, ".pt", r"conv_du.0.weight is \[70, 32, 1, 1\] instead"),
-        "point": ({**state, "G.tail.0.0.weight": torch.tensor(1.0)}, ".pt", r"G.tail.0.0.weight is \[\]"),
-        "integers": ({**state, "G.head.0.bias": torch.zeros(16, dtype=torch.int32)}, ".pt", "G.head.0.bias is int32"),
-        "complex": ({**state, "G.head.0.bias": torch.zeros(16) * 1j}, ".pt", "no ordinary tensor in G.head.0.bias"),
-        "sparse": (
-            {**state, "G.head.0.bias": torch.zeros(16).to_sparse()},
-            ".pt",
-            "no ordinary tensor in G.head.0.bias",
-        ),
-        "meta": (
-            {**state, "G.head.0.bias": torch.zeros(16, device="meta")},
-            ".pt",
-            "no ordinary tensor in G.head.0.bias",
-        ),
-        "rank": ({**state, "G.compress.0.weight": torch.zeros(32)}, ".pt", r"G.compress.0.weight is \[32\]"),
-        "nothing": ({**state, "G.head.0.weight": torch.zeros(0, 3, 3, 3)}, ".pt", r"G.head.0.weight is \[0, 3, 3, 3\]"),
-        "repeated by strides": (
-            {**state, "G.head.0.bias": torch.zeros(1).expand(10**12)},
-            ".pt",
-            "no ordinary tensor in G.head.0.bias",
-        ),
-        "unknown type": (
-            {**state, "G.head.0.bias": torch.zeros(16, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)},
-            ".pt",
-            "no ordinary tensor in G.head.0.bias",
-        ),
-        "an object as weights": ({**state, "G.head.0.bias": [0.0]}, ".pt", "no ordinary tensor in G.head.0.bias"),
-        "huge": (
-            {
-                **state,
-                "G.head.0.weight": torch.zeros(10**6, 3, 1, 1),
-                "G.tail.0.0.weight": torch.zeros(9 * 10**6, 1, 1, 1),
-            },
-            ".pt",
-            "holds another network",
-        ),
-        "no safetensors": (b"nonsense", ".safetensors", "not a whole .safetensors file"),
+        "code": ({"a": Evil()}, "holds Python objects that could run code"),
+        "text": (b"hello, I am no checkpoint", "not a checkpoint that PyTorch can read|not a whole checkpoint"),
+        "empty": (b"", "not a whole checkpoint|not a checkpoint"),
+        "no tensors": ({"a": 1}, "no DASR model: it lacks G.head.0.weight. Its keys are a."),
+        "list": ([torch.zeros(1)], "holds no dictionary of tensors"),
+        "resnet": ({"conv1.weight": torch.zeros(64, 3, 7, 7)}, f"no DASR model: it lacks {head}"),
+        "nan": (having(bias, torch.full((16,), torch.nan)), f"holds NaN or infinity in {bias}"),
+        "more": (having("G.extra", torch.zeros(1)), "another network: it has G.extra"),
+        "less": (lacking("G.body.2.bias"), "it lacks G.body.2.bias"),
+        "grey": (having(head, torch.zeros(16, 1, 3, 3)), rf"{head} is \[16, 1, 3, 3\] instead of \[16, 3, 3, 3\]"),
+        "odd": (having(head, torch.zeros(3)), rf"{head} is \[3\]"),
+        "gates but one": (lacking(LAST + ".ca"), f"lacks {LAST}.ca"),
+        "gate": (having(GATE, torch.zeros(70, 32, 1, 1)), r"conv_du.0.weight is \[70, 32, 1, 1\] instead"),
+        "point": (having(tail, torch.tensor(1.0)), rf"{tail} is \[\]"),
+        "integers": (having(bias, zeros.int()), f"{bias} is int32"),
+        "complex": (having(bias, zeros * 1j), no_tensor),
+        "sparse": (having(bias, zeros.to_sparse()), no_tensor),
+        "meta": (having(bias, zeros.to("meta")), no_tensor),
+        "rank": (having("G.compress.0.weight", torch.zeros(32)), r"G.compress.0.weight is \[32\]"),
+        "nothing": (having(head, torch.zeros(0, 3, 3, 3)), rf"{head} is \[0, 3, 3, 3\]"),
+        "repeated by strides": (having(bias, torch.zeros(1).expand(10**12)), no_tensor),
+        "unknown type": (having(bias, zeros.byte().view(torch.float4_e2m1fn_x2)), no_tensor),
+        "an object as weights": (having(bias, [0.0]), no_tensor),
+        "huge": (huge, "holds another network"),
+        "no safetensors": (b"nonsense", "not a whole .safetensors file"),
     }
 
 
 @pytest.mark.parametrize("name", bad_files(BlindSR(3, **SMALL)))
 def test_bad_files(name: str, model: BlindSR, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    content, suffix, message = bad_files(model)[name]
-    path = write(content, tmp_path / f"bad{suffix}")
+    content, message = bad_files(model)[name]
+    path = write(content, tmp_path / ("bad.safetensors" if name == "no safetensors" else "bad.pt"))
     with pytest.raises(CheckpointError, match=message) as caught:
         BlindSR.from_pretrained(path)
     assert "\n" not in str(caught.value)

@@ -45,7 +45,7 @@ def test_a_copy_by_data_parallel_is_refused():
     for module in moco.encoder_k.modules():
         module._parameters = dict.fromkeys(module._parameters)
     with pytest.raises(RuntimeError, match="train with DistributedDataParallel"):
-        moco._update_key_encoder()
+        moco(torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8))
 
 
 def test_batch_larger_than_the_queue():

@@ -49,13 +49,46 @@ def test_device_counts():
     assert reason == "it needs tensors on cpu, and these are on meta"
 
 
-def test_has_kernel(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.usefixtures("doubling")
+def test_the_first_of_several_that_can():
+    x, gate = torch.ones(1, 2, 3, 3), torch.zeros(1, 2)
+    assert torch.equal(ops.channel_modulation(x, gate, backend=("cpp", "reference")), x * 2)
+    assert torch.equal(ops.channel_modulation(x, gate, x, backend=("cpp", "reference")), x)
+    assert torch.equal(ops.channel_modulation(x, gate, backend=("cpp", "auto")), x * 2)
+    with pytest.raises(RuntimeError, match="cuda can't run"):
+        ops.channel_modulation(x, gate, x, backend=("cpp", "cuda"))
+
+
+def half_block(*shape: int) -> dict[str, torch.Tensor | None]:
+    b, c, h, w = shape
+    shapes = {"x": shape, "kernel": (b, c, 3, 3), "weight": (c, c), "bias": None, "gate": (b, c)}
+    shapes |= {"conv_weight": (5, c, 3, 3), "conv_bias": (5,), "residual": (b, 5, h, w)}
+    return {name: size and torch.randn(size, dtype=torch.float64) for name, size in shapes.items()}
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 6, 5), (2, 4, 0, 5), (0, 4, 6, 5)], ids=str)
+@pytest.mark.parametrize("activate", [False, True])
+def test_smaller_ops_compute_where_no_kernel_is(activate: bool, shape: tuple[int, ...]):
+    """Of float64 there is none."""
+    tensors = half_block(*shape)
+    inputs = [tensor.requires_grad_() for tensor in tensors.values() if tensor is not None]
+    y = ops.da_half_block(**tensors, activate=activate)
+    expected = ops.da_half_block(**tensors, activate=activate, backend="reference")
+    torch.testing.assert_close(y, expected)
+    weights = torch.randn_like(y)
+    grads, targets = (torch.autograd.grad(result, inputs, weights) for result in (y, expected))
+    torch.testing.assert_close(grads, targets)
+    with torch.no_grad():
+        torch.testing.assert_close(ops.da_half_block(**tensors, activate=activate), expected.detach())
+
+
+def test_a_slow_kernel_is_left_to_who_asks_for_it(monkeypatch: pytest.MonkeyPatch):
+    kernel = types.ModuleType("kernel")
+    kernel.conv3x3 = lambda x, weight, *_: torch.full((1, 6, 9, 9), 7.0)
+    monkeypatch.setitem(backends.IMPLEMENTATIONS, ("conv3x3", "cpp"), kernel)
     x, weight = torch.randn(1, 4, 9, 9), torch.randn(6, 4, 3, 3)
-    arguments = (x, weight, None, None, None)
-    assert backends.has_kernel("conv3x3", "reference", arguments)
-    assert not backends.has_kernel("conv3x3", "cuda", arguments)
-    assert not backends.has_kernel("conv3x3", "auto", tuple(t if t is None else t.double() for t in arguments))
-    monkeypatch.setitem(backends.IMPLEMENTATIONS, ("conv3x3", "cpp"), "it is off for the test")
-    assert not backends.has_kernel("conv3x3", "auto", arguments)
-    monkeypatch.setitem(backends.IMPLEMENTATIONS, ("conv3x3", "cpp"), types.ModuleType("kernel"))
-    assert backends.has_kernel("conv3x3", "auto", arguments)
+    assert (ops.conv3x3(x, weight, None) == 7).all()
+    kernel.is_slow = lambda x, *_: x.shape[1] < 16
+    expected = torch.nn.functional.conv2d(x, weight, padding=1)
+    assert torch.equal(ops.conv3x3(x, weight, None), expected)
+    assert (ops.conv3x3(x, weight, None, backend="cpp") == 7).all()

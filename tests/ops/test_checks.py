@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dasr_fast import ops
-from dasr_fast.specification import SPECIFICATIONS
+from tests.specification import SPECIFICATIONS
 
 X = (2, 4, 6, 5)
 WRONG: list[tuple[str, dict[str, Any], type[Exception], str]] = [
@@ -17,7 +17,7 @@ WRONG: list[tuple[str, dict[str, Any], type[Exception], str]] = [
     ("dynamic_depthwise_conv", {"kernel": torch.zeros(2, 4, 2, 2)}, ValueError, "k in 1, 3, 5, 7"),
     ("dynamic_depthwise_conv", {"kernel": torch.zeros(2, 4, 9, 9)}, ValueError, "k in 1, 3, 5, 7"),
     ("dynamic_depthwise_conv", {"kernel": torch.zeros(2, 4, 3, 5)}, ValueError, "k in 1, 3, 5, 7"),
-    ("dynamic_depthwise_conv", {"kernel": torch.zeros(3, 4, 3, 3)}, ValueError, "B = 2 and C = 4"),
+    ("dynamic_depthwise_conv", {"kernel": torch.zeros(3, 4, 3, 3)}, ValueError, "with B = 2, C = 4 and k in"),
     ("dynamic_depthwise_conv", {"kernel": torch.zeros(2, 4, 3, 3).half()}, TypeError, "kernel must be float32 as x"),
     ("dynamic_depthwise_conv", {"kernel": torch.zeros(2, 4, 3, 3, device="meta")}, ValueError, "kernel must be on cpu"),
     ("dynamic_depthwise_conv", {"negative_slope": -1.0}, ValueError, "negative_slope must be from 0"),
@@ -27,10 +27,15 @@ WRONG: list[tuple[str, dict[str, Any], type[Exception], str]] = [
     ("channel_modulation", {"residual": torch.zeros(2, 4, 6, 6)}, ValueError, "residual must be [B, C, H, W]"),
     ("channel_modulation", {"residual": torch.zeros(X).double()}, TypeError, "residual must be float32 as x"),
     ("da_conv", {"weight": torch.zeros(4, 4, 1, 1)}, ValueError, "weight must be [C_out, C] with C = 4"),
-    ("da_conv", {"weight": torch.zeros(5, 4), "bias": None}, ValueError, "weight must be square"),
+    (
+        "da_conv",
+        {"weight": torch.zeros(5, 4), "bias": None},
+        ValueError,
+        "gate must be [B, C = C_out] with B = 2, C = 4 and C_out = 5; got [2, 4]",
+    ),
     ("da_conv", {"weight": None}, TypeError, "weight must be a tensor; got NoneType"),
     ("da_conv", {"bias": torch.zeros(3)}, ValueError, "bias must be [C_out] = [4]; got [3]"),
-    ("da_conv", {"gate": torch.zeros(2, 4, 1, 1)}, ValueError, "gate must be [B, C]"),
+    ("da_conv", {"gate": torch.zeros(2, 4, 1, 1)}, ValueError, "gate must be [B, C = C_out] with"),
     ("da_conv", {"gate": torch.zeros(2, 4).bfloat16()}, TypeError, "gate must be float32 as x is; got bfloat16"),
     ("conv3x3", {"weight": torch.zeros(4, 4, 5, 5)}, ValueError, "weight must be [C_out, C, 3, 3] with C = 4"),
     ("conv3x3", {"weight": None}, TypeError, "weight must be a tensor; got NoneType"),
@@ -39,7 +44,12 @@ WRONG: list[tuple[str, dict[str, Any], type[Exception], str]] = [
     ("conv3x3", {"residual": torch.zeros(2, 4, 6, 6)}, ValueError, "residual must be [B, C_out, H, W]"),
     ("conv3x3", {"negative_slope": 2}, ValueError, "negative_slope must be from 0 (ReLU) to 1"),
     ("da_half_block", {"weight": torch.zeros(4, 3)}, ValueError, "weight must be [M, C] with C = 4"),
-    ("da_half_block", {"weight": torch.zeros(5, 4), "bias": None}, ValueError, "weight must be square"),
+    (
+        "da_half_block",
+        {"weight": torch.zeros(5, 4), "bias": None},
+        ValueError,
+        "gate must be [B, C = M] with B = 2, C = 4 and M = 5",
+    ),
     ("da_half_block", {"bias": torch.zeros(3)}, ValueError, "bias must be [M] = [4]; got [3]"),
     (
         "da_half_block",
@@ -73,7 +83,7 @@ WRONG: list[tuple[str, dict[str, Any], type[Exception], str]] = [
         "blur_downsample",
         {"noise": torch.zeros(2, 3, 4, 4)},
         ValueError,
-        "noise must be the result's shape = [2, 3, 4, 3]",
+        "noise must be [B, C, h, w] = [2, 3, 4, 3]; got [2, 3, 4, 4]",
     ),
     ("blur_downsample", {"noise": torch.zeros(2, 3, 4, 3, dtype=torch.int8)}, TypeError, "noise must be float32"),
     (

@@ -1,6 +1,5 @@
 """Every backend of every op that runs here, over the op's own cases and random shapes, against float64."""
 
-import importlib
 import inspect
 import itertools
 import re
@@ -21,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from dasr_fast import ops, reference
 from dasr_fast.ops.backends import BACKENDS, IMPLEMENTATIONS, INTERPRETED, BackendError, refusal
-from dasr_fast.specification import SPECIFICATIONS, Case
+from tests.specification import SPECIFICATIONS, Case
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 DEVICES = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
@@ -34,7 +33,7 @@ RUNNING = [
     if backend == "triton" or not INTERPRETED
 ]
 CASES = [
-    pytest.param(*running.values, case, id=f"{running.id}-{case.label}")
+    pytest.param(*running.values, case, id=f"{running.id}-{case.label}", marks=[pytest.mark.slow] if case.timed else [])
     for running in RUNNING
     for case in SPECIFICATIONS[str(running.values[0])].cases
     if not case.timed or (running.values[1] != "reference" and not INTERPRETED)
@@ -351,14 +350,13 @@ def test_cuda_graph(op: str, backend: str, device: str):
 
 @every_op
 def test_opcheck(op: str, backend: str, device: str):
-    module = importlib.import_module(f"dasr_fast.ops.{op}")
     of_cases = [SPECIFICATIONS[op].arguments(case, torch.float32, device) for case in SPECIFICATIONS[op].cases[:2]]
     for arguments in of_cases if SPECIFICATIONS[op].general else [example(op, backend, device)]:
         differentiable(arguments)
-        torch.library.opcheck(module._forward, (*positional(op, arguments), backend))
+        torch.library.opcheck(getattr(torch.ops.dasr_fast, op).default, (*positional(op, arguments), backend))
 
 
-@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("dynamic", [pytest.param(False, marks=pytest.mark.slow), True])
 @every_op
 def test_compiles_to_one_graph(op: str, backend: str, device: str, dynamic: bool):
     torch.compiler.reset()

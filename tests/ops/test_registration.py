@@ -11,7 +11,7 @@ from torch.autograd import forward_ad
 from dasr_fast import ops
 from dasr_fast.ops.backends import IMPLEMENTATIONS, BackendError
 from dasr_fast.ops.gaussian_kernel import gaussian_kernel
-from dasr_fast.specification import SPECIFICATIONS
+from tests.specification import SPECIFICATIONS
 
 Call = tuple[Callable[..., Tensor], tuple[Tensor, ...]]
 

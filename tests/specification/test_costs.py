@@ -2,7 +2,7 @@
 
 import pytest
 
-from dasr_fast.specification import SPECIFICATIONS
+from tests.specification import SPECIFICATIONS
 
 FRAME = 64 * 180 * 320
 FEATURES = 32 * 64 * 48 * 48

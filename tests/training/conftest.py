@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from training.small_run import NETWORK, STEPS, make_images
+from training.small_run import make_images, small_settings
 
 
 @pytest.fixture(autouse=True, scope="package")
@@ -25,5 +25,5 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def settings(photos: Path) -> dict[str, Any]:
-    """Of a run of seven steps, three of the encoder alone."""
-    return {"data": photos, "cache": photos.parent / "cache", "device": "cpu", **NETWORK, **STEPS}
+    """A run of seven steps, three of the encoder alone."""
+    return small_settings(photos)

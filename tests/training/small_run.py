@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -23,6 +24,11 @@ def make_images(folder: Path, count: int = 6) -> Path:
         image = Image.fromarray(random.integers(0, 256, (12, 14, 3), dtype=np.uint8))
         image.resize((80, 70), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
     return folder
+
+
+def small_settings(photos: Path) -> dict[str, Any]:
+    """A run of seven steps, three of the encoder alone."""
+    return {"data": photos, "cache": photos.parent / "cache", "device": "cpu", **NETWORK, **STEPS}
 
 
 def as_options(settings: dict[str, object]) -> list[str]:

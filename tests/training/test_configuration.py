@@ -4,14 +4,7 @@ from typing import Any, get_args
 import pytest
 import tomlkit
 
-from dasr_fast.training.configuration import (
-    MAY_DIFFER,
-    Configuration,
-    ConfigurationError,
-    configure,
-    resumed,
-    store,
-)
+from dasr_fast.training.configuration import MAY_DIFFER, Configuration, ConfigurationError, configure, resumed, store
 from dasr_fast.training.representation import LEARNERS
 
 
@@ -43,8 +36,7 @@ def test_what_is_stored_is_toml_that_gives_the_same_settings(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("settings", "decay"),
-    [({}, None), ({"schedule": "stable"}, 48_500), ({"schedule": "stable", "decay_steps": 0}, 0)],
+    ("settings", "decay"), [({}, None), ({"schedule": "stable"}, 48_500), ({"schedule": "stable", "decay_steps": 0}, 0)]
 )
 def test_the_decay(settings: dict[str, Any], decay: int | None):
     assert configure(None, {"data": "x", **settings}).decay == decay
@@ -78,6 +70,7 @@ def test_every_learner_can_be_chosen():
         ({"data": "x", "queue": 10**12}, "queue should be less than or equal to 1048576; got 1000000000000."),
         ({"data": "x", "steps": 10**12}, "steps should be less than 2147483648; got 1000000000000."),
         ({"data": "x", "decay_steps": 5}, "decay_steps is for schedule = stable."),
+        ({"data": "x", "warm_up_steps": 5}, "warm_up_steps is for schedule = stable."),
         (
             {"data": "x", "schedule": "stable", "steps": 4, "decay_steps": 5},
             "decay_steps is 5, above steps, which is 4.",
@@ -127,6 +120,14 @@ def test_a_resumed_run_may_change_only_what_does_not_decide_on_its_weights(tmp_p
         with pytest.raises(ConfigurationError, match=f"begun with precision = {before}, .* resumed with bf16"):
             resumed(file, {"precision": "bf16"})
     assert {"seed", "precision", "steps", "scale", "ema"}.isdisjoint(MAY_DIFFER)
+    store(configure(None, {"data": "x"}), file)
+    with pytest.raises(ConfigurationError, match="begun with steps = 485000, "):
+        resumed(file, {"steps": 5})
+    store(configure(None, {"data": "x", "schedule": "stable"}), file)
+    later = resumed(file, {"steps": 600_000, "decay_steps": 7})
+    assert (later.steps, later.decay) == (600_000, 7)
+    with pytest.raises(ConfigurationError, match="begun with warm_up_steps = None, "):
+        resumed(file, {"warm_up_steps": 5})
 
 
 def test_a_run_of_a_gpu_goes_on_where_there_is_none(tmp_path: Path):

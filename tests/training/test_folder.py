@@ -1,63 +1,41 @@
-"""One run in one folder."""
+"""One run in one folder, and its checkpoints."""
 
-import subprocess
-import sys
+import os
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from training.small_run import ENVIRONMENT, TORCHRUN
+from full_disk import files_of_at_most
 
-from dasr_fast.training.folder import FolderError, is_unused, owned
+from dasr_fast.models import CheckpointError
+from dasr_fast.training.folder import Checkpoints, FolderError, is_unused, owned
 from dasr_fast.training.processes import Processes
 
 CPU = Processes(torch.device("cpu"))
 
-HOLD = """
-import sys
-from pathlib import Path
-import torch
-from dasr_fast.training.folder import owned
-from dasr_fast.training.processes import joined
-with joined(torch.device("cpu")) as processes, owned(Path(sys.argv[1]), processes):
-    print("owned", flush=True)
-    sys.stdin.read()
-"""
-
-
-def hold(folder: Path) -> "subprocess.Popen[str]":
-    """A process that owns the folder."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "owned\n"
-    return process
-
 
 def test_one_at_a_time_and_the_lock_dies_with_its_process(tmp_path: Path):
-    process = hold(tmp_path)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with owned(tmp_path, CPU):
+            os.write(writer, b"owned")
+            signal.alarm(60)
+            signal.pause()
+    os.close(writer)
     try:
+        assert os.read(reader, 5) == b"owned"
         with pytest.raises(FolderError, match=rf"^{tmp_path} is in use by another process that trains"):
             owned(tmp_path, CPU).__enter__()
     finally:
-        process.kill()
-        process.communicate()
+        os.close(reader)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
     for _ in range(2):
         with owned(tmp_path, CPU):
             pass
-
-
-def test_processes_that_train_together_own_a_folder_together(tmp_path: Path):
-    script = tmp_path / "hold.py"
-    script.write_text(HOLD)
-    folder = tmp_path / "run"
-    folder.mkdir()
-    command = [*TORCHRUN, str(script), str(folder)]
-    output = subprocess.run(
-        command, env=ENVIRONMENT, text=True, capture_output=True, timeout=120, check=True, stdin=subprocess.DEVNULL
-    ).stdout
-    assert output.count("owned") == 2
 
 
 def test_leftovers_of_a_killed_process_go_and_nothing_else(tmp_path: Path):
@@ -78,3 +56,66 @@ def test_a_folder_with_nothing_but_leftovers_is_unused(tmp_path: Path):
         (tmp_path / name).write_text("")
         assert is_unused(tmp_path) == unused
     assert not is_unused(tmp_path / "configuration.toml")
+
+
+def contents(checkpoints: Checkpoints) -> list[Any]:
+    return [content for _, content in checkpoints.latest_first()]
+
+
+def test_the_last_two_are_kept_and_the_best(tmp_path: Path):
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    assert contents(checkpoints) == []
+    for step in (5, 10, 200):
+        path = checkpoints.write(step, {"step": step, "x": torch.full((2,), float(step))})
+        assert path == checkpoints.path(step)
+    assert checkpoints.steps() == [10, 200]
+    (path, latest), _ = checkpoints.latest_first()
+    assert path == checkpoints.path(200)
+    assert latest["step"] == 200
+    assert torch.equal(latest["x"], torch.tensor([200.0, 200.0]))
+    for step in (300, 400):
+        checkpoints.write(step, {}, best=10)
+    assert checkpoints.steps() == [10, 300, 400]
+    checkpoints.write(500, {}, best=500)
+    assert checkpoints.steps() == [400, 500]
+
+
+def test_checkpoints_of_a_future_that_could_not_be_resumed_go(tmp_path: Path):
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 5):
+        checkpoints.write(step, {})
+    checkpoints.write(2, {})
+    assert checkpoints.steps() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda x: x[:200], lambda x: b"", lambda x: x[:500] + bytes([x[500] ^ 1]) + x[501:]]
+)
+def test_damaged_ones_are_known(tmp_path: Path, damage: Any):
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2):
+        checkpoints.write(step, {"step": torch.full((100,), step)})
+    damaged = checkpoints.path(2)
+    damaged.write_bytes(damage(damaged.read_bytes()))
+    newer, older = contents(checkpoints)
+    assert isinstance(newer, CheckpointError)
+    assert str(damaged) in str(newer)
+    assert torch.equal(older["step"], torch.full((100,), 1))
+
+
+def test_a_file_that_does_not_allow_reading(tmp_path: Path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.path(1).mkdir(parents=True)
+    (content,) = contents(checkpoints)
+    assert os.strerror(21) in str(content)
+
+
+def test_a_write_that_fails_keeps_what_was_there(tmp_path: Path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.write(1, {"step": 1})
+    with files_of_at_most(1000), pytest.raises(OSError, match=r"step-00000001.pt can't be written: File too large\.$"):
+        checkpoints.write(1, {"step": torch.zeros(1000)})
+    assert contents(checkpoints) == [{"step": 1}]
+    with pytest.raises(AttributeError):
+        checkpoints.write(1, {"step": lambda: 0})
+    assert contents(checkpoints) == [{"step": 1}]

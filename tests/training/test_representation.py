@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from golden import arrays, error, filled_moco
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -22,7 +21,7 @@ from dasr_fast.training.representation import (
     PredictorLearner,
     SRLossLearner,
 )
-from dasr_fast.training.representation.description import describe
+from dasr_fast.training.representation.ablation import describe
 
 
 def target(batch: int) -> DegradationTarget:
@@ -32,20 +31,6 @@ def target(batch: int) -> DegradationTarget:
 
 def patches(batch: int) -> Tensor:
     return torch.rand(batch, 2, 3, 16, 16) * 255
-
-
-def test_moco_takes_the_released_step():
-    golden = arrays("contrastive")
-    moco = filled_moco()
-    learner = MoCoLearner(moco)
-    embedding, loss, scores = learner(torch.stack((golden["moco/q"], golden["moco/k"]), dim=1))
-    assert error(embedding, golden["moco/embedding"]) < 1e-5
-    assert loss.item() == pytest.approx(golden["moco/loss"].item(), rel=1e-5)
-    assert 0 <= scores["contrast_accuracy"].item() <= 1
-    # What the learner changed is the model's.
-    assert error(moco.queue[:, -8:], golden["moco/queue_last8"]) < 1e-5
-    assert torch.equal(moco.queue_ptr, golden["moco/queue_ptr"])
-    assert error(moco.encoder_k.E[0].weight, golden["moco/encoder_k_conv0"]) < 1e-5
 
 
 def test_moco_has_the_gradients_of_the_model():
@@ -103,12 +88,7 @@ def test_memory_bank_refuses_another_degradation():
         learner(patches(3), target(3)._replace(noise_levels=torch.ones(3)))
 
 
-@given(
-    sigma_x=st.floats(0.8, 2.5),
-    sigma_y=st.floats(0.8, 2.5),
-    theta=st.floats(0, math.pi),
-    noise=st.floats(0, 25),
-)
+@given(sigma_x=st.floats(0.8, 2.5), sigma_y=st.floats(0.8, 2.5), theta=st.floats(0, math.pi), noise=st.floats(0, 25))
 def test_description_is_the_square_root_of_the_covariance(sigma_x: float, sigma_y: float, theta: float, noise: float):
     kernel = gaussian_kernel(31, sigma_x, sigma_y, theta)[None]
     # Turned by theta from x towards y, as `gaussian_kernel` documents.

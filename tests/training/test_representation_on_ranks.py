@@ -6,46 +6,44 @@ the same on all ranks is checked with each rank's own statistics too.
 
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 import step_on_ranks
 import torch
-from step_on_ranks import INDICES, make_learner, step
-from torch import Tensor
+from step_on_ranks import INDICES, NAMES, make_learner, step
 
 WORLD = 2
 
 
-def run(name: str, lr: Tensor, folder: Path) -> list[dict[str, Any]]:
-    """Results by rank."""
-    torch.save(lr, folder / "lr.pt")
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """The joint batch and results of all learners, by rank."""
+    folder = tmp_path_factory.mktemp("ranks")
+    torch.save((torch.rand(6, 2, 3, 16, 16) * 255).round(), folder / "lr.pt")
+    program = [sys.executable, step_on_ranks.__file__]
     processes = [
-        subprocess.Popen(
-            [sys.executable, step_on_ranks.__file__, name, str(rank), str(WORLD), folder], stderr=subprocess.PIPE
-        )
-        for rank in range(WORLD)
+        subprocess.Popen([*program, str(rank), str(WORLD), folder], stderr=subprocess.PIPE) for rank in range(WORLD)
     ]
     for process in processes:
         _, error = process.communicate(timeout=120)
         assert process.returncode == 0, error.decode()
-    return [torch.load(folder / f"{rank}.pt") for rank in range(WORLD)]
+    return [{"lr": torch.load(folder / "lr.pt"), **torch.load(folder / f"{rank}.pt")} for rank in range(WORLD)]
 
 
-@pytest.mark.parametrize("name", ["moco", "in-batch", "memory-bank"])
-def test_two_ranks_are_one_process_with_the_joint_batch(name: str, tmp_path: Path):
-    lr = (torch.rand(6, 2, 3, 16, 16) * 255).round()
-    ranks = run(name, lr, tmp_path)
+@pytest.mark.parametrize("name", NAMES)
+def test_two_ranks_are_one_process_with_the_joint_batch(name: str, ranks: list[dict[str, Any]]):
+    lr = ranks[0]["lr"]
+    results = [result[name] for result in ranks]
     for kind in ("plain", "normalised", "synchronized"):
-        first, second = (result[kind] for result in ranks)
+        first, second = (result[kind] for result in results)
         for key, value in first["buffers"].items():
             assert torch.equal(value, second["buffers"][key])
     for kind in ("plain", "synchronized"):
-        compare([result[kind] for result in ranks], step(make_learner(name, normalised=kind != "plain"), lr, INDICES))
+        compare([result[kind] for result in results], step(make_learner(name, normalised=kind != "plain"), lr, INDICES))
     if name == "moco":
         # Keys are encoded among those of the other rank.
-        for rank, result in enumerate(ranks):
+        for rank, result in enumerate(results):
             assert torch.equal(result["plain"]["key_patches"][0], lr[rank::WORLD, 1])
 
 

@@ -51,9 +51,18 @@ def test_without_a_stage():
     ],
 )
 def test_warm_up_stable_decay(step: int, rate: float):
-    assert Schedule(5, 1000, 1e-3, 1e-4, decay_steps=200).rate(step) == pytest.approx(rate, rel=1e-12)
+    assert Schedule(5, 1000, 1e-3, 1e-4, decay_steps=200, warm_up_steps=10).rate(step) == pytest.approx(rate, rel=1e-12)
 
 
-def test_a_stable_rate_of_few_steps():
-    assert [Schedule(0, 4, 1e-3, 3.0, decay_steps=2).rate(step) for step in range(4)] == pytest.approx([3, 3, 2, 1])
-    assert [Schedule(0, 3, 1e-3, 8.0, decay_steps=0).rate(step) for step in range(3)] == [8, 8, 8]
+@pytest.mark.parametrize(("steps", "decay", "rates"), [(4, 2, [3, 3, 2, 1]), (3, 0, [3, 3, 3])])
+def test_a_stable_rate_of_few_steps(steps: int, decay: int, rates: list[float]):
+    schedule = Schedule(0, steps, 1e-3, 3.0, decay_steps=decay, warm_up_steps=0)
+    assert [schedule.rate(step) for step in range(steps)] == pytest.approx(rates)
+
+
+def test_rates_before_the_decay_do_not_depend_on_its_place():
+    shorter, longer = (Schedule(5, steps, 1e-3, 1e-4, decay_steps=decay) for steps, decay in ((3000, 200), (9000, 50)))
+    assert shorter.decay_begins == 2805
+    assert all(shorter.rate(step) == longer.rate(step) for step in range(2805))
+    assert shorter.rate(2805) < longer.rate(2805)
+    assert Schedule(5, 3000, 1e-3, 1e-4).decay_begins is None

@@ -1,5 +1,6 @@
 """A training step against the plain model, autograd and Adam."""
 
+import logging
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
@@ -10,16 +11,16 @@ import torch.nn.functional as F
 from golden import arrays, error, filled_moco
 from torch import Tensor, nn
 
-from dasr_fast.cuda_graph import CudaCapture
+from dasr_fast.cuda_graph import CaptureError, CudaCapture
 from dasr_fast.degradation import Degradation
 from dasr_fast.degradation.degradation import Drawn
 from dasr_fast.models import BlindSR, MoCo
 from dasr_fast.training.average import MovingAverage
-from dasr_fast.training.graph import Function, Losses
+from dasr_fast.training.networks import placed
 from dasr_fast.training.processes import Processes
 from dasr_fast.training.representation import DegradationTarget, MoCoLearner
 from dasr_fast.training.schedule import Schedule
-from dasr_fast.training.step import Objective, TrainingStep, placed, save_memory
+from dasr_fast.training.step import WARM_UP, Function, Losses, Objective, Repeated, TrainingStep
 
 CPU = Processes(torch.device("cpu"))
 INDICES = torch.arange(4)
@@ -32,7 +33,7 @@ def small() -> BlindSR:
     with torch.no_grad():
         for parameter in network.E.encoder_q.parameters():  # Keys and queries differ, as they soon do.
             parameter.mul_(1 + 0.3 * torch.randn_like(parameter))
-    return network.train()
+    return placed(network, CPU.device).train()
 
 
 def make_step(network: BlindSR, encoder_steps: int = 0, processes: Processes = CPU, **options: Any) -> TrainingStep:
@@ -114,7 +115,7 @@ def test_the_golden_step():
     golden = arrays("contrastive")
     moco = filled_moco()
     learner = MoCoLearner(moco)
-    save_memory(learner)
+    placed(learner, CPU.device)
     lr = torch.stack((golden["moco/q"], golden["moco/k"]), dim=1)
     losses = Objective(learner, None)(lr, lr[:, 0], DegradationTarget(lr, lr, lr))
     losses["loss"].backward()
@@ -227,12 +228,13 @@ def test_activations_in_place_change_nothing():
     results = []
     for in_place in (False, True):
         network = small()
-        if in_place:
-            save_memory(network)
+        for module in network.modules():
+            if isinstance(module, nn.LeakyReLU):
+                assert module.inplace
+                module.inplace = in_place
         lr = patches(0)[..., :16, :16].float()
         plain_step(network, lr, patches(1)[:, 0].float(), None)
         results.append([p.grad for p in network.parameters() if p.grad is not None])
-        assert any(isinstance(m, nn.LeakyReLU) and m.inplace for m in network.modules()) == in_place
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
@@ -273,12 +275,19 @@ def test_an_optimizers_state_goes_on_in_another_memory_format(formats: tuple[tor
 
 
 class StandIn:
-    """In place of CUDA graphs: calls the function with the buffers of the capture."""
+    """In place of CUDA graphs: calls the function with the buffers of the capture; or fails."""
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.warmed, self.captured, self.failure = 0, 0, failure
 
     def run(self, function: Function, *inputs: Tensor) -> Losses:
+        self.warmed += 1
         return function(*inputs)
 
     def __call__(self, function: Function, *inputs: Tensor) -> Function:
+        self.captured += 1
+        if self.failure is not None:
+            raise self.failure
         buffers = [tensor.clone() for tensor in inputs]
 
         def replay(*inputs: Tensor) -> Losses:
@@ -289,6 +298,17 @@ class StandIn:
             return function(*buffers)
 
         return replay
+
+
+@pytest.mark.parametrize("failure", [None, CaptureError("operation not permitted when stream is capturing")])
+def test_called_a_few_times_then_captured_once(failure: CaptureError | None, caplog: pytest.LogCaptureFixture):
+    capture = StandIn(failure)
+    repeated = Repeated(lambda x: {"twice": 2 * x}, capture)
+    with caplog.at_level(logging.WARNING):
+        results = [repeated(torch.tensor(i))["twice"].item() for i in range(WARM_UP + 3)]
+    assert results == [2 * i for i in range(WARM_UP + 3)]
+    assert (capture.warmed, capture.captured) == (WARM_UP, 1)
+    assert ["not permitted" in record.getMessage() for record in caplog.records] == ([True] if failure else [])
 
 
 def test_both_stages_of_a_run_are_the_same_when_replayed():

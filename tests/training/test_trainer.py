@@ -1,9 +1,11 @@
 """Runs: whole, stopped, killed and resumed, and shared by two processes."""
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,17 +14,18 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from training.small_run import ENVIRONMENT, TORCHRUN, TRAIN, as_options
+from torch import Tensor, nn
+from training import two_processes
+from training.small_run import ENVIRONMENT, TORCHRUN, TRAIN, as_options, small_settings
 
+from dasr_fast import cli
 from dasr_fast.models import BlindSR, CheckpointError, read_weights
 from dasr_fast.models.bounds import departure
-from dasr_fast.models.moco import contrast, enqueue, update_key_encoder
-from dasr_fast.training.configuration import ConfigurationError, configure, resumed
-from dasr_fast.training.logs import read_log
+from dasr_fast.models.moco import Exchange, contrast
+from dasr_fast.training.configuration import ConfigurationError, configure, resumed, store
+from dasr_fast.training.log import TrainingError, read_log
 from dasr_fast.training.patches import Patches
 from dasr_fast.training.processes import Processes
-from dasr_fast.training.records import TrainingError
 from dasr_fast.training.representation import LEARNERS, DegradationTarget, Learned, MoCoLearner
 from dasr_fast.training.trainer import Trainer
 from dasr_fast.training.validation import Row
@@ -30,12 +33,12 @@ from dasr_fast.training.validation import Row
 CPU = Processes(torch.device("cpu"))
 
 
-def run(settings: dict[str, Any], folder: Path, stop_after: int | None = None) -> Trainer:
-    """A run in `folder`, begun or resumed, until the end or until that many steps were taken."""
+def run(settings: dict[str, Any], folder: Path, stop_after: int | None = None, **changed: Any) -> Trainer:
+    """A run in `folder`, begun, or resumed with what `changed`, until the end or until that many steps were taken."""
     stored = folder / "configuration.toml"
     resuming = stored.is_file()
     folder.mkdir(exist_ok=True)
-    trainer = Trainer(resumed(stored, {}) if resuming else configure(None, settings), folder, CPU)
+    trainer = Trainer(resumed(stored, changed) if resuming else configure(None, settings), folder, CPU)
     if resuming:
         trainer.resume()
     finished = trainer.train(lambda: trainer.taken == stop_after)
@@ -48,11 +51,12 @@ def losses(folder: Path) -> list[tuple[int, Any, Any, Any]]:
     return [(entry["step"], entry["stage"], entry["loss"], entry.get("l1")) for entry in entries]
 
 
-@pytest.fixture
-def whole(settings: dict[str, Any], tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def whole(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of an uninterrupted run."""
-    run(settings, tmp_path / "whole")
-    return tmp_path / "whole"
+    folder = tmp_path_factory.mktemp("whole") / "whole"
+    run(small_settings(photos), folder)
+    return folder
 
 
 def same_weights(a: Path, b: Path) -> bool:
@@ -71,16 +75,13 @@ def test_both_stages(whole: Path):
     assert torch.isfinite(model(torch.rand(1, 3, 16, 16) * 255)).all()
 
 
-@pytest.mark.parametrize("representation", ["moco", "in-batch", "memory-bank", "predictor", "sr-loss", "oracle"])
-@pytest.mark.parametrize("stop_after", [2, 5])
-def test_a_resumed_run_is_the_uninterrupted_one(
-    settings: dict[str, Any], tmp_path: Path, representation: str, stop_after: int
-):
+@pytest.mark.parametrize("representation", LEARNERS)
+def test_a_resumed_run_is_the_uninterrupted_one(settings: dict[str, Any], tmp_path: Path, representation: str):
     settings |= {"representation": representation, "ema": 0.9, "validation": settings["data"], "validate_every": 2}
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     trainer = run(settings, whole)
-    stop_after = min(stop_after, trainer.schedule.total - 1)
-    run(settings, parts, stop_after)
+    for stop_after in (2, min(5, trainer.schedule.total - 1)):
+        run(settings, parts, stop_after)
     later = run(settings, parts)
     assert losses(parts) == losses(whole)
     validations = [
@@ -110,6 +111,47 @@ def test_finished_weights_know_the_limits_of_their_training(settings: dict[str, 
     assert departure(model.encode(checker), model.G.bounds).item() > 1
     again = run(settings, tmp_path / "run")  # Nothing is left but to write it anew.
     assert torch.equal(again.network.G.bounds, trainer.network.G.bounds)
+
+
+@pytest.mark.parametrize(("before", "after", "stop_after"), [(40, 7, 5), (6, 9, 4)])
+def test_a_stable_run_that_ends_at_another_step_is_one_begun_so(
+    settings: dict[str, Any], tmp_path: Path, before: int, after: int, stop_after: int
+):
+    settings |= {"schedule": "stable", "warm_up_steps": 2, "decay_steps": 2, "ema": 0.9}
+    asked = run({**settings, "steps": after}, tmp_path / "asked")
+    run({**settings, "steps": before}, tmp_path / "changed", stop_after)
+    changed = run(settings, tmp_path / "changed", steps=after)
+    assert losses(tmp_path / "changed") == losses(tmp_path / "asked")
+    assert same_weights(tmp_path / "changed", tmp_path / "asked")
+    states = [torch.load(trainer.checkpoint, weights_only=True)["optimizer"]["state"] for trainer in (asked, changed)]
+    for index, of_parameter in states[0].items():
+        assert all(torch.equal(x, states[1][index][name]) for name, x in of_parameter.items())
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [(4, "with these it would have begun after step 5, and the run is at step 6"), (5, None), (40, None)],
+)
+def test_a_schedule_changes_only_before_its_decay(
+    settings: dict[str, Any], tmp_path: Path, steps: int, message: str | None
+):
+    settings |= {"schedule": "stable", "decay_steps": 2, "steps": 20}
+    run(settings, tmp_path / "run", stop_after=6)
+    trainer = Trainer(resumed(tmp_path / "run" / "configuration.toml", {"steps": steps}), tmp_path / "run", CPU)
+    if message is None:
+        trainer.resume()
+        assert trainer.taken == 6
+        return
+    with pytest.raises(ConfigurationError, match=f"can change only before the decay begins; {message}"):
+        trainer.resume()
+
+
+def test_a_decay_that_began_is_carried_out(settings: dict[str, Any], tmp_path: Path):
+    run(settings | {"schedule": "stable", "decay_steps": 3}, tmp_path / "run", stop_after=6)
+    changed = resumed(tmp_path / "run" / "configuration.toml", {"steps": 10})
+    with pytest.raises(ConfigurationError, match="; it began after step 4, and the run is at step 6"):
+        Trainer(changed, tmp_path / "run", CPU).resume()
+    run(settings, tmp_path / "run")
 
 
 def test_an_entry_of_the_log_is_the_mean_since_the_last_also_over_a_resume(settings: dict[str, Any], tmp_path: Path):
@@ -169,97 +211,111 @@ def test_weights_of_another_network_are_refused(settings: dict[str, Any], whole:
         Trainer(configure(None, settings), tmp_path, CPU)
 
 
-def until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    """Wait for it, or for the end of the process."""
-    while not condition() and process.poll() is None:
-        time.sleep(0.01)
-
-
-def started(*arguments: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, *TRAIN, *map(str, arguments)],
-        env=ENVIRONMENT,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-
-
+@pytest.mark.slow
 def test_killed_at_any_moment(settings: dict[str, Any], tmp_path: Path):
     settings |= {"steps": 30}
     run(settings, tmp_path / "whole")
     folder = tmp_path / "killed"
-    arguments = ["--output", folder, *as_options(settings)]
+    arguments = ["--output", str(folder), *as_options(settings)]
     kills = 0
-    for entries in (1, 14, 28):
-        process = started(*arguments)
-        until(lambda entries=entries: len(read_log(folder / "log.jsonl")) >= entries, process)  # type: ignore[misc]
+    for entries in (1, 14, 28, 10**6):
+        command = [sys.executable, *TRAIN, *arguments]
+        process = subprocess.Popen(command, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        while process.poll() is None and len(read_log(folder / "log.jsonl")) < entries:
+            time.sleep(0.01)
         process.kill()
-        process.communicate()
+        _, error = process.communicate()
         kills += process.returncode == -signal.SIGKILL
-        arguments = ["--resume", folder]
-    assert kills >= 2  # The last may have come too late.
-    process = started(*arguments)
-    _, error = process.communicate(timeout=120)
+        arguments = ["--resume", str(folder)]
+    assert kills >= 2  # The third may have come too late.
     assert process.returncode == 0, error
     assert losses(folder) == losses(tmp_path / "whole")
     assert same_weights(folder, tmp_path / "whole")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signals_save_first(settings: dict[str, Any], tmp_path: Path, number: signal.Signals):
-    folder = tmp_path / "run"
-    process = started("--output", folder, *as_options({**settings, "steps": 100_000, "save_every": 100_000}))
-    until(lambda: len(read_log(folder / "log.jsonl")) >= 4, process)
-    process.send_signal(number)
-    output, error = process.communicate(timeout=120)
-    assert process.returncode == 128 + number, error
+def test_signals_save_first(
+    settings: dict[str, Any], tmp_path: Path, number: signal.Signals, capsys: pytest.CaptureFixture[str]
+):
+    folder, ended = tmp_path / "run", threading.Event()
+
+    def send() -> None:
+        while len(read_log(folder / "log.jsonl")) < 4:
+            if ended.wait(0.01):
+                return
+        os.kill(os.getpid(), number)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    options = as_options({**settings, "steps": 100_000, "save_every": 100_000})
+    code = cli.run(["train", "--output", str(folder), *options])
+    ended.set()
+    sender.join()
+    output, error = capsys.readouterr()
+    assert code == 128 + number, error
     last = losses(folder)[-1][0]
     assert "Stopping after this step" in error
     assert f"Stopped after step {last}; go on with dasr-fast train --resume {folder}" in output
     assert [path.name for path in (folder / "checkpoints").iterdir()] == [f"step-{last:08}.pt"]
 
 
+class Halves(nn.Module):
+    """An encoder whose batch normalisation sees each half of the images by itself."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(torch.cat(parts) for parts in zip(*map(self.encoder, x.chunk(2)), strict=True))
+
+
 class InHalves(MoCoLearner):
     """One process that does what two do: batch normalisation over each one's images, keys dealt out."""
 
     def forward(self, lr: Tensor, target: DegradationTarget | None = None) -> Learned:
-        halves = [self.encoder_q(half) for half in lr[:, 0].chunk(2)]
-        embedding, query = (torch.cat(parts) for parts in zip(*halves, strict=True))
-        with torch.no_grad():
-            update_key_encoder(self.encoder_k, self.encoder_q, self.momentum)
-            dealt = [F.normalize(self.encoder_k(lr[rank::2, 1])[1]) for rank in range(2)]
-        keys = torch.stack(dealt, dim=1).flatten(0, 1)
-        logits, labels = contrast(F.normalize(query), keys, self.queue, self.temperature)
-        enqueue(self.queue, self.queue_ptr, keys)
+        dealing = Exchange(
+            deal=lambda images: torch.cat((images[::2], images[1::2])),
+            collect=lambda keys: torch.stack(keys.chunk(2), dim=1).flatten(0, 1),
+        )
+        encoders, queue = (Halves(self.encoder_q), Halves(self.encoder_k)), (self.queue, self.queue_ptr)
+        embedding, logits, labels = contrast(
+            encoders, queue, lr[:, 0], lr[:, 1], self.momentum, self.temperature, exchange=dealing
+        )
         return Learned(embedding, F.cross_entropy(logits, labels), {})
 
 
-@pytest.mark.parametrize(
-    ("representation", "batch_statistics"),
-    [("moco", "synchronized"), ("moco", "shuffled"), ("moco", "kept"), ("oracle", "synchronized")],
-)
+@pytest.mark.slow
 def test_two_processes_are_one_with_the_joint_batch(
-    settings: dict[str, Any],
-    tmp_path: Path,
-    representation: str,
-    batch_statistics: str,
-    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    settings |= {"representation": representation, "batch": 8, "batch_statistics": batch_statistics}
-    if batch_statistics == "shuffled":
-        monkeypatch.setitem(LEARNERS, "moco", lambda moco, images: InHalves(moco))
-    one = run(settings, tmp_path / "one")
-    command = [*TORCHRUN, *TRAIN, "--output", str(tmp_path / "two"), *as_options(settings)]
-    result = subprocess.run(command, env=ENVIRONMENT, text=True, capture_output=True, timeout=300, check=False)
-    assert result.returncode == 0, result.stderr
-    expected, found = ([loss for *_, loss, _ in losses(tmp_path / name)] for name in ("one", "two"))
-    assert len(found) == one.schedule.total
-    assert found == pytest.approx(expected, rel=1e-4)  # Sums of other order, through Adam.
-    if representation == "moco":
-        state = torch.load(tmp_path / "two" / "checkpoints" / one.checkpoint.name, weights_only=True)
-        assert torch.equal(state["learner"]["queue_ptr"], one.network.E.queue_ptr)
-        torch.testing.assert_close(state["learner"]["queue"], one.network.E.queue, rtol=0, atol=1e-3)
+    kinds = [("moco", "synchronized"), ("moco", "shuffled"), ("moco", "kept"), ("oracle", "synchronized")]
+    for representation, statistics in kinds:
+        folder = tmp_path / f"{representation} {statistics}"
+        folder.mkdir()
+        both = {"representation": representation, "batch": 8, "batch_statistics": statistics}
+        store(configure(None, settings | both), folder / "begin.toml")
+    script = Path(two_processes.__file__)
+    subprocess.run([*TORCHRUN, script, tmp_path], env=ENVIRONMENT, check=True, timeout=300, capture_output=True)
+    assert [(tmp_path / f"answers{rank}").read_text() for rank in (0, 1)] == ["2 [False, True, True]"] * 2
+    for representation, statistics in kinds:
+        folder = tmp_path / f"{representation} {statistics}"
+        assert all((folder / f"owned{rank}").exists() for rank in (0, 1))
+        with monkeypatch.context() as patch:
+            if statistics == "shuffled":
+                patch.setitem(LEARNERS, "moco", lambda moco, images: InHalves(moco))
+            alone = tmp_path / "one" / folder.name
+            alone.mkdir(parents=True)
+            one = Trainer(configure(folder / "begin.toml", {}), alone, CPU)
+            one.train()
+        expected, found = ([loss for *_, loss, _ in losses(path)] for path in (alone, folder))
+        assert len(found) == one.schedule.total
+        assert found == pytest.approx(expected, rel=1e-4)  # Sums of other order, through Adam.
+        if representation == "moco":
+            state = torch.load(folder / "checkpoints" / one.checkpoint.name, weights_only=True)["learner"]
+            own = one.learner.state_dict()
+            assert torch.equal(state["queue_ptr"], own["queue_ptr"])
+            torch.testing.assert_close(state["queue"], own["queue"], rtol=0, atol=1e-3)
 
 
 def test_the_checkpoint_that_is_best_on_validation_images_stays(
@@ -299,36 +355,21 @@ def stopped(settings: dict[str, Any], tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def changed(state: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
-    return {**state, name: value}
+def of_other_sizes(optimizer: dict[str, Any]) -> dict[str, Any]:
+    state = {i: dict.fromkeys(of_parameter, torch.ones(1)) for i, of_parameter in optimizer["state"].items()}
+    return {**optimizer, "state": state}
 
 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda state: changed(state, "sr", {"a": torch.ones(1)}), "it holds something else"),
+        (lambda state: state | {"sr": {"a": torch.ones(1)}}, "it holds something else"),
         (lambda state: {name: x for name, x in state.items() if name != "optimizer"}, "it lacks 'optimizer'"),
-        (lambda state: list(state), "it holds something else"),
-        (lambda state: changed(state, "taken", 10**6), "it holds something else"),
-        (lambda state: changed(state, "rows", [{"a": 1}]), "it holds something else"),
-        (
-            lambda state: changed(state, "average", {name: torch.ones(1) for name in state["average"]}),
-            "it holds something else",
-        ),
-        (
-            lambda state: changed(
-                state,
-                "optimizer",
-                {
-                    **state["optimizer"],
-                    "state": {
-                        i: {name: torch.ones(1) for name in of_parameter}
-                        for i, of_parameter in state["optimizer"]["state"].items()
-                    },
-                },
-            ),
-            "it holds something else",
-        ),
+        (list, "it holds something else"),
+        (lambda state: state | {"taken": 10**6}, "it holds something else"),
+        (lambda state: state | {"rows": [{"a": 1}]}, "it holds something else"),
+        (lambda state: state | {"average": dict.fromkeys(state["average"], torch.ones(1))}, "it holds something else"),
+        (lambda state: state | {"optimizer": of_other_sizes(state["optimizer"])}, "it holds something else"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_passed_over_and_said(
@@ -426,7 +467,7 @@ def test_what_is_not_finite_is_never_saved(settings: dict[str, Any], tmp_path: P
     def spoil() -> bool:
         if trainer.taken == 2:
             with torch.no_grad():
-                next(trainer.network.G.parameters()).fill_(float("nan"))  # Of no effect on the encoder's loss.
+                next(trainer.network.G.parameters()).fill_(float("nan"))  # The encoder's loss doesn't change.
         return trainer.taken == stop_at
 
     with pytest.raises(TrainingError, match="isn't finite any more at step"):

@@ -9,7 +9,7 @@ from dasr_fast.degradation import bicubic_upsample
 from dasr_fast.evaluation import Setting, bicubic, evaluate_image, table2
 from dasr_fast.images import read_image
 from dasr_fast.training.configuration import configure
-from dasr_fast.training.images import ImageCache
+from dasr_fast.training.image_cache import ImageCache
 from dasr_fast.training.validation import SMALLEST, pictures, settings, validate
 
 

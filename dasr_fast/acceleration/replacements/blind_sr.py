@@ -2,7 +2,7 @@
 
 import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,7 +53,11 @@ class EngineCache:
 
 
 class _State:
-    """What the results of a model in evaluation mode depend on, to be compared with later."""
+    """What the results of a model in evaluation mode depend on, to be compared with later.
+
+    Numbers that were written through `Tensor.data` leave no trace but themselves. So all are read for a checksum of
+    each tensor, which other numbers or another order of them change: 2 ms for DASR on a CPU. A GPU is waited for.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         self._modules = list(model.modules())
@@ -61,23 +65,23 @@ class _State:
         owners += [vars(module) for module in self._modules if type(module).__module__.startswith("torch.nn.")]
         self._owners = [(owner, dict(owner)) for owner in owners]
         self._tensors = [*model.parameters(), *model.buffers()]
-        self._stamps = [_stamp(tensor) for tensor in self._tensors]
+        self._stamps = list(map(_stamp, self._tensors))
         used = [value for key, value in model.state_dict().items() if not key.startswith(UNUSED)]
-        self._numbers = _Numbers([value for value in used if value.is_floating_point()])
+        self._numbers = [value for value in used if value.is_floating_point()]
+        size, dtype = max(map(Tensor.numel, self._numbers)), accumulation_dtype(self._numbers[0].dtype)
+        factors = torch.randn(size, generator=torch.Generator().manual_seed(0), dtype=dtype, device="cpu")
+        self._factors = factors.to(self._numbers[0].device)
+        self._checksums = self._sums()
 
     def has_changed(self) -> bool:
-        """Whether modules, settings of PyTorch's modules, parameters or buffers have been changed or exchanged.
-
-        Numbers that were written through `Tensor.data` leave no trace but themselves, so that all are read: 2 ms for
-        DASR on a CPU. On a GPU the result is waited for.
-        """
+        """Whether modules, settings of PyTorch's modules, parameters or buffers have been changed or exchanged."""
         return (
             any(
                 len(owner) != len(before) or any(owner.get(name) is not value for name, value in before.items())
                 for owner, before in self._owners
             )
-            or any(_stamp(tensor) != stamp for tensor, stamp in zip(self._tensors, self._stamps, strict=True))
-            or self._numbers.have_changed()
+            or list(map(_stamp, self._tensors)) != self._stamps
+            or not torch.equal(self._sums(), self._checksums)
         )
 
     def obstacle(self) -> str | None:
@@ -86,30 +90,15 @@ class _State:
             return "a part of it is in training mode"
         return None if untouched(*self._modules[1:]) else "there are hooks on parts of it"
 
-
-class _Numbers:
-    """Floating-point tensors, and a checksum of each, which any other numbers or another order of them change."""
-
-    def __init__(self, tensors: list[Tensor]) -> None:
-        self._tensors = tensors
-        device, dtype = tensors[0].device, accumulation_dtype(tensors[0].dtype)
-        size, generator = max(tensor.numel() for tensor in tensors), torch.Generator().manual_seed(0)
-        self._factors = torch.randn(size, generator=generator, dtype=dtype, device="cpu").to(device)
-        self._checksums = self._sums()
-
-    def have_changed(self) -> bool:
-        """Whether a checksum is another; waits for a GPU."""
-        # As bits, since NaN is no other number here.
-        bits = torch.int64 if self._factors.dtype == torch.float64 else torch.int32
-        return not torch.equal(self._sums().view(bits), self._checksums.view(bits))
-
     @torch.no_grad()
     def _sums(self) -> Tensor:
-        flat = [_in_memory_order(tensor).to(self._factors.dtype) for tensor in self._tensors]
+        flat = [_in_memory_order(tensor).to(self._factors.dtype) for tensor in self._numbers]
         factors = [self._factors[: len(tensor)] for tensor in flat]
         if self._factors.device.type == "cpu":
-            return torch.stack([torch.dot(tensor, factor) for tensor, factor in zip(flat, factors, strict=True)])
-        return norms_of_sums(flat, factors)
+            sums = torch.stack([torch.dot(tensor, factor) for tensor, factor in zip(flat, factors, strict=True)])
+        else:
+            sums = norms_of_sums(flat, factors)
+        return sums.view(torch.int64 if sums.dtype == torch.float64 else torch.int32)  # NaN equals itself as bits.
 
 
 def _in_memory_order(tensor: Tensor) -> Tensor:
@@ -138,19 +127,13 @@ def _warn(reason: str) -> None:
 
 @dataclass(frozen=True)
 class BlindSRPlan(Plan):
-    """`inference.Engine` for ordinary calls in evaluation mode; everything else as before.
-
-    Attributes:
-        cache: Holds the engine.
-    """
+    """`inference.Engine` for ordinary calls in evaluation mode; everything else as before."""
 
     released = "BlindSR"
     asks_for_observers = True
     cache: EngineCache = field(default_factory=EngineCache, compare=False)
 
-    def call(
-        self, replaced: nn.Module, original: Callable[..., Any], arguments: tuple[Any, ...], keywords: Mapping[str, Any]
-    ) -> Any:
+    def call(self, replaced: nn.Module, original: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Any:
         watcher = observer() or ("torch.compile" if torch.compiler.is_compiling() else None)
         if watcher is not None:
             _warn(f"{watcher} wants to see its operations")

@@ -12,7 +12,7 @@ from dasr_fast.acceleration.replacement import Proposal
 from dasr_fast.acceleration.replacements.da_conv import DAConvPlan
 from dasr_fast.acceleration.structure import activation, activations, settled
 from dasr_fast.nn.activation import fixed_slope
-from dasr_fast.nn.convolution import convolved, is_plain, untouched
+from dasr_fast.nn.convolution import computable, convolved, is_plain, untouched
 from dasr_fast.nn.da_conv import half_block
 from dasr_fast.reference.layout import memory_format
 
@@ -34,8 +34,6 @@ class DABlockPlan(LayerPlan):
 
     @classmethod
     def proposals(cls, candidate: Any) -> Iterator[Proposal]:
-        if not isinstance(candidate, nn.Module):
-            return
         da_convs = parts_of(candidate.named_children(), DAConvPlan)
         convs = tuple(name for name, child in candidate.named_children() if is_plain(child, 3))
         if not da_convs or len(da_convs) != len(convs):
@@ -73,12 +71,11 @@ def _half(
         y = ops.dynamic_depthwise_conv(x, plan.kernel_and_gate(da_conv, v)[0], negative_slope=slope)
     elif slope != plan.slope(da_conv):
         y = function(part(block, x, v))
+    elif not computable(conv, x):
+        y = plan.branches(da_conv, x, v, activate=True)
     else:
         kernel, gate = plan.kernel_and_gate(da_conv, v)
         pointwise = plan.pointwise(da_conv)
         assert isinstance(pointwise, nn.Conv2d)
-        fused = half_block(x, kernel, pointwise, gate, conv, last, negative_slope=slope)
-        if fused is not None:
-            return fused
-        y = plan.branches(da_conv, x, v, activate=True)
+        return half_block(x, kernel, pointwise, gate, conv, last, negative_slope=slope)
     return convolved(conv, y, last, activation=function if last is None else None)

@@ -96,8 +96,6 @@ class DAConvPlan(LayerPlan):
 
     @classmethod
     def proposals(cls, candidate: Any) -> Iterator[Proposal]:
-        if not isinstance(candidate, nn.Module):
-            return
         for name, child in candidate.named_children():
             widths = net_widths(child)
             if widths is None or isinstance(child, nn.Conv2d):

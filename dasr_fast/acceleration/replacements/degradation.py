@@ -1,7 +1,8 @@
-"""The released `Gaussin_Kernel` and `SRMDPreprocessing`: what turns HR images into LR ones in training."""
+"""The released `SRMDPreprocessing` and its parts: what turns HR images into LR ones in training."""
 
+import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +11,12 @@ from torch import Tensor, nn
 
 from dasr_fast import ops
 from dasr_fast.acceleration.replacement import PROBED, Example, Plan, Proposal, plan_of
-from dasr_fast.acceleration.replacements.resampling import BicubicPlan, BlurPlan
-from dasr_fast.degradation import gaussian_kernel
+from dasr_fast.degradation import bicubic_downsample, bicubic_upsample, gaussian_kernel
 
-_SETTINGS = ("blur_type", "sig", "sig_min", "sig_max", "lambda_1", "lambda_2", "theta", "lambda_min", "lambda_max")
+SCALES = (1, 2, 3, 4)
+
+_SETTINGS = {"kernel_size", "blur_type", "sig", "sig_min", "sig_max", "theta"}
+_SETTINGS |= {f"lambda_{end}" for end in (1, 2, "min", "max")}
 
 
 @dataclass(frozen=True)
@@ -21,37 +24,83 @@ class GaussianKernelPlan(Plan):
     """`degradation.gaussian_kernel`, without inverse matrices; the same random numbers in the same order."""
 
     released = "Gaussin_Kernel"
+    candidates = object
 
     @classmethod
     def proposals(cls, candidate: Any) -> Iterator[Proposal]:
-        settings = vars(candidate).keys() if hasattr(candidate, "__dict__") and callable(candidate) else ()
-        if "kernel_size" in settings and set(_SETTINGS) <= set(settings):
+        if vars(candidate).keys() >= _SETTINGS:
             # Of width 0, which it isn't asked for, the released code makes NaN.
             fixed = candidate.blur_type != "iso_gaussian" or candidate.sig != 0
             yield Proposal((lambda _: (3, True), lambda _: (1, not fixed)), [cls()])
 
-    def call(
-        self, replaced: Any, original: Callable[..., Any], arguments: tuple[Any, ...], keywords: Mapping[str, Any]
-    ) -> Any:
+    def call(self, replaced: Any, original: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Any:
         if keywords or len(arguments) != 2 or replaced.blur_type not in ("iso_gaussian", "aniso_gaussian"):
             return original(*arguments, **keywords)
-        return self.kernels(replaced, *arguments)
+        batch, random = arguments
+        size = replaced.kernel_size
+        if replaced.blur_type == "iso_gaussian":
+            sigma = _uniform(batch, replaced.sig_min, replaced.sig_max) if random else _constant(replaced.sig)
+            return gaussian_kernel(size, sigma)
+        if not random:
+            theta = _constant(replaced.theta) / 180 * math.pi
+            return gaussian_kernel(size, _constant(replaced.lambda_1), _constant(replaced.lambda_2), theta)
+        theta = _on_gpu(torch.rand(batch)) * math.pi
+        lambda_1, lambda_2 = (_uniform(batch, replaced.lambda_min, replaced.lambda_max) for _ in range(2))
+        return gaussian_kernel(size, lambda_1, lambda_2, theta)
 
-    def kernels(self, settings: Any, batch: int, random: bool) -> Tensor:
-        """Kernels `[batch, kh, kw]` (or one, if they aren't random), on the GPU if there is one."""
-        if settings.blur_type == "iso_gaussian":
-            return gaussian_kernel(
-                settings.kernel_size,
-                _uniform(batch, settings.sig_min, settings.sig_max) if random else _constant(settings.sig),
-            )
-        if random:
-            theta = _on_gpu(torch.rand(batch)) * math.pi
-            lambda_1 = _uniform(batch, settings.lambda_min, settings.lambda_max)
-            lambda_2 = _uniform(batch, settings.lambda_min, settings.lambda_max)
-        else:
-            theta = _constant(settings.theta) / 180 * math.pi
-            lambda_1, lambda_2 = _constant(settings.lambda_1), _constant(settings.lambda_2)
-        return gaussian_kernel(settings.kernel_size, lambda_1, lambda_2, theta)
+
+@dataclass(frozen=True)
+class BlurPlan(Plan):
+    """`ops.blur_downsample` instead of padding, repeated kernels and a convolution with `B * C` groups."""
+
+    released = "BatchBlur"
+    kernel_size: int
+
+    @classmethod
+    def proposals(cls, candidate: Any) -> Iterator[Proposal]:
+        children = list(candidate.children())
+        if len(children) == 1 and isinstance(children[0], nn.ReflectionPad2d):
+            left, right, *_ = children[0].padding
+            size = left + right + 1
+            yield Proposal((_blur_example(size),), [cls(size)])
+
+    def call(self, replaced: Any, original: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Any:
+        if keywords or len(arguments) != 2 or not all(isinstance(argument, Tensor) for argument in arguments):
+            return original(*arguments, **keywords)
+        images, kernel = arguments
+        kernels = (images.shape[0], self.kernel_size, self.kernel_size)
+        if images.dim() != 4 or kernel.shape != kernels or images.dtype != kernel.dtype:
+            return original(*arguments, **keywords)
+        return ops.blur_downsample(images, kernel, 1)
+
+
+@dataclass(frozen=True)
+class BicubicPlan(Plan):
+    """Resizing without tables of indices, for whole factors up to 4."""
+
+    released = "bicubic"
+
+    @classmethod
+    def proposals(cls, candidate: Any) -> Iterator[Proposal]:
+        if any(candidate.children()) or candidate.state_dict():
+            return
+        forward = type(candidate).forward
+        if forward.__module__.startswith("torch.") or len(inspect.signature(forward).parameters) != 3:
+            return
+        examples = [_bicubic_example(factor) for scale in SCALES for factor in (1 / scale, scale)]
+        yield Proposal(tuple(examples), [cls()])
+
+    def call(self, replaced: Any, original: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Any:
+        bound = inspect.signature(original).bind(*arguments, **keywords)
+        bound.apply_defaults()
+        images, factor = bound.args
+        ordinary = isinstance(images, Tensor) and images.dim() == 4 and images.dtype == torch.float32
+        for scale in SCALES if ordinary else ():
+            if factor == 1 / scale and min(images.shape[2:]) >= scale:
+                return _columns_first(bicubic_downsample(images, scale))
+            if factor == scale:
+                return _columns_first(bicubic_upsample(images, scale))
+        return original(*arguments, **keywords)
 
 
 @dataclass(frozen=True)
@@ -64,48 +113,37 @@ class DegradationPlan(Plan):
     """
 
     released = "SRMDPreprocessing"
+    candidates = object
     kernels: str
     blur: str
     bicubic: str
 
     @classmethod
     def proposals(cls, candidate: Any) -> Iterator[Proposal]:
-        if not hasattr(candidate, "__dict__") or not callable(candidate):
-            return
         parts = dict(candidate.named_children()) if isinstance(candidate, nn.Module) else {}
         plans = {name: plan_of(value) for name, value in (*vars(candidate).items(), *parts.items())}
         names = [name for kind in _PARTS for name, plan in plans.items() if isinstance(plan, kind)]
         settings = vars(candidate)
-        if (
-            len(names) == len(_PARTS)
-            and {"scale", "mode", "noise"} <= settings.keys()
-            and settings["scale"] in (1, 2, 3, 4)
-        ):
+        if len(names) == len(_PARTS) and {"scale", "mode", "noise"} <= settings.keys() and settings["scale"] in SCALES:
             yield Proposal((_example(random=True), _example(random=False)), [cls(*names)])
 
-    def call(
-        self, replaced: Any, original: Callable[..., Any], arguments: tuple[Any, ...], keywords: Mapping[str, Any]
-    ) -> Any:
+    def call(self, replaced: Any, original: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Any:
         hr, random = _images_and_random(*arguments, **keywords)
         ordinary = isinstance(hr, Tensor) and hr.dim() == 5 and hr.dtype == torch.float32
-        if not ordinary or replaced.scale not in (1, 2, 3, 4) or replaced.mode not in ("bicubic", "s-fold"):
+        if not ordinary or replaced.scale not in SCALES or replaced.mode not in ("bicubic", "s-fold"):
             return original(*arguments, **keywords)
-        with torch.no_grad():
-            return self.degrade(replaced, hr, random)
+        return self._degraded(replaced, hr, random)
 
-    def degrade(self, settings: Any, hr: Tensor, random: bool) -> tuple[Tensor, Tensor | None]:
+    @torch.no_grad()
+    def _degraded(self, settings: Any, hr: Tensor, random: bool) -> tuple[Tensor, Tensor | None]:
         """LR images `[B, N, C, h, w]` and the kernels, if there are any, for HR images `[B, N, C, H, W]`."""
         batch, patches, channels, height, width = hr.shape
-        source = getattr(settings, self.kernels)
-        kernels = None
-        if source.blur_type != "iso_gaussian" or source.sig != 0:
-            kernels = source(batch, random)
-        scale = int(settings.scale)
+        source, scale = getattr(settings, self.kernels), int(settings.scale)
+        blurs = source.blur_type != "iso_gaussian" or source.sig != 0
+        kernels = source(batch, random) if blurs else None
         noise = level = None
         if settings.noise > 0:
-            level = (
-                torch.rand(batch).to(hr.device) * settings.noise if random else hr.new_full((batch,), settings.noise)
-            )
+            level = settings.noise * (torch.rand(batch).to(hr.device) if random else hr.new_ones(batch))
             size = (batch * patches, channels, height // scale, width // scale)
             # As the released bicubic downsampling leaves its result in memory, where the noise is drawn in order.
             like = hr.new_empty(*size[:2], size[3], size[2]).mT if settings.mode == "bicubic" else hr.new_empty(size)
@@ -137,3 +175,20 @@ def _constant(value: float) -> Tensor:
 def _example(random: bool) -> Example:
     batch = 2 if random else 1  # The released code takes one image at a time where nothing is random.
     return lambda generator: (torch.rand(batch, 2, 3, 96, 72, generator=generator, **PROBED) * 255, random)
+
+
+def _columns_first(images: Tensor) -> Tensor:
+    """The images laid out in memory as the released code's are, since noise is drawn in that order."""
+    return images.mT.contiguous().mT
+
+
+def _blur_example(size: int) -> Example:
+    def make(generator: torch.Generator) -> tuple[Any, ...]:
+        images = torch.rand(2, 3, size + 4, size + 3, generator=generator, **PROBED) * 255
+        return images, torch.rand(2, size, size, generator=generator, **PROBED) / size**2
+
+    return make
+
+
+def _bicubic_example(factor: float) -> Example:
+    return lambda generator: (torch.rand(2, 3, 26, 17, generator=generator, **PROBED) * 255, factor)

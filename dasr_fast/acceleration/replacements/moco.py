@@ -1,16 +1,15 @@
 """The released `MoCo` and its like."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dasr_fast.acceleration.replacement import PROBED, Plan, Proposal
-from dasr_fast.models.moco import contrast, enqueue, update_key_encoder
+from dasr_fast.models.moco import contrast
 
 
 @dataclass(frozen=True)
@@ -33,8 +32,6 @@ class MoCoPlan(Plan):
 
     @classmethod
     def proposals(cls, candidate: Any) -> Iterator[Proposal]:
-        if not isinstance(candidate, nn.Module):
-            return
         buffers = dict(candidate.named_buffers(recurse=False))
         queues = [name for name, buffer in buffers.items() if buffer.dim() == 2 and buffer.is_floating_point()]
         pointers = [name for name, buffer in buffers.items() if buffer.shape == (1,) and buffer.dtype == torch.long]
@@ -50,9 +47,7 @@ class MoCoPlan(Plan):
         if plans:
             yield Proposal((_patches, _patches), plans)
 
-    def call(
-        self, replaced: nn.Module, original: Callable[..., Any], arguments: tuple[Any, ...], keywords: Mapping[str, Any]
-    ) -> Any:
+    def call(self, replaced: nn.Module, original: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Any:
         is_pair = len(arguments) == 2 and not keywords and all(isinstance(images, Tensor) for images in arguments)
         if not replaced.training or not is_pair:
             return original(*arguments, **keywords)
@@ -61,15 +56,11 @@ class MoCoPlan(Plan):
         is_replica = next(key_encoder.parameters(), None) is None  # Of DataParallel: it can't be updated in place.
         if is_replica or arguments[1].shape[0] > queue.shape[1]:
             return original(*arguments, **keywords)
-        query_encoder = replaced.get_submodule(self.encoder_q)
-        embedding, query = query_encoder(arguments[0])
-        query = F.normalize(query, dim=1)
-        with torch.no_grad():
-            update_key_encoder(key_encoder, query_encoder, getattr(replaced, self.momentum))
-            key = F.normalize(key_encoder(arguments[1])[1], dim=1)
-        logits, labels = contrast(query, key, queue, getattr(replaced, self.temperature))
-        enqueue(queue, replaced.get_buffer(self.queue_ptr), key)
-        return embedding, logits, labels
+        encoders = replaced.get_submodule(self.encoder_q), key_encoder
+        pointer = replaced.get_buffer(self.queue_ptr)
+        im_q, im_k = arguments
+        momentum, temperature = getattr(replaced, self.momentum), getattr(replaced, self.temperature)
+        return contrast(encoders, (queue, pointer), im_q, im_k, momentum, temperature)
 
 
 def _shapes(module: nn.Module) -> list[tuple[str, torch.Size]]:

@@ -3,7 +3,7 @@
 They have nothing to do with the representation, and are only replaced in models that hold replaced layers.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +24,7 @@ FEWEST = 16
 class _SurroundingPlan(Plan):
     """Plan of a module of PyTorch's that takes features alone."""
 
-    def call(
-        self, replaced: Any, original: Callable[..., Any], arguments: tuple[Any, ...], keywords: Mapping[str, Any]
-    ) -> Any:
+    def call(self, replaced: Any, original: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Any:
         x: Any = arguments[0] if len(arguments) == 1 and not keywords else None
         taken = type(x) in PLAIN and x.is_cpu and x.dim() == 4 and is_large(x)
         y = self.compute(replaced, x) if taken else None

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dasr_fast.build.library import cuda
 from dasr_fast.compiled.cuda.support import obstacle
-from dasr_fast.compiled.library import cuda
 from dasr_fast.reference.bicubic import downsampling_taps
 from dasr_fast.reference.blur_downsample import unreflect
 from dasr_fast.reference.layout import image_format
@@ -63,9 +63,9 @@ def blur_downsample(
     return y
 
 
-def blur_downsample_grad_hr(grad: Tensor, kernel: Tensor, scale: int, mode: str, height: int, width: int) -> Tensor:
+def blur_downsample_grad_hr(grad: Tensor, hr: Tensor, kernel: Tensor, scale: int, mode: str) -> Tensor:
     """As `dasr_fast.reference.blur_downsample.blur_downsample_grad_hr`."""
-    kh, kw = kernel.shape[1:]
+    (height, width), (kh, kw) = hr.shape[-2:], kernel.shape[1:]
     grad_blurred = _spread(grad, scale, mode, height, width)
     shape = (*grad_blurred.shape[:2], height + kh - 1, width + kw - 1)
     grad_padded = torch.empty(shape, dtype=torch.float32, device=grad.device)
@@ -73,7 +73,7 @@ def blur_downsample_grad_hr(grad: Tensor, kernel: Tensor, scale: int, mode: str,
     _apply(grad_blurred, kernel.flip(1, 2), once, grad_padded, 1, 0, 1 - kh, 1 - kw, reflect=False)
     rows = unreflect(grad_padded, kh // 2, (kh - 1) // 2, dim=2)
     grad_images = unreflect(rows, kw // 2, (kw - 1) // 2, dim=3)
-    return grad_images.reshape(*grad.shape[:-2], height, width).to(grad.dtype)
+    return grad_images.reshape(hr.shape).to(grad.dtype)
 
 
 def blur_downsample_grad_kernel(grad: Tensor, hr: Tensor, kernel: Tensor, scale: int, mode: str) -> Tensor:

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
+from dasr_fast.build.library import cuda
 from dasr_fast.compiled.cuda.support import obstacle, parts, unsupported_features
 from dasr_fast.compiled.layout import channels_last, dense, like
-from dasr_fast.compiled.library import cuda
 
 __all__ = ["channel_modulation", "channel_modulation_backward", "obstacle", "unsupported"]
 

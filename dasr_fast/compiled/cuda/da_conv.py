@@ -5,11 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dasr_fast.build.library import cuda
 from dasr_fast.compiled.cuda.dynamic_depthwise_conv import kernel_workspace
 from dasr_fast.compiled.cuda.shared_memory import of_da_conv, too_little
 from dasr_fast.compiled.cuda.support import obstacle, parts, unsupported_features
 from dasr_fast.compiled.layout import dense, like
-from dasr_fast.compiled.library import cuda
 from dasr_fast.reference.layout import memory_format
 
 __all__ = ["da_conv", "da_conv_backward", "obstacle", "unsupported"]

@@ -5,15 +5,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dasr_fast.build.library import cuda
 from dasr_fast.compiled.cuda.da_conv import da_conv, da_conv_backward
 from dasr_fast.compiled.cuda.shared_memory import DA_HALF_BLOCK, too_little
 from dasr_fast.compiled.cuda.support import obstacle, unsupported_features
 from dasr_fast.compiled.layout import like
-from dasr_fast.compiled.library import cuda
-from dasr_fast.reference.da_half_block import da_half_block_backward as backward_of_both
+from dasr_fast.reference.conv3x3 import conv3x3_backward
+from dasr_fast.reference.da_half_block import backward_by
 from dasr_fast.reference.layout import memory_format
 
-__all__ = ["da_half_block", "da_half_block_backward", "obstacle", "unsupported"]
+__all__ = ["da_half_block", "da_half_block_backward", "is_slow", "obstacle", "unsupported"]
 
 CHANNELS = 64
 
@@ -42,6 +43,11 @@ def unsupported(
     return unsupported_features(x) or too_little(x.device, DA_HALF_BLOCK)
 
 
+def is_slow(*_: Any) -> bool:
+    """With gradients it hasn't been measured."""
+    return torch.is_grad_enabled()
+
+
 def da_half_block(
     x: Tensor,
     kernel: Tensor,
@@ -53,29 +59,19 @@ def da_half_block(
     residual: Tensor | None,
     negative_slope: float,
     activate: bool,
-    wgmma: bool = False,
 ) -> Tensor:
-    """As `dasr_fast.reference.da_half_block`. Convolutions' weights that are channels-last too are not copied.
-
-    Args:
-        wgmma: Convolve with the instruction of that name, which never ran on a GPU yet.
-
-    Raises:
-        RuntimeError: `wgmma` needs compute capability 9.0, and a library compiled for 9.0a.
-    """
+    """As `dasr_fast.reference.da_half_block`. Convolutions' weights that are channels-last too are not copied."""
     y = torch.empty_like(x, memory_format=torch.channels_last)
     bias, gate, conv_bias = (tensor if tensor is None else tensor.contiguous() for tensor in (bias, gate, conv_bias))
     cuda.da_half_block(
         *(_aligned(x), kernel.contiguous(), _aligned(weight.contiguous()), bias, gate),
         *(_aligned(conv_weight.contiguous(memory_format=torch.channels_last)), conv_bias),
-        *(None if residual is None else _aligned(like(x, residual)), negative_slope, activate, wgmma, y),
+        *(None if residual is None else _aligned(like(x, residual)), negative_slope, activate, y),
     )
     return y
 
 
-def da_half_block_backward(*arguments: Any) -> tuple[Tensor, ...]:
-    """As `dasr_fast.reference.da_half_block_backward`; PyTorch's gradients of the 3x3 convolution."""
-    return backward_of_both(*arguments, da_conv=da_conv, da_conv_backward=da_conv_backward)
+da_half_block_backward = backward_by(da_conv, da_conv_backward, conv3x3_backward)
 
 
 def _aligned(tensor: Tensor) -> Tensor:

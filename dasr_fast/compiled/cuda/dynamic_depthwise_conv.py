@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
+from dasr_fast.build.library import cuda
 from dasr_fast.compiled.cuda.support import obstacle, parts, unsupported_features
 from dasr_fast.compiled.layout import channels_last, dense, like
-from dasr_fast.compiled.library import cuda
 
 __all__ = [
     "dynamic_depthwise_conv",
@@ -29,12 +29,12 @@ def dynamic_depthwise_conv(x: Tensor, kernel: Tensor, negative_slope: float | No
 
 
 def dynamic_depthwise_conv_backward(
-    grad: Tensor, x: Tensor, kernel: Tensor, y: Tensor, negative_slope: float | None
+    grad: Tensor, x: Tensor, kernel: Tensor, y: Tensor | None, negative_slope: float | None
 ) -> tuple[Tensor, Tensor]:
     """As `dasr_fast.reference.dynamic_depthwise_conv.dynamic_depthwise_conv_backward`."""
     x = dense(x)
     grad_x, grad_kernel = torch.empty_like(x), torch.empty_like(kernel, memory_format=torch.contiguous_format)
-    sign = None if negative_slope is None else like(x, y)
+    sign = None if y is None else like(x, y)
     workspace = kernel_workspace(x, kernel)
     cuda.dynamic_depthwise_conv_backward(
         *(like(x, grad), x, kernel.contiguous(), sign, negative_slope, None, None, grad_x, grad_kernel, workspace)

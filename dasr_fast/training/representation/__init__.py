@@ -1,15 +1,11 @@
-"""Ways to learn the representation of degradations, one file each."""
+"""Ways to learn the representation of degradations."""
 
 from collections.abc import Callable
 
 from dasr_fast.models import MoCo
-from dasr_fast.training.representation.in_batch import InBatchLearner
+from dasr_fast.training.representation.ablation import OracleLearner, PredictorLearner, SRLossLearner
+from dasr_fast.training.representation.contrast import InBatchLearner, MemoryBankLearner, MoCoLearner
 from dasr_fast.training.representation.learner import DegradationTarget, EncoderLearner, Learned, Learner
-from dasr_fast.training.representation.memory_bank import MemoryBankLearner
-from dasr_fast.training.representation.moco import MoCoLearner
-from dasr_fast.training.representation.oracle import OracleLearner
-from dasr_fast.training.representation.predictor import PredictorLearner
-from dasr_fast.training.representation.sr_loss import SRLossLearner
 
 LEARNERS: dict[str, Callable[[MoCo, int], Learner]] = {
     "moco": lambda moco, images: MoCoLearner(moco),
@@ -19,7 +15,7 @@ LEARNERS: dict[str, Callable[[MoCo, int], Learner]] = {
     "sr-loss": lambda moco, images: SRLossLearner(moco.encoder_q),
     "oracle": lambda moco, images: OracleLearner(),
 }
-"""Makers of learners by name, from the `MoCo` of a `BlindSR`, whose tensors they share, and the number of images."""
+"""Makers of learners by name, from a `MoCo`, whose place they take, and the number of images."""
 
 __all__ = [
     "LEARNERS",

@@ -3,8 +3,6 @@
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dasr_fast.models import DegradationEncoder
@@ -16,7 +14,7 @@ class DegradationTarget(NamedTuple):
     Attributes:
         kernels: Blur kernels `[B, kh, kw]`.
         noise_levels: Standard deviations `[B]` of the noise in grey levels.
-        indices: Which of the training images each is, `[B]`, int64.
+        indices: Number of the training image that each comes from, `[B]`, int64.
     """
 
     kernels: Tensor
@@ -28,7 +26,7 @@ class Learned(NamedTuple):
     """Result of a learner's step.
 
     Attributes:
-        embedding: `[B, 256]`, of the first patches; what the SR network gets.
+        embedding: `[B, 256]` for the first patches; what the SR network gets.
         loss: `[]`, the mean over this rank's images.
         scores: Numbers `[]` to watch, without gradient.
     """
@@ -42,7 +40,7 @@ class Learner(nn.Module, ABC):
     """Makes an embedding of the degradation, and the loss by which it is learned.
 
     Attributes:
-        learns_alone: Whether the loss teaches the embedding without the SR network; otherwise a training has no first
+        learns_alone: Whether the loss teaches the embedding without the SR network; if not, training has no first
             stage.
         fixed_degradations: Whether each training image must have the same degradation whenever it comes.
     """
@@ -73,11 +71,7 @@ class Learner(nn.Module, ABC):
 
 
 class EncoderLearner(Learner):
-    """A learner with an encoder, under the released model's name.
-
-    Args:
-        encoder: The encoder; a new one if None.
-    """
+    """A learner with an encoder (a new one if None), under the released model's name."""
 
     def __init__(self, encoder: DegradationEncoder | None = None) -> None:
         super().__init__()
@@ -95,14 +89,3 @@ def check_patches(lr: Tensor) -> None:
     """Raises ValueError if `lr` isn't `[B, 2, 3, H, W]`."""
     if lr.dim() != 5 or tuple(lr.shape[1:3]) != (2, 3) or 0 in lr.shape:
         raise ValueError(f"lr must be [B, 2, 3, H, W], two patches of each image; got {list(lr.shape)}.")
-
-
-def unit(projection: Tensor) -> Tensor:
-    """Vectors `[B, dim]` scaled to length 1, float32 at least."""
-    return F.normalize(projection if projection.dtype == torch.float64 else projection.float(), dim=1)
-
-
-def contrastive_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Cross-entropy of logits `[B, K]` with positives in columns `labels` `[B]`, and how often those are largest."""
-    accuracy = (logits.argmax(1) == labels).float().mean()
-    return F.cross_entropy(logits, labels), {"contrast_accuracy": accuracy}

@@ -12,7 +12,7 @@ from benchmarks.acceptance.part import Asked, Report
 from benchmarks.acceptance.shapes import Found, compare
 from dasr_fast import ops
 from dasr_fast.ops.backends import BackendError
-from dasr_fast.specification import SPECIFICATIONS
+from tests.specification import SPECIFICATIONS
 
 
 def test_numbers_give_always_the_same_calls_of_every_op():

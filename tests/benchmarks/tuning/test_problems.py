@@ -6,7 +6,7 @@ pytest.importorskip("triton")
 from tuning_helpers import planned
 
 from benchmarks.tuning import problems, search
-from dasr_fast.specification import SPECIFICATIONS, Case
+from tests.specification import SPECIFICATIONS, Case
 
 
 def test_a_resized_case_is_consistent():

@@ -17,7 +17,7 @@ from tuning_helpers import DEFAULT, FACTS, planned
 from benchmarks.tuning import entries, problems, search, tuner
 from dasr_fast.kernels import options as launch_options
 from dasr_fast.ops.backends import INTERPRETED
-from dasr_fast.specification import SPECIFICATIONS, Case
+from tests.specification import SPECIFICATIONS, Case
 
 needs_interpreter = pytest.mark.skipif(not INTERPRETED, reason="set TRITON_INTERPRET=1 to run kernels on the CPU")
 

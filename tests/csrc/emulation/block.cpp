@@ -22,7 +22,6 @@ namespace emulation {
 int seed = 0;
 int multiprocessors = 4;
 std::size_t most_shared_memory = 227 * 1024;
-int most_threads = 1024;
 
 namespace {
 
@@ -54,7 +53,6 @@ std::vector<std::unique_ptr<Fiber>> fibers;
 int current = 0;
 const std::function<void()>* thread_function = nullptr;
 unsigned char* shared = nullptr;
-std::size_t shared_size = 0;
 
 void* scheduler_jump[5];
 const void* scheduler_stack = nullptr;
@@ -156,11 +154,9 @@ void run_block(int threads, std::mt19937& random) {
     std::vector<int> warps;
     for (int first = 0; first < threads; first += LANES) warps.push_back(first);
     for (int thread = 0; thread < threads; ++thread) prepare(*fibers[thread]);
-    forget_products(int(warps.size()));
     while (true) {
         std::shuffle(warps.begin(), warps.end(), random);
         for (int first : warps) run_warp(first, random);
-        check_products();
         const auto ended = std::count_if(fibers.begin(), fibers.begin() + threads,
                                          [](const auto& fiber) { return fiber->state == State::ended; });
         if (ended == threads) return;
@@ -214,7 +210,6 @@ void run_grid(dim3 grid, int threads, std::size_t shared_bytes, const std::funct
                 if (posix_memalign(&memory, 128, shared_bytes) != 0) fail("no memory is left for a block");
                 if (shared_bytes > 0) std::memset(memory, 0xFF, shared_bytes);
                 shared = static_cast<unsigned char*>(memory);
-                shared_size = shared_bytes;
                 run_block(threads, random);
                 std::free(memory);
             }
@@ -229,12 +224,6 @@ void wait_for_warp(Place place, void* mine, void (*perform)(void* const*)) {
     fibers[current]->perform = perform;
     wait(State::at_warp, place);
 }
-
-int current_warp() { return current / LANES; }
-
-unsigned char* shared_memory_of_block() { return shared; }
-
-std::size_t shared_bytes_of_block() { return shared_size; }
 
 void start_copy(void* destination, const void* source) {
     std::memset(destination, 0xFF, 16);

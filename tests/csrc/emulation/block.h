@@ -39,7 +39,6 @@ struct Place {
 extern int seed;
 extern int multiprocessors;
 extern std::size_t most_shared_memory;
-extern int most_threads;  // Of a block with wgmma.
 
 [[noreturn]] void fail(const char* what);
 void check_alignment(const void* pointer, std::size_t bytes, const char* what);
@@ -53,21 +52,7 @@ void finish_copies(std::size_t groups_left);
 void load_matrices(Place place, std::uint32_t (&r)[4], const void* row, bool transposed);
 void multiply(Place place, float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
               float (*value)(std::uint16_t bits));
-void transpose(Place place, std::uint32_t& word);
 float shuffle(Place place, float value, int (*source)(int lane, int parameter), int parameter);
-
-int current_warp();
-unsigned char* shared_memory_of_block();
-std::size_t shared_bytes_of_block();
-
-// Products by warpgroups, in `wgmma.cpp`: forgotten before a block, and checked when its threads meet or have ended.
-void forget_products(int warps);
-void check_products();
-void fence_shared();
-void begin_products(Place place);
-void add_product(Place place, float* d, int n, std::uint64_t a, std::uint64_t b, float (*value)(std::uint16_t bits));
-void commit_products(Place place);
-void wait_for_products(Place place, float* d);
 
 }  // namespace emulation
 
@@ -107,43 +92,6 @@ inline void load_matrix_x4_transposed(std::uint32_t (&r)[4], const void* row, DA
 template <typename T>
 void multiply_16x8x16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], DASR_FAST_PLACE) {
     emulation::multiply({file, line}, d, a, b, [](std::uint16_t bits) { return to_float(T{bits}); });
-}
-
-inline std::uint32_t transpose_matrix(std::uint32_t word, DASR_FAST_PLACE) {
-    emulation::transpose({file, line}, word);
-    return word;
-}
-
-constexpr bool HAS_WGMMA = true;
-
-// As on a GPU, the first bytes of shared memory are the system's.
-inline std::uint32_t shared_address(const void* pointer) {
-    return std::uint32_t(1024 + (static_cast<const unsigned char*>(pointer) - emulation::shared_memory_of_block()));
-}
-
-inline void wgmma_fence_shared() { emulation::fence_shared(); }
-
-template <int COUNT>
-void wgmma_begin(float (&)[COUNT], DASR_FAST_PLACE) {
-    emulation::begin_products({file, line});
-}
-
-inline void wgmma_commit(DASR_FAST_PLACE) { emulation::commit_products({file, line}); }
-
-template <int COUNT>
-void wgmma_wait(float (&d)[COUNT], DASR_FAST_PLACE) {
-    emulation::wait_for_products({file, line}, d);
-}
-
-template <int N, typename T>
-void wgmma_64xNx16(float (&d)[N / 2], std::uint64_t a, std::uint64_t b, DASR_FAST_PLACE) {
-    static_assert(N % 8 == 0 && 8 <= N && N <= 256);
-    emulation::add_product({file, line}, d, N, a, b, [](std::uint16_t bits) { return to_float(T{bits}); });
-}
-
-template <typename... Parameters>
-int most_threads(void (*)(Parameters...)) {
-    return emulation::most_threads;
 }
 
 inline int sm_count() { return emulation::multiprocessors; }

@@ -85,7 +85,6 @@ int main_of(int count, char** words) {
     }
     if (arguments.has("multiprocessors")) multiprocessors = int(arguments.integer("multiprocessors"));
     if (arguments.has("most_shared_memory")) most_shared_memory = arguments.integer("most_shared_memory");
-    if (arguments.has("most_threads")) most_threads = int(arguments.integer("most_threads"));
     for (seed = 0; seed < arguments.integer("seeds"); ++seed) {
         std::vector<Stored> previous = arrays;
         run(ops()[words[1]], arguments, arrays);

@@ -1,5 +1,4 @@
-// Matrices in the registers of a warp, as the PTX ISA lays them out (sections "ldmatrix", "movmatrix" and
-// "mma.m16n8k16").
+// Matrices in the registers of a warp, as the PTX ISA lays them out (sections "ldmatrix" and "mma.m16n8k16").
 #include <cstring>
 
 #include "block.h"
@@ -62,18 +61,6 @@ void multiply_warp(void* const* lanes) {
     }
 }
 
-void transpose_warp(void* const* lanes) {
-    std::uint16_t elements[8][8];
-    const auto word = [&](int lane) -> std::uint32_t& { return *static_cast<std::uint32_t*>(lanes[lane]); };
-    for (int lane = 0; lane < 32; ++lane) {
-        for (int high = 0; high < 2; ++high) elements[lane / 4][lane % 4 * 2 + high] = half_of(word(lane), high);
-    }
-    for (int lane = 0; lane < 32; ++lane) {
-        const int row = lane / 4, column = lane % 4 * 2;
-        word(lane) = elements[column][row] | std::uint32_t(elements[column + 1][row]) << 16;
-    }
-}
-
 }  // namespace
 
 void load_matrices(Place place, std::uint32_t (&r)[4], const void* row, bool transposed) {
@@ -87,8 +74,6 @@ void multiply(Place place, float (&d)[4], const std::uint32_t (&a)[4], const std
     Product mine{d, a, b, value};
     wait_for_warp(place, &mine, multiply_warp);
 }
-
-void transpose(Place place, std::uint32_t& word) { wait_for_warp(place, &word, transpose_warp); }
 
 }  // namespace emulation
 }  // namespace dasr_fast

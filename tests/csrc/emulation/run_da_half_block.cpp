@@ -24,8 +24,7 @@ void run(const Arguments& arguments) {
     block.batch = sizes.batch, block.height = sizes.height, block.width = sizes.width;
     block.negative_slope = arguments.real("negative_slope");
     block.activate = arguments.integer("activate") != 0;
-    const auto option = [&](const char* name) { return arguments.has(name) ? int(arguments.integer(name)) : 0; };
-    da_half_block(block, Stream(), option("wgmma") != 0, option("rows"));
+    da_half_block(block, Stream(), arguments.has("rows") ? int(arguments.integer("rows")) : 0);
 }
 
 const emulation::Op forward("da_half_block", [](const Arguments& arguments) {

@@ -31,37 +31,6 @@ __global__ void product(const T* a, const T* b, float* d, bool transposed) {
     for (int i = 0; i < 4; ++i) d[(lane / 4 + i / 2 * 8) * 8 + lane % 4 * 2 + i % 2] = sums[i];
 }
 
-// d [64, N] = 1 + 2 a b by a warpgroup, of matrices that lie in `memory` as their descriptors say; with a mistake.
-enum class WgmmaMistake { none, no_shared_fence, no_fence, no_commit, no_wait, early_sum, one_warp_less, other_matrix };
-
-template <int N, typename T>
-__global__ void wgmma_product(const T* memory, int count, float* d, std::uint64_t a, std::uint64_t b,
-                              WgmmaMistake mistake) {
-    T* shared = reinterpret_cast<T*>(shared_memory());
-    const int thread = threadIdx.x, warp = thread / 32, lane = thread % 32;
-    for (int i = thread; i < count; i += 128) shared[i] = memory[i];
-    if (mistake != WgmmaMistake::no_shared_fence) wgmma_fence_shared();
-    __syncthreads();
-    if (mistake == WgmmaMistake::one_warp_less && warp == 3) return;
-    if (mistake == WgmmaMistake::other_matrix && warp == 3) b += 1;
-    float sums[N / 2];
-    for (float& sum : sums) sum = 1;
-    if (mistake != WgmmaMistake::no_fence) wgmma_begin(sums);
-    for (int i = 0; i < 2; ++i) wgmma_64xNx16<N, T>(sums, a, b);
-    if (mistake != WgmmaMistake::no_commit) wgmma_commit();
-    if (mistake == WgmmaMistake::early_sum) d[0] = sums[0];
-    if (mistake != WgmmaMistake::no_wait) wgmma_wait(sums);
-    for (int i = 0; i < N / 2; ++i) {
-        const int row = warp * 16 + lane / 4 + (i % 4 > 1 ? 8 : 0), column = i / 4 * 8 + lane % 4 * 2 + i % 2;
-        if (mistake != WgmmaMistake::early_sum || row > 0) d[row * N + column] = sums[i];
-    }
-}
-
-// Word i of x is that of thread i.
-__global__ void transpose(const std::uint32_t* x, std::uint32_t* y) {
-    y[threadIdx.x] = transpose_matrix(x[threadIdx.x]);
-}
-
 template <typename T>
 __global__ void convert(const float* x, T* y, float* back, int count) {
     for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < count; i += gridDim.x * blockDim.x) {
@@ -133,24 +102,6 @@ const emulation::Op product_op("emulation_product", [](const Arguments& argument
                    arguments["b"].data<const T>(), arguments["d"].data<float>(), arguments.integer("transposed"));
         }
     });
-});
-
-const emulation::Op wgmma_op("emulation_wgmma", [](const Arguments& arguments) {
-    emulation::for_type(arguments["memory"].type, [&](auto zero) {
-        using T = decltype(zero);
-        if constexpr (sizeof(T) == 2) {
-            const auto kernel = arguments["d"].size(1) == 24 ? wgmma_product<24, T> : wgmma_product<256, T>;
-            const auto count = arguments["memory"].size(0);
-            launch(kernel, 1, 128, count * 2, Stream(), arguments["memory"].data<const T>(), count,
-                   arguments["d"].data<float>(), arguments.integer("a"), arguments.integer("b"),
-                   WgmmaMistake(arguments.integer("mistake")));
-        }
-    });
-});
-
-const emulation::Op transpose_op("emulation_transpose", [](const Arguments& arguments) {
-    launch(transpose, 1, 32, 0, Stream(), arguments["x"].data<const std::uint32_t>(),
-           arguments["y"].data<std::uint32_t>());
 });
 
 const emulation::Op convert_op("emulation_convert", [](const Arguments& arguments) {

@@ -41,7 +41,7 @@ def jpeg(image: Tensor, quality: Tensor, subsampling: Tensor) -> Tensor:
     """What decoding gives after encoding, in the whole numbers of libjpeg's accurate integer transform.
 
     Args:
-        image: RGB `[B, 3, H, W]` or `[B, N, 3, H, W]`, 0 to 255; rounded first.
+        image: RGB `[B, 3, H, W]` or `[B, N, 3, H, W]`, 0 to 255; rounded first. NaN counts as 0.
         quality: 1 to 100 for each sample, `[B]`; rounded.
         subsampling: 0 (4:4:4), 1 (4:2:2) or 2 (4:2:0) for each sample, `[B]`.
 
@@ -49,8 +49,10 @@ def jpeg(image: Tensor, quality: Tensor, subsampling: Tensor) -> Tensor:
         Whole numbers in 0 to 255 in the shape, type and memory format of `image`. Each rounding passes gradients on.
     """
     height, width = image.shape[-2:]
+    if image.numel() == 0:
+        return image.clone()
     pixels = (image if image.dim() == 5 else image[:, None]).double()
-    luma, chroma = _to_ycc(_floored(pixels + 0.5).clamp(0, 255))
+    luma, chroma = _to_ycc(_floored(torch.where(pixels > 0, pixels, 0.0).clamp(max=255) + 0.5))
     table = _tables(quality.double())
     luma = _coded(_padded(luma, BLOCK, BLOCK), table[:, 0])[..., :height, :width]
     decoded = [_coded_chroma(chroma, table[:, 1], *factors) for factors in SUBSAMPLINGS]
@@ -95,13 +97,14 @@ def _tables(quality: Tensor) -> Tensor:
 def _padded(x: Tensor, rows: int, columns: int) -> Tensor:
     """The image continued by its outermost pixels to a multiple of rows and columns."""
     bottom, right = -x.shape[-2] % rows, -x.shape[-1] % columns
-    return F.pad(x.flatten(0, 1), (0, right, 0, bottom), mode="replicate").unflatten(0, x.shape[:2])
+    padded = F.pad(x.flatten(0, 1), (0, right, 0, bottom), mode="replicate")
+    return padded.view(*x.shape[:2], *padded.shape[1:])
 
 
 def _coded(x: Tensor, table: Tensor) -> Tensor:
     """Planes of whole blocks after transform, quantization and back, rounded and clamped."""
     shape = x.shape
-    blocks = x.unflatten(-2, (-1, BLOCK)).unflatten(-1, (-1, BLOCK)).transpose(-3, -2) - 128
+    blocks = x.reshape(*shape[:-2], shape[-2] // BLOCK, BLOCK, shape[-1] // BLOCK, BLOCK).transpose(-3, -2) - 128
     transform = _transform().to(x)
     # Rows, then columns; what is between them has two bits more, and what comes out is 8 times the transform.
     rows = _floored(blocks @ transform.T / 2**11 + 0.5)
@@ -150,8 +153,8 @@ def _coded_chroma(x: Tensor, table: Tensor, rows: int, columns: int) -> Tensor:
     height, width = x.shape[-2:]
     x = _padded(_padded(x, rows, 1), 1, columns * BLOCK)
     if columns == 2:
-        total = x.unflatten(-1, (-1, 2)).sum(-1)
-        total = total if rows == 1 else total.unflatten(-2, (-1, 2)).sum(-2)
+        total = x[..., ::2] + x[..., 1::2]
+        total = total if rows == 1 else total[..., ::2, :] + total[..., 1::2, :]
         # A bias that alternates along a row rounds halves down and up.
         bias = torch.arange(total.shape[-1], device=x.device) % 2 + (rows - 1)
         x = _floored((total + bias) / (rows * columns))

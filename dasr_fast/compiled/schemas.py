@@ -34,6 +34,7 @@ SCHEMAS = {
         "reflect, "
         "Tensor? noise, Tensor? level, bool quantize, Tensor(a!) y) -> ()",
         "blur_downsample_grad_kernel(Tensor grad, Tensor x, Tensor(a!) grad_kernel) -> ()",
+        "jpeg(Tensor x, Tensor quality, Tensor subsampling, Tensor(a!) y) -> ()",
     ),
     "cuda": (
         "channel_modulation(Tensor x, Tensor gate, Tensor? residual, Tensor(a!) y) -> ()",

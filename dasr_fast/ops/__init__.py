@@ -11,5 +11,14 @@ from dasr_fast.ops.conv3x3 import conv3x3
 from dasr_fast.ops.da_conv import da_conv
 from dasr_fast.ops.da_half_block import da_half_block
 from dasr_fast.ops.dynamic_depthwise_conv import dynamic_depthwise_conv
+from dasr_fast.ops.jpeg import jpeg
 
-__all__ = ["blur_downsample", "channel_modulation", "conv3x3", "da_conv", "da_half_block", "dynamic_depthwise_conv"]
+__all__ = [
+    "blur_downsample",
+    "channel_modulation",
+    "conv3x3",
+    "da_conv",
+    "da_half_block",
+    "dynamic_depthwise_conv",
+    "jpeg",
+]

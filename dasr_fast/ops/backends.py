@@ -28,6 +28,7 @@ OPS = (
     "da_half_block",
     "blur_downsample",
     "gaussian_kernel",
+    "jpeg",
 )
 
 

@@ -32,7 +32,14 @@ SIZES |= {"h": 6, "w": 9, "kh": 7, "kw": 7, "scale": 2, "size": 9}
 """Sizes of the cases, by the names of dimensions and of arguments."""
 
 _IMAGES = {"hr": "B N C H W", "kernel": "B kh kw", "noise": "B N C h w", "level": "B"}
-"""Dimensions of the tensors of `blur_downsample`."""
+"""Dimensions of tensors whose op doesn't state them."""
+
+_CHOSEN = {
+    "image": (torch.arange(2 * 3 * 13 * 18) * 37 % 256).view(2, 3, 13, 18).float(),
+    "quality": torch.tensor([30.0, 90.0]),
+    "subsampling": torch.tensor([2, 1]),
+}
+"""Arguments of `jpeg`."""
 
 _FOUND: dict[tuple[str, str, torch.device], str | None] = {}
 
@@ -112,6 +119,8 @@ def _cases(op: str, device: torch.device) -> Iterator[dict[str, Any]]:
         for name, kind, optional, dimensions in found.arguments:
             if optional and not whole:
                 given[name] = None
+            elif name in _CHOSEN:
+                given[name] = _CHOSEN[name].to(device)
             elif kind is Tensor:
                 sizes = [one[0] for one in dimensions] or _IMAGES[name].split()
                 tensor = _random([SIZES.get(size) or int(size) for size in sizes]).to(device, dtype)

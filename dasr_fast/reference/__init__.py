@@ -12,6 +12,7 @@ from dasr_fast.reference.da_conv import da_conv
 from dasr_fast.reference.da_half_block import da_half_block
 from dasr_fast.reference.dynamic_depthwise_conv import dynamic_depthwise_conv
 from dasr_fast.reference.gaussian_kernel import gaussian_kernel
+from dasr_fast.reference.jpeg import jpeg
 
 __all__ = [
     "bicubic_downsample",
@@ -23,4 +24,5 @@ __all__ = [
     "da_half_block",
     "dynamic_depthwise_conv",
     "gaussian_kernel",
+    "jpeg",
 ]

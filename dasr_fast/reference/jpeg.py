@@ -70,7 +70,7 @@ def _floored(x: Tensor) -> Tensor:
 
 def _to_ycc(rgb: Tensor) -> tuple[Tensor, Tensor]:
     """Luma `[B, N, 1, H, W]` and chroma `[B, N, 2, H, W]` (ITU-T T.871), with weights in parts of 2^16."""
-    r, g, b = rgb.split(1, 2)
+    r, g, b = (rgb[:, :, channel : channel + 1] for channel in range(3))
     half, offset = 1 << 15, 128 << 16
     luma = 19595 * r + 38470 * g + 7471 * b + half
     blue = -11059 * r - 21709 * g + 32768 * b + offset + half - 1
@@ -79,7 +79,7 @@ def _to_ycc(rgb: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _to_rgb(luma: Tensor, chroma: Tensor) -> Tensor:
-    blue, red = (chroma - 128).split(1, 2)
+    blue, red = chroma[:, :, :1] - 128, chroma[:, :, 1:] - 128
     r = luma + _floored(91881 * red / 65536 + 0.5)
     g = luma + _floored((-22554 * blue - 46802 * red) / 65536 + 0.5)
     b = luma + _floored(116130 * blue / 65536 + 0.5)

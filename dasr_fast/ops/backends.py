@@ -78,7 +78,7 @@ BACKENDS = {
     for backend in (
         Backend("cuda", "dasr_fast.compiled.cuda", "cuda", part="cuda"),
         Backend("triton", "dasr_fast.kernels", "cpu" if INTERPRETED else "cuda", automatic=not INTERPRETED),
-        Backend("cpp", "dasr_fast.compiled.cpp", "cpu", part="cpu"),
+        Backend("cpp", "dasr_fast.compiled.cpp", "cpu", part="cpp"),
         Backend("reference", "dasr_fast.reference", None),
     )
 }

@@ -61,14 +61,11 @@ class Op:
         self.names = [argument.name for argument in self.arguments]
         self.forward = define(name, forward, fake or self._fake, flops)
         tensors = [argument.name for argument in self.arguments if argument.kind is Tensor]
+        tensors = [tensor for tensor in tensors if tensor != "residual"]
         gradients = []
         for key, backward in vars(reference).items():
-            if key.startswith((f"{name}_backward", f"{name}_grad_")):
-                of = [
-                    tensor
-                    for tensor in tensors
-                    if tensor != "residual" and key in (f"{name}_backward", f"{name}_grad_{tensor}")
-                ]
+            of = [tensor for tensor in tensors if key in (f"{name}_backward", f"{name}_grad_{tensor}")]
+            if of:
                 needed = list(inspect.signature(backward).parameters)
                 registered = define(name, backward, self._fake_gradients(of, needed), flops_backward)
                 gradients.append(Gradient(of, needed, registered))
@@ -102,8 +99,8 @@ class Op:
             BackendError: The backend asked for can't do it; the message says why.
         """
         device = arguments[0].device.type
-        chosen = choose(self.name, backend, device, arguments)
         if not transformed(*arguments):
+            chosen = choose(self.name, backend, device, arguments)
             if chosen is None and self.otherwise is not None:
                 return self.otherwise(backend, *arguments)
             result: Tensor = self.forward(*arguments, chosen or "reference")

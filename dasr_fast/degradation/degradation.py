@@ -1,6 +1,7 @@
 """The degradation that turns HR images into LR ones: blur, downsampling, noise."""
 
 import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -173,6 +174,15 @@ class Degradation(nn.Module):
         images = hr.float() if hr.dtype in (torch.float16, torch.bfloat16) else hr
         kernels, noise, level = drawn.kernels.float(), drawn.noise, drawn.level
         return ops.blur_downsample(images, kernels, self.scale, mode=self.mode, noise=noise, level=level, quantize=True)
+
+
+def image_generator(name: str, seed: int = 0) -> torch.Generator:
+    """A CPU generator for the image called `name` (without folder), for any whole `seed`.
+
+    An image's randomness depends on its name, not on the images before it.
+    """
+    # The CPU's generator takes 32 bits of its seed.
+    return torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode(errors="surrogateescape")))
 
 
 def _uniform(

@@ -33,14 +33,10 @@ class Panel:
 
 
 def plot(panels: Sequence[Panel], settings: Sequence[Setting], path: Path) -> None:
-    """Write scatter plots side by side, as in the paper's Figure 4.
+    """Write scatter plots of the same degradations side by side, as in the paper's Figure 4.
 
-    Each kernel has a colour and each noise level a marker, of which there are eight.
-
-    Args:
-        panels: The parts, of the same degradations.
-        settings: The degradations, by number.
-        path: Ends in .png, .svg or .pdf.
+    Each kernel has a colour and each noise level a marker, of which there are eight. `settings` are the degradations,
+    by number; `path` ends in .png, .svg or .pdf.
 
     Raises:
         ImportError: matplotlib isn't installed.

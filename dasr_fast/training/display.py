@@ -13,11 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 class Display:
     """A progress bar with figures, where someone can see it; else a line now and then, on standard error.
 
-    Args:
-        step: Steps that were taken already.
-        total: Steps of the run.
-        images: Images a step.
-        shown: Whether there is anything to see: in one of several processes.
+    `step` of `total` steps of so many `images` were taken already. Only one of several processes shows anything.
     """
 
     def __init__(self, step: int, total: int, images: int, *, shown: bool = True) -> None:

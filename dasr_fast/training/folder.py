@@ -66,12 +66,9 @@ def owned(folder: Path, processes: Processes) -> Iterator[None]:
 
 
 class Checkpoints:
-    """All that a later process needs to go on as if nothing had happened: one file a step.
+    """All that a later process needs to go on as if nothing had happened: one file a step in a folder.
 
-    The latest stay, and the best.
-
-    Args:
-        folder: Where the files are; it may not exist yet.
+    The latest stay, and the best. The folder may not exist yet.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -87,12 +84,10 @@ class Checkpoints:
         return self.folder / f"step-{step:08}.pt"
 
     def write(self, step: int, state: dict[str, Any], best: int | None = None) -> Path:
-        """Write a checkpoint whole or not at all, and remove all but it, those shortly before it and the best.
+        """Write the checkpoint of a step whole or not at all, and remove all but it, those shortly before and the best.
 
-        Args:
-            step: Number of steps that were taken. Checkpoints of later ones are of a past that couldn't be resumed.
-            state: Tensors, numbers, texts, lists and dictionaries.
-            best: Step of the best checkpoint, if that is known.
+        Checkpoints of later steps are of a past that couldn't be resumed. `state` holds tensors, numbers, texts, lists
+        and dictionaries.
 
         Raises:
             OSError: It can't be written.

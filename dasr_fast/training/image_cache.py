@@ -61,10 +61,9 @@ class ImageCache:
             ValueError: No image is left, or an argument is out of range.
             OSError: The cache can't be written, or the disk fails.
         """
-        if smallest < 1:
-            raise ValueError(f"smallest must be a whole number of at least 1; got {smallest!r}.")
-        if limit_bytes is not None and limit_bytes < 0:
-            raise ValueError(f"limit_bytes must be a whole number of at least 0, or None; got {limit_bytes!r}.")
+        for name, value, least in (("smallest", smallest, 1), ("limit_bytes", limit_bytes or 0, 0)):
+            if value < least:
+                raise ValueError(f"{name} must be a whole number of at least {least}; got {value!r}.")
         if not Path(folder).is_dir():
             raise FileNotFoundError(f"There is no folder {folder} of images.")
         folder = Path(folder).resolve()

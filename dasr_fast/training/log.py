@@ -75,11 +75,9 @@ class Means:
 
 
 class LogFile:
-    """`log.jsonl` in a folder, one entry a line, and the same for TensorBoard if it is installed.
+    """`log.jsonl` in a run's folder, one entry a line, and the same for TensorBoard if it is installed.
 
-    Args:
-        folder: The run's.
-        step: Entries of later steps, which a resumed run takes anew, are removed.
+    Entries after `step`, where a resumed run goes on, are removed.
     """
 
     def __init__(self, folder: Path, step: int = 0) -> None:
@@ -112,12 +110,7 @@ class LogFile:
 
 
 class Log:
-    """Figures on their way to the log and the display.
-
-    Args:
-        display: Shows them.
-        file: Keeps them; None in all but one of several processes, which only take part.
-    """
+    """Figures on their way to the display and the file, which is None in processes that only take part."""
 
     def __init__(self, display: Display, file: LogFile | None) -> None:
         self.display, self.file = display, file

@@ -19,11 +19,8 @@ Network = TypeVar("Network", bound=nn.Module)
 def make_networks(c: Configuration, images: int, processes: Processes, *, begun: bool) -> tuple[BlindSR, Learner]:
     """The network that is trained, and the learner of its representation, which stands in it as `E`.
 
-    Args:
-        c: Settings; random numbers are drawn with their seed.
-        images: Number of training images.
-        processes: Those that train together.
-        begun: Whether the run began before, so that initial weights aren't needed.
+    Random numbers are drawn with the seed of the settings. `images` is the number of training images; a run that has
+    `begun` doesn't need its initial weights.
 
     Raises:
         FileNotFoundError: There are no initial weights.

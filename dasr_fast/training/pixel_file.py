@@ -48,10 +48,7 @@ class Entry:
 
 
 class PixelFile:
-    """A file of pixels, mapped into memory.
-
-    Args:
-        path: The file. One that is missing, of another format or not whole holds no entries.
+    """A file of pixels, mapped into memory. One that is missing, of another format or not whole holds no entries.
 
     Attributes:
         entries: In the order in which they were written.
@@ -70,12 +67,9 @@ class PixelFile:
 
 
 def write_pixel_file(path: Path, images: Iterable[tuple[Entry, Pixels | None]], limit_bytes: float) -> None:
-    """Write a file of pixels whole or not at all.
+    """Write entries and their pixels, `[3, H, W]` or None, whole or not at all; a file that exists is replaced.
 
-    Args:
-        path: The file; one that exists is replaced.
-        images: Entries and their pixels, `[3, H, W]`, or None for those without.
-        limit_bytes: If all pixels together are more, none are stored.
+    If all pixels together are more than the limit, none are stored.
     """
     entries: list[Entry] = []
     end, fits = 0, True

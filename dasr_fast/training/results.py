@@ -38,7 +38,7 @@ def measure_bounds(
     bounds; no other random numbers are drawn.
 
     Args:
-        model: In evaluation mode.
+        model: The network, in evaluation mode.
         images: HR images, each at least `16 * scale` high and wide; smaller ones are taken whole.
         degradation: What the weights were trained with.
         margin: See `make_bounds`.
@@ -83,14 +83,8 @@ def write_card(
 ) -> None:
     """Write the model card `README.md`: data, recipe, steps, figures, machine, versions.
 
-    Args:
-        folder: The run's.
-        c: The recipe.
-        images: Number of training images.
-        steps: Those that were taken, and those of the whole recipe.
-        rows: Figures of the latest validation; none if there was none.
-        best: The best of all validations; None if there was none.
-        processes: Those that trained.
+    `images` is their number, `steps` are those that were taken and those of the whole recipe. Figures are those of the
+    latest validation and the best one, if there was any.
     """
     lines = [
         f"# DASR x{c.scale}",

@@ -182,11 +182,8 @@ class Objective(nn.Module):
 class Repeated:
     """A function of tensors, of the same shapes at each call, that is captured after a few calls and then replayed.
 
-    Where capturing fails, a warning says so, and the function goes on being called.
-
-    Args:
-        function: What it does depends on tensors alone, and it changes nothing but tensors in place.
-        capture: Makes the replay.
+    What it does depends on tensors alone, and it changes nothing but tensors in place. Where capturing fails, a warning
+    says so, and the function goes on being called.
     """
 
     def __init__(self, function: Function, capture: Capture[Losses]) -> None:

@@ -1,5 +1,5 @@
-# make demo: install into .venv and run the comparison; make test: install and test, without
-# what is slow; make test-all: with it. Nothing else is needed.
+# make demo: install into .venv, restore a photograph and compare speed; make test: install and
+# test, without what is slow; make test-all: with it. Nothing else is needed.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,7 +18,7 @@ test test-all: $(VENV)/test
 	$(COMPILE)
 	$(BIN)/python -m pytest --numprocesses auto $(SELECTED)
 	TRITON_INTERPRET=1 $(BIN)/python -m pytest --numprocesses auto $(SELECTED) \
-	    tests/ops/test_every_op.py tests/kernels tests/benchmarks/tuning
+	    tests/ops/test_every_op.py tests/kernels tests/benchmarks/test_tune.py
 
 lint: $(VENV)/lint $(VENV)/benchmark
 	$(BIN)/ruff check .

@@ -13,10 +13,10 @@ from scipy.stats import mannwhitneyu
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import results
-from benchmarks.machine import title
-from benchmarks.results import Result, Run
-from benchmarks.work import BASELINE
+from benchmarks.harness import results
+from benchmarks.harness.machine import title
+from benchmarks.harness.results import Result, Run
+from benchmarks.harness.work import BASELINE
 
 SIGNIFICANCE = 0.01
 """Largest probability of such times if nothing changed. Less than 5 rounds on each side never get there."""

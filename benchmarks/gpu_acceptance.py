@@ -2,175 +2,132 @@
 
 import argparse
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tarfile
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import groupby
+from dataclasses import dataclass, field
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.acceptance import summary
-from benchmarks.acceptance.part import ROOT, Report
 from dasr_fast.files import written_whole
 
-PATHS = (ROOT / "benchmarks" / "acceptance" / "uninstalled", ROOT)
-"""What must be found first, so that the checkout needs no installation."""
+ROOT = Path(__file__).resolve().parents[1]
 
-SPARE = 5.0
-"""Seconds before its limit at which a part should be done, to be left to end by itself."""
+FOLDERS = (
+    *("ops", "kernels", "compiled", "degradation", "nn", "models", "acceleration", "export", "inference", "training"),
+    *("test_cuda_graph.py", "test_soak.py"),
+)
+EXAMPLES = 300
+"""Random calls of each test that draws them."""
+
+TOOLS = ("memcheck", "racecheck", "initcheck")
+HUGE = "2_31"
+"""In the names of tests that fill most of a GPU's memory, and so can't run beside others."""
 
 
 @dataclass(frozen=True)
-class Part:
+class Step:
     """Something to find out.
 
     Attributes:
         name: As users choose it.
-        limit: Seconds that it may take; more or less in proportion, where more or less are left for all parts.
-        alone: Whether nothing else may run meanwhile.
-        module: What has its function `run(asked, report)`; by its name if left out.
+        seconds: That it may take; more or less in proportion, where more or less are left for all steps.
+        commands: That run at once, by the names of their logs.
+        environment: Of theirs, besides this process's.
     """
 
     name: str
-    limit: float
-    alone: bool = True
-    module: str = ""
-
-    @property
-    def least(self) -> float:
-        """Seconds with which it is worth beginning."""
-        return self.limit / 8
+    seconds: float
+    commands: Mapping[str, Sequence[str]]
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
-PARTS = (
-    Part("build", 240),
-    Part("tests", 170, alone=False),
-    Part("shapes", 120, alone=False),
-    Part("sanitizer", 170, alone=False),
-    Part("soak", 60, alone=False),
-    Part("benchmarks", 150),
-    Part("tune", 80),
-    Part("tuned", 30),
-    Part("profile", 60),
-)
-"""In order of what a second of them tells. Those that measure times run alone; neighbours that don't run together."""
+def steps(details: Path, *, on_gpu: bool, reference: Sequence[str], save: bool) -> Iterator[Step]:
+    """All of them, in order of what a second of them tells; on a CPU the same commands do little."""
+    python, device = sys.executable, "cuda" if on_gpu else "cpu"
+    pytest = [python, "-m", "pytest", "-p", "no:cacheprovider", "--tb=short", "-rf"]
+    run = [python, "benchmarks/run.py", "--device", device, "--without", "compiled", "--without", "max-autotune"]
+    run += [*reference, *(["--save"] if save else [])]
+
+    def speed(name: str, *options: str) -> dict[str, list[str]]:
+        return {name: [*run, "--output", str(details / name), *options]}
+
+    yield Step("build", 240, {"build": [python, "-m", "dasr_fast.build", *(["--what", "cuda"] if on_gpu else [])]})
+    if on_gpu:
+        gpu = [*pytest, "-p", "only_gpu"]
+        every = [*gpu, "-n", "10", "-k", f"not {HUGE}", *(f"tests/{name}" for name in FOLDERS)]
+        # Each process compiles by itself already.
+        more = {"DASR_FAST_EXAMPLES": str(EXAMPLES), "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+        yield Step("tests", 170, {"tests": every}, more)
+        yield Step("huge", 40, {"huge": [*gpu, "-k", HUGE, "tests/kernels/test_gpu.py"]})
+    else:
+        yield Step("tests", 170, {"tests": [*pytest, "tests/ops/test_backends.py"]})
+    small = [*pytest, "-p", "only_gpu", "tests/ops/test_every_op.py", "-k", "small or medium or odd"]
+    # Each tensor has memory of its own, so that what lies beyond it is nobody's.
+    apart = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
+    sanitizer = ["compute-sanitizer", "--error-exitcode", "1", "--print-limit", "20", "--tool"]
+    yield Step("sanitizer", 120, {tool: [*sanitizer, tool, *small] for tool in TOOLS}, apart)
+    soak = [*pytest, "-s", "tests/test_soak.py"]
+    yield Step("soak", 60, {"soak": soak}, {"DASR_FAST_SOAK": "10" if on_gpu else "0"})
+    if on_gpu:
+        sizes = ["--size", "320x180", "--size", "960x540", "--scale", "4", "--suite", "network"]
+        yield Step("network", 90, speed("network", *sizes, "--batch", "1", "--profile"))
+        yield Step("training", 60, speed("training", "--suite", "training", "--suite", "degradation", "--profile"))
+        yield Step("memory", 40, speed("memory", "--suite", "memory"))
+    ops = ["--suite", "ops"] if on_gpu else ["--suite", "degradation", "--quick"]
+    yield Step("ops", 120, speed("ops", *ops))
+    tune = ["--budget", "70"] if on_gpu else ["--dry-run", "--op", "channel_modulation"]
+    yield Step("tune", 80, {"tune": [python, "benchmarks/gpu/tune.py", *tune]})
+    if on_gpu:
+        yield Step("tuned", 120, speed("tuned", *ops))
+    results = [str(details / name / "results.json") for name in ("ops", "tuned" if on_gpu else "ops")]
+    yield Step("compare", 20, {"compare": [python, "benchmarks/compare.py", *results, "--all"]})
+    ncu = ["ncu", "--set", "basic", "--csv", "--kernel-name-base", "demangled", "--kernel-name", "regex:dasr_fast|^_"]
+    ncu += ["--target-processes", "all", "--launch-count", "400", "--log-file", str(details / "counters.csv"), *small]
+    yield Step("counters", 60, {"counters": [*ncu]})
 
 
-@dataclass
-class Run:
-    """Parts of one run, and what came out of them so far.
-
-    Attributes:
-        parts: What is asked for, in order.
-        output: Folder for everything.
-        device: "cpu" or "cuda".
-        budget: Seconds in all.
-        jobs: Parts that may run at once.
-        options: For all parts.
-        packed: Whether there is an archive of the details instead of a folder; it is there after each part.
-    """
-
-    parts: Sequence[Part]
-    output: Path
-    device: str
-    budget: float
-    jobs: int
-    options: Sequence[str] = ()
-    packed: bool = False
-
-    def __post_init__(self) -> None:
-        self.end = time.monotonic() + self.budget
-        self.stretch = 1.0
-        self.facts = facts(self.device)
-        self.reports: dict[str, Report] = {}
-        self.output.mkdir(parents=True, exist_ok=True)
-        self.details = Path(tempfile.mkdtemp()) if self.packed else self.output / "details"
-        self.details.mkdir(exist_ok=True)
-        self._lock = threading.Lock()
-
-    def __call__(self) -> list[Report]:
-        """Run all parts; the summary is there after each, and the time that one left is shared by those after it."""
-        groups = self._groups()
-        limits = [max(part.limit for part in group) for group in groups]
-        try:
-            for number, group in enumerate(groups):
-                self.stretch = max(0.0, self.end - time.monotonic()) / sum(limits[number:])
-                with ThreadPoolExecutor(self.jobs) as pool:
-                    list(pool.map(self._report, group))
-        finally:
-            if self.packed:
-                pack(self.details, self.output)
-                shutil.rmtree(self.details)
-        return self._known()
-
-    def _groups(self) -> list[list[Part]]:
-        """Parts that may run together."""
-        numbered = groupby(enumerate(self.parts), key=lambda pair: pair[0] if pair[1].alone else None)
-        return [[part for _, part in group] for _, group in numbered]
-
-    def _report(self, part: Part) -> None:
-        report = self._result(part)
-        print(f"{part.name:10} {report.state:8} {report.seconds:4.0f} s  {report.line}", flush=True)
-        for failure in report.failures:
-            print(f"           {failure}", flush=True)
-        with self._lock:
-            self.reports[part.name] = report
-            summary.write(self._known(), self.facts, self.output)
-            if self.packed:
-                with suppress(OSError):  # Others may be writing; the next archive has all of it.
-                    pack(self.details, self.output)
-
-    def _known(self) -> list[Report]:
-        return [self.reports[part.name] for part in self.parts if part.name in self.reports]
-
-    def _result(self, part: Part) -> Report:
-        left = self.end - time.monotonic()
-        if left < part.least:
-            return Report(part.name, "skipped", f"{max(0.0, left):.0f} s were left, and it needs {part.least:.0f}")
-        begin = time.monotonic()
-        (self.details / f"{part.name}.json").unlink(missing_ok=True)
-        status = self._status(part, min(part.limit * self.stretch, left))
-        report = Report.read(self.details, part.name) or Report(part.name)
-        report.seconds = round(time.monotonic() - begin, 1)
-        if status is None:
-            report.line = f"stopped after {report.seconds:.0f} s" + (f": {report.line}" if report.line else "")
-        elif report.state == "late":  # It ended without a report.
-            report.state = "failed"
-            report.fail(f"it ended with status {status}: {last_line(self.details / f'{part.name}.log')}")
-        return report
-
-    def _status(self, part: Part, seconds: float) -> int | None:
-        """Exit status of a part, None if it had to be stopped."""
-        command = [sys.executable, "-m", "benchmarks.acceptance", part.name, *self.options]
-        command += ["--module", part.module or f"benchmarks.acceptance.{part.name}", "--folder", str(self.details)]
-        command += ["--device", self.device, "--seconds", str(max(1.0, seconds - SPARE))]
-        with (self.details / f"{part.name}.log").open("w") as log:
-            process = subprocess.Popen(
-                command,
+def run(step: Step, details: Path, seconds: float, device: str) -> tuple[str, str]:
+    """State of a step, and the last line that it said; its commands are stopped after some seconds."""
+    programs = {name: find(command[0]) for name, command in step.commands.items()}
+    absent = [command[0] for name, command in step.commands.items() if programs[name] is None]
+    if absent:
+        return "absent", f"{absent[0]} isn't there"
+    processes = {}
+    for name, command in step.commands.items():
+        with (details / f"{name}.log").open("w") as log:
+            processes[name] = subprocess.Popen(
+                [str(programs[name]), *command[1:]],
                 cwd=ROOT,
-                env=environment(self.device),
+                env={**environment(device), **step.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-            try:
-                return process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                return None
-            finally:
-                stop(process)
+    end, states, lines = time.monotonic() + seconds, [], []
+    for name, process in processes.items():
+        try:
+            states.append("failed" if process.wait(max(0.0, end - time.monotonic())) else "passed")
+        except subprocess.TimeoutExpired:
+            states.append("late")
+        stop(process)
+        said = [line.strip() for line in (details / f"{name}.log").read_text(errors="replace").splitlines()]
+        lines.append(next((line for line in reversed(said) if line), "it said nothing"))
+        missing = lines[-1].partition("No module named '")[2]
+        if missing and not missing.startswith(("dasr_fast", "benchmarks")):
+            states[-1] = "absent"
+    return next(state for state in ("failed", "late", "absent", "passed") if state in states), "; ".join(lines)
 
 
 def stop(process: "subprocess.Popen[bytes]") -> None:
@@ -182,80 +139,122 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
             process.wait(2)
 
 
+def find(program: str) -> str | None:
+    """Path of a program: on the PATH, in CUDA_HOME, or in the usual folders."""
+    homes = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"]
+    folders = [f"{home}/{name}" for home in filter(None, homes) for name in ("bin", "compute-sanitizer")]
+    folders += map(str, sorted(Path("/opt/nvidia/nsight-compute").glob("*"), reverse=True))
+    return shutil.which(program) or shutil.which(program, path=os.pathsep.join(folders))
+
+
 def environment(device: str) -> dict[str, str]:
-    """For parts: the checkout is found first, and no GPU if it's about the CPU."""
+    """For steps: the checkout is found first, kernels are compiled for this GPU, and there is none on a CPU."""
     before = filter(None, [os.environ.get("PYTHONPATH")])
-    changed = {"PYTHONPATH": os.pathsep.join([*map(str, PATHS), *before]), "PYTHONUNBUFFERED": "1"}
+    changed = {"PYTHONPATH": os.pathsep.join([str(ROOT), *before]), "PYTHONUNBUFFERED": "1"}
     if device == "cpu":
         changed["CUDA_VISIBLE_DEVICES"] = ""
+    else:
+        import torch
+
+        changed["TORCH_CUDA_ARCH_LIST"] = ".".join(map(str, torch.cuda.get_device_capability()))
     return {**os.environ, **changed}
 
 
-def facts(device: str) -> dict[str, Any]:
-    """What figures depend on."""
-    import torch
-
-    found = {"device": torch.cuda.get_device_name() if device == "cuda" else "CPU", "torch": torch.__version__}
-    commit = ""
-    with suppress(OSError):
-        git = ["git", "rev-parse", "--short", "HEAD"]
-        commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    return {**found, "CUDA": torch.version.cuda, "commit": commit}
-
-
-def last_line(log: Path) -> str:
-    """The last that was written to a file."""
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "it said nothing"
+def complete_checkout() -> None:
+    """Let a checkout that wasn't installed find its kernels and its version."""
+    if find_spec("dasr_fast.kernels") is None:
+        (ROOT / "dasr_fast" / "kernels").symlink_to(Path("..", "kernels"))
+    try:
+        metadata.version("dasr-fast")
+    except metadata.PackageNotFoundError:
+        version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+        (ROOT / "dasr_fast.egg-info").mkdir()
+        (ROOT / "dasr_fast.egg-info" / "PKG-INFO").write_text(f"Name: dasr-fast\nVersion: {version and version[1]}\n")
 
 
-def pack(details: Path, output: Path) -> None:
-    """Put a folder's files into one archive."""
-    with written_whole(output / "details.tar.gz") as path, tarfile.open(path, "w:gz") as archive:
-        archive.add(details, "details")
+def targets(details: Path) -> Iterator[tuple[str, str, str, bool | None]]:
+    """What is to be reached on an NVIDIA H200: work, what is wanted, what was measured, whether that is enough."""
+    from benchmarks.harness.results import Best, read
+
+    step = "training step, everything, 32 of 48x48"
+    wanted = (  # Times as fast as the released code and as the best alternative, or a share of its memory; seconds.
+        ("network", "network", "x4 of 320x180", 10, 2.5, 0.8e-3),
+        ("network", "network", "x4 of 960x540", 5, 2, 8e-3),
+        ("training", "training", step, 6, 2, 5e-3),
+        ("training", "degradation", "degradation of 32x2x3x192x192", 50, None, 0.06e-3),
+        ("memory", "memory", step, 2, None, None),
+    )
+    for file, suite, label, released, alternative, seconds in wanted:
+        path = details / file / "results.json"
+        best = Best.of((read(path).works() if path.exists() else {}).get((suite, label), []))
+        ours = min((r.measured for r in (best.ours, best.narrow) if r and r.measured), default=None)
+        work = f"{suite}: {label}"
+        for name, other, factor in (
+            ("released", best.released, released),
+            ("alternative", best.alternative, alternative),
+        ):
+            if factor is not None:
+                ratio = other.measured / ours if other and other.measured and ours else None
+                shown = "" if ratio is None else f"{ratio:.2f}x"
+                yield work, f"{factor:g}x {name}", shown, None if ratio is None else ratio >= factor
+        if seconds is not None:
+            shown = "" if ours is None else f"{ours * 1e3:.3g} ms"
+            yield work, f"<= {seconds * 1e3:g} ms", shown, None if ours is None else ours <= seconds
 
 
-def chosen(only: Sequence[str], skip: Sequence[str]) -> Iterator[Part]:
-    """Parts that are asked for."""
-    return (part for part in PARTS if (not only or part.name in only) and part.name not in skip)
+def summary(rows: Sequence[tuple[str, str, float, str]], details: Path) -> str:
+    """A page: a line for each step, the ends of logs of those that didn't pass, and the targets."""
+    lines = ["# Acceptance", "", "| step | state | seconds | |", "|---|---|---:|---|"]
+    lines += [f"| {name} | {state} | {seconds:.0f} | {line.replace('|', '/')} |" for name, state, seconds, line in rows]
+    verdicts = {True: "reached", False: "**missed**", None: "not measured"}
+    lines += ["", "| work | wanted | measured | |", "|---|---:|---:|---|"]
+    with suppress(ModuleNotFoundError):  # Of pytest-benchmark.
+        lines += [f"| {' | '.join(row)} | {verdicts[reached]} |" for *row, reached in targets(details)]
+    for log in sorted(details.glob("*.log")):
+        said = log.read_text(errors="replace").splitlines()
+        failures = [
+            line for line in said if line.startswith(("FAILED", "ERROR", "========= Invalid", "========= Error"))
+        ]
+        lines += ["", f"## {log.stem}", "", *(f"- {line[:300]}" for line in failures[:20])] if failures else []
+    return "\n".join(lines) + "\n"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; returns 1 if a part failed or was late."""
+    """The command; returns 1 if a step failed or was late."""
     parser = argparse.ArgumentParser(description=__doc__)
-    names = [part.name for part in PARTS]
-    parser.add_argument("--only", action="extend", nargs="+", choices=names, default=[], help="these parts alone")
-    parser.add_argument("--skip", action="extend", nargs="+", choices=names, default=[], help="all but these parts")
+    names = [step.name for step in steps(Path(), on_gpu=True, reference=(), save=False)]
+    parser.add_argument("--only", action="extend", nargs="+", choices=names, default=[], help="these steps alone")
+    parser.add_argument("--skip", action="extend", nargs="+", choices=names, default=[], help="all but these steps")
     parser.add_argument("--budget", type=float, default=530.0, help="seconds in all (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("gpu-acceptance"), help="folder (default: %(default)s)")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: a dry run of everything")
     parser.add_argument("--reference", type=Path, help="a checkout of the released code, to be compared with")
     parser.add_argument("--save", action="store_true", help="keep benchmarks in benchmarks/results/<machine>.json too")
-    parser.add_argument("--pack", action="store_true", help="leave all but the summary as one archive, to take it home")
-    parser.add_argument("--jobs", type=int, help="parts at once, where no times are measured (default: 4, on a CPU 1)")
     given = parser.parse_args(arguments)
     if given.device == "cuda":
         import torch
 
         if not torch.cuda.is_available():
             parser.error("No NVIDIA GPU was found; --device cpu is a dry run.")
-    if given.reference is not None:
-        from benchmarks.baseline import NoCheckoutError, check_checkout
-
-        try:
-            check_checkout(given.reference)
-        except NoCheckoutError as error:
-            parser.error(str(error))
-    options = ["--reference", str(given.reference.resolve())] if given.reference else []
-    options += ["--save"] if given.save else []
-    parts = list(chosen(given.only, given.skip))
-    if not parts:
-        parser.error("No part is left.")
-    jobs = given.jobs or (4 if given.device == "cuda" else 1)
-    output = given.output.resolve()
-    reports = Run(parts, output, given.device, given.budget, jobs, options, given.pack)()
-    print(f"Written: {output / 'summary.md'}")
-    return int(any(report.state in ("failed", "late") for report in reports))
+    complete_checkout()
+    end, output, rows = time.monotonic() + given.budget, given.output.resolve(), []
+    output.mkdir(parents=True, exist_ok=True)
+    reference = ["--reference", str(given.reference.resolve())] if given.reference else []
+    with tempfile.TemporaryDirectory() as folder:
+        details = Path(folder)
+        every = steps(details, on_gpu=given.device == "cuda", reference=reference, save=given.save)
+        chosen = [s for s in every if (not given.only or s.name in given.only) and s.name not in given.skip]
+        for number, step in enumerate(chosen):
+            begin = time.monotonic()
+            share = (end - begin) / sum(other.seconds for other in chosen[number:])
+            state, line = run(step, details, step.seconds * share, given.device) if share > 0 else ("skipped", "")
+            rows.append((step.name, state, time.monotonic() - begin, line))
+            print(f"{step.name:10} {state:8} {rows[-1][2]:4.0f} s  {line}", flush=True)
+            (output / "summary.md").write_text(summary(rows, details))
+            with written_whole(output / "details.tar.gz") as path, tarfile.open(path, "w:gz") as archive:
+                archive.add(details, "details")
+    print(f"Written: {output / 'summary.md'}, {output / 'details.tar.gz'}")
+    return int(any(state in ("failed", "late") for _, state, *_ in rows))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Tables and plots of a file of results, without measuring anything."""
+"""Tables and plots of files of results, without measuring anything; without files, all figures of README and docs."""
 
 import sys
 from pathlib import Path
@@ -7,21 +7,27 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import plots, results, tables
+from benchmarks.harness import documents, plots, results, tables
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--json", "joined", type=click.Path(dir_okay=False, path_type=Path), help="Write all FILES as one.")
 @click.option("--markdown", type=click.Path(dir_okay=False, path_type=Path), help="Write the tables there too.")
 @click.option("--plots", "folder", type=click.Path(file_okay=False, path_type=Path), help="Folder for the plots.")
 def main(files: tuple[Path, ...], joined: Path | None, markdown: Path | None, folder: Path | None) -> None:
-    """Print the tables of FILES, which benchmarks/run.py has written on one machine, such as one for each suite."""
+    """Print the tables of FILES, which benchmarks/run.py has written on one machine, such as one for each suite.
+
+    Without FILES, write README's and docs' tables and plots anew from benchmarks/results.
+    """
+    if not files:
+        click.echo("\n".join(f"Written: {path}" for path in documents.rebuild()))
+        return
     try:
         run = results.joined([results.read(file) for file in files])
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    tables.show(run)
+    tables.show(tables.markdown(run))
     if joined is not None:
         results.write(run, joined)
     if markdown is not None:

@@ -78,7 +78,7 @@ def _tuned_for(asked: Problem, device: torch.device) -> Options | None:
 
 @lru_cache
 def tuned(device_name: str, capability: tuple[int, int]) -> tuple[tuple[Problem, Options], ...]:
-    """Problems and their best options as `benchmarks/tune.py` stored them for a GPU.
+    """Problems and their best options as `benchmarks/gpu/tune.py` stored them for a GPU.
 
     If it never ran there, those of another GPU of the same compute capability; empty if there is none.
     """

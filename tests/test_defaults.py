@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 import dasr_fast
-from benchmarks.released_network import Adaptive
 from dasr_fast import nn
 from dasr_fast.degradation import Degradation, gaussian_kernel
 from dasr_fast.inference import Engine, report
 from dasr_fast.models import BlindSR, save_weights
 from dasr_fast.models.mean_shift import DIV2K_MEAN, MeanShift
+from released.network import Adaptive
 
 
 @pytest.fixture(params=[torch.float64, torch.bfloat16, torch.float16], ids=str)

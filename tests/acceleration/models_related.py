@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import dasr_fast
-from benchmarks.released import dynamic_depthwise_conv as depthwise
-from benchmarks.released_network import Adaptive, Block, Modulate, conv3
+from released.network import Adaptive, Block, Modulate, conv3
+from released.ops import dynamic_depthwise_conv as depthwise
 
 
 def call(model: nn.Module, x: Tensor, v: Tensor) -> Tensor:

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import dasr_fast
-from benchmarks.released_network import Adaptive, Blind, Block, Contrast, Group, Restorer
 from dasr_fast.acceleration.accelerate import report
 from dasr_fast.nn import DAConv
+from released.network import Adaptive, Blind, Block, Contrast, Group, Restorer
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 import dasr_fast
-from benchmarks.released_network import Blind
 from dasr_fast.acceleration.accelerate import report
 from dasr_fast.acceleration.replacement import is_replaced
 from dasr_fast.acceleration.replacements import blind_sr
 from dasr_fast.inference import Engine
 from dasr_fast.models import BlindSR
+from released.network import Blind
 
 LR = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 255
 

@@ -6,9 +6,9 @@ from acceleration.models_related import Rectified, accelerated, call
 from torch import Tensor, nn
 
 import dasr_fast
-from benchmarks.released_network import Block
 from dasr_fast.acceleration import layer
 from dasr_fast.acceleration.accelerate import report
+from released.network import Block
 
 
 class Trunk(nn.Module):

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.results import Result, Run
-from benchmarks.work import BASELINE, Contender, Work
+from benchmarks.harness.results import Result, Run
+from benchmarks.harness.work import BASELINE, Contender, Work
 
 
 @pytest.fixture

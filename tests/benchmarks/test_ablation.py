@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from training.small_run import NETWORK, as_options, make_images
 
-from benchmarks.ablation import ROWS, main
+from benchmarks.studies.ablation import ROWS, main
 from dasr_fast.models import BlindSR
 from dasr_fast.nn import StaticKernel
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from training.small_run import make_images
 
-from benchmarks.accuracy import main
+from benchmarks.studies.accuracy import main
 from dasr_fast.evaluation import bicubic, evaluate_image, table2
 from dasr_fast.images import read_image
 from dasr_fast.models import BlindSR, save_weights

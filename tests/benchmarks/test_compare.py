@@ -6,8 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.compare import changes, main
-from benchmarks.results import Result, Run, write
-from benchmarks.work import BASELINE
+from benchmarks.harness.results import Result, Run, write
+from benchmarks.harness.work import BASELINE
 
 
 def make(times: dict[str, float], seed: int, noise: float = 0.05, machine: float = 1.0) -> Run:

@@ -1,97 +1,116 @@
-import json
-import os
-import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks import gpu_acceptance
-from benchmarks.acceptance.part import ROOT
-from benchmarks.gpu_acceptance import Part, Run, environment, main
+from benchmarks.gpu_acceptance import ROOT, Step, main, targets
+from benchmarks.harness.results import Result, Run, write
+from benchmarks.harness.work import BASELINE
 
-MODULES = {
-    "passes": "def run(asked, report):\n    report.line = f'on {asked.device}'\n    report.figures['answer'] = 42\n",
-    "tells": "def run(asked, report):\n    report.figures['left'] = asked.left\n",
-    "fails": "def run(asked, report):\n    report.fail('first line\\nsecond line')\n",
-    "raises": "def run(asked, report):\n    raise ValueError('no such thing')\n",
-    "dies": "import os\ndef run(asked, report):\n    print('last words', flush=True)\n    os._exit(3)\n",
-    "lacks": "import a_package_that_nobody_has\n",
-    "sleeps": """
-import subprocess, sys, time
-def run(asked, report):
-    child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])
-    report.line, report.figures['child'] = 'half done', child.pid
-    report.write(asked.folder)
-    time.sleep(60)
-""",
+
+def says(text: str, *, seconds: float = 60) -> Step:
+    """A step by a program of Python."""
+    return Step(text.split()[0], seconds, {text.split()[0]: [sys.executable, "-c", text.partition(" ")[2]]})
+
+
+STEPS = {
+    step.name: step
+    for step in (
+        says("passes print('all is well\\n')"),
+        says("fails print('FAILED test'); print('last words'); raise SystemExit(1)"),
+        says("lacks import a_package_that_nobody_has"),
+        says("breaks import dasr_fast.nothing"),
+        says("sleeps import os, time; print(os.getpid(), flush=True); os.fork(); time.sleep(60)", seconds=3),
+        Step("absent", 60, {"absent": ["a-program-that-nobody-has"]}),
+    )
 }
 
 
 @pytest.fixture
-def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Part]:
-    """Parts that do little, by name."""
-    for name, text in MODULES.items():
-        (tmp_path / f"acceptance_{name}.py").write_text(text)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    return {name: Part(name, 60, module=f"acceptance_{name}") for name in MODULES}
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Runs the steps of these names; returns the exit code, and states and lines by name."""
+
+    def call(*names: str, budget: float = 600) -> tuple[int, dict[str, list[str]]]:
+        monkeypatch.setattr(gpu_acceptance, "steps", lambda *_, **__: iter([STEPS[name] for name in names]))
+        code = main(["--device", "cpu", "--output", str(tmp_path), "--budget", str(budget)])
+        page = [line.strip("| ").split(" | ") for line in (tmp_path / "summary.md").read_text().splitlines()]
+        return code, {row[0]: row[1:] for row in page if row[0] in names}
+
+    return call
 
 
-def alive(pid: int) -> bool:
-    """Whether there is a process that hasn't ended."""
-    status = Path(f"/proc/{pid}/status")
-    return status.exists() and "State:\tZ" not in status.read_text()
+def test_the_rest_goes_on_after_a_failure_and_an_archive_is_kept(run: Any, tmp_path: Path):
+    code, rows = run("fails", "lacks", "breaks", "absent", "passes")
+    assert code == 1
+    assert {name: row[0] for name, row in rows.items()} == {
+        "fails": "failed",
+        "lacks": "absent",
+        "breaks": "failed",
+        "absent": "absent",
+        "passes": "passed",
+    }
+    assert rows["passes"][2] == "all is well"
+    assert rows["absent"][2] == "a-program-that-nobody-has isn't there"
+    assert "## fails\n\n- FAILED test\n" in (tmp_path / "summary.md").read_text()
+    with tarfile.open(tmp_path / "details.tar.gz") as archive:
+        assert {"details/fails.log", "details/passes.log"} <= set(archive.getnames())
 
 
-def test_the_rest_goes_on_after_a_failure(parts: dict[str, Part], tmp_path: Path):
-    names = ["fails", "raises", "dies", "lacks", "passes"]
-    reports = Run([parts[name] for name in names], tmp_path / "out", "cpu", 300, 1)()
-    assert [report.state for report in reports] == ["failed", "failed", "failed", "absent", "passed"]
-    assert reports[3].line == "it needs the Python package a_package_that_nobody_has"
-    page = (tmp_path / "out" / "summary.md").read_text()
-    assert "| fails | **failed** |" in page
-    assert "- fails: first line\n" in page
-    assert "- raises: ValueError: no such thing\n" in page
-    assert "- dies: it ended with status 3: last words\n" in page
-    assert "- answer: 42\n" in page
-    written = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert [part["state"] for part in written["parts"]] == [report.state for report in reports]
-
-
-def test_a_part_is_stopped_at_its_limit_with_all_that_it_started(parts: dict[str, Part], tmp_path: Path):
-    late = Part("sleeps", 4, module=parts["sleeps"].module)
+def test_a_step_is_stopped_at_its_limit_with_all_that_it_started(run: Any):
     begin = time.monotonic()
-    reports = Run([late, parts["passes"]], tmp_path / "out", "cpu", 64, 1)()
+    code, rows = run("sleeps", "passes", budget=63)
     assert time.monotonic() - begin < 40
-    assert [report.state for report in reports] == ["late", "passed"]
-    assert "half done" in reports[0].line
-    assert not alive(reports[0].figures["child"])
+    assert (code, rows["sleeps"][0], rows["passes"][0]) == (1, "late", "passed")
+    status = Path(f"/proc/{rows['sleeps'][2]}/status")
+    assert not status.exists() or "State:\tZ" in status.read_text()
 
 
-def test_parts_for_which_no_time_is_left_are_skipped(parts: dict[str, Part], tmp_path: Path):
-    (report,) = Run([parts["passes"]], tmp_path / "out", "cpu", 1, 1)()
-    assert report.state == "skipped"
-    assert "1 s were left, and it needs 8" in report.line
+def test_steps_for_which_no_time_is_left_are_skipped(run: Any):
+    code, rows = run("passes", budget=0)
+    assert (code, rows["passes"][0]) == (0, "skipped")
 
 
-def test_parts_that_need_not_be_alone_run_together(parts: dict[str, Part], tmp_path: Path):
-    together = [Part(name, 60, alone=False, module=parts["passes"].module) for name in ("one", "two")]
-    reports = Run([*together, parts["passes"]], tmp_path / "out", "cpu", 300, 2)()
-    assert [(report.part, report.state) for report in reports] == [(n, "passed") for n in ("one", "two", "passes")]
+def test_commands_are_things_that_are_there(tmp_path: Path):
+    for on_gpu in (True, False):
+        steps = list(gpu_acceptance.steps(tmp_path, on_gpu=on_gpu, reference=(), save=False))
+        assert len({step.name for step in steps}) == len(steps)
+        words = [word for step in steps for command in step.commands.values() for word in command]
+        paths = [word for word in words if word.startswith(("tests/", "benchmarks/"))]
+        assert len(paths) > 5
+        assert all((ROOT / path).exists() for path in paths)
 
 
-def test_dry_run_of_real_parts(tmp_path: Path):
-    given = ["--device", "cpu", "--only", "tests", "sanitizer", "--output", str(tmp_path / "out"), "--pack"]
-    assert main(given) == 0
-    page = (tmp_path / "out" / "summary.md").read_text()
-    assert "| tests | passed |" in page
-    assert "| sanitizer | absent |" in page
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "details.tar.gz",
-        "summary.json",
-        "summary.md",
-    ]
+def test_targets_are_compared_with_the_best_of_this_project(tmp_path: Path):
+    (tmp_path / "network").mkdir()
+    times = {BASELINE: 10e-3, "onnxruntime": 2e-3, "dasr-fast": 3e-3, "Engine fp16": 0.9e-3}
+    results = [Result("network", "x4 of 320x180", name, [time]) for name, time in times.items()]
+    results[-1].dtype = "float16"
+    write(Run({}, "", {}, [], results, {}), tmp_path / "network" / "results.json")
+    rows = {row[:2]: row[2:] for row in targets(tmp_path)}
+    work = "network: x4 of 320x180"
+    assert rows[work, "10x released"] == ("11.11x", True)
+    assert rows[work, "2.5x alternative"] == ("2.22x", False)
+    assert rows[work, "<= 0.8 ms"] == ("0.9 ms", False)
+    assert rows["memory: training step, everything, 32 of 48x48", "2x released"] == ("", None)
+
+
+def test_a_checkout_that_was_not_installed_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "dasr_fast").mkdir()
+    (tmp_path / "pyproject.toml").write_text('[project]\nversion = "1.2.3"\n')
+
+    def no_version(name: str) -> str:
+        raise gpu_acceptance.metadata.PackageNotFoundError
+
+    monkeypatch.setattr(gpu_acceptance, "ROOT", tmp_path)
+    monkeypatch.setattr(gpu_acceptance, "find_spec", lambda name: None)
+    monkeypatch.setattr(gpu_acceptance.metadata, "version", no_version)
+    gpu_acceptance.complete_checkout()
+    assert (tmp_path / "dasr_fast" / "kernels").readlink() == Path("..", "kernels")
+    assert (tmp_path / "dasr_fast.egg-info" / "PKG-INFO").read_text() == "Name: dasr-fast\nVersion: 1.2.3\n"
 
 
 def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
@@ -99,62 +118,3 @@ def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     with pytest.raises(SystemExit):
         main([])
     assert "No NVIDIA GPU was found; --device cpu is a dry run." in capsys.readouterr().err
-
-
-def test_a_checkout_needs_no_installation(tmp_path: Path):
-    code = "import dasr_fast, dasr_fast.kernels as k; print(dasr_fast.__file__, *k.__path__, dasr_fast.__version__)"
-    found = subprocess.run(
-        [sys.executable, "-c", code], env=environment("cpu"), cwd=tmp_path, capture_output=True, text=True, check=True
-    ).stdout.split()
-    assert found[:2] == [str(ROOT / "dasr_fast" / "__init__.py"), str(ROOT / "kernels")]
-    assert found[2].count(".") == 2
-
-
-def test_what_a_part_leaves_is_shared_by_those_after_it(parts: dict[str, Part], tmp_path: Path):
-    tells = [Part(name, 10, module=parts["tells"].module) for name in ("one", "two")]
-    one, two = Run(tells, tmp_path, "cpu", 60, 1)()
-    assert 20 < one.figures["left"] <= 25
-    assert 35 < two.figures["left"] <= 55
-
-
-def test_parts_share_the_time_in_proportion_if_it_is_short(parts: dict[str, Part], tmp_path: Path):
-    (report, _) = Run([Part("tells", 60, module=parts["tells"].module), parts["passes"]], tmp_path, "cpu", 60, 1)()
-    assert 15 < report.figures["left"] <= 25
-
-
-def test_an_archive_is_there_after_each_part(parts: dict[str, Part], tmp_path: Path):
-    """Of what the parts before it have written, whatever happens then."""
-    looks = Part("looks", 60, module="acceptance_looks")
-    (tmp_path / "acceptance_looks.py").write_text(
-        "import os, tarfile\n"
-        "def run(asked, report):\n"
-        f"    out = {str(tmp_path / 'out')!r}\n"
-        "    report.figures = {'output': os.listdir(out), 'packed': tarfile.open(f'{out}/details.tar.gz').getnames()}\n"
-    )
-    _, report = Run([parts["passes"], looks], tmp_path / "out", "cpu", 300, 1, packed=True)()
-    assert sorted(report.figures["output"]) == ["details.tar.gz", "summary.json", "summary.md"]
-    assert set(report.figures["packed"]) == {"details", "details/passes.json", "details/passes.log"}
-
-
-def test_a_report_that_is_broken_is_none(parts: dict[str, Part], tmp_path: Path):
-    breaks = Part("breaks", 60, module="acceptance_breaks")
-    (tmp_path / "acceptance_breaks.py").write_text(
-        "import os\n"
-        "def run(asked, report):\n"
-        "    (asked.folder / 'breaks.json').write_text('{\"part\": ')\n"
-        "    os._exit(1)\n"
-    )
-    reports = Run([breaks, parts["passes"]], tmp_path / "out", "cpu", 300, 1)()
-    assert [report.state for report in reports] == ["failed", "passed"]
-
-
-def test_a_folder_that_is_no_checkout(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    with pytest.raises(SystemExit):
-        main(["--device", "cpu", "--reference", str(tmp_path), "--output", str(tmp_path / "out")])
-    assert f"{tmp_path} is no checkout of the released code: there is no model/blindsr.py." in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-
-
-def test_every_part_has_a_module():
-    for part in gpu_acceptance.PARTS:
-        assert os.path.exists(ROOT / "benchmarks" / "acceptance" / f"{part.name}.py")

@@ -6,7 +6,7 @@ import torch
 from golden import arrays
 from PIL import Image
 
-from benchmarks.picture import SETTINGS, write_picture
+from benchmarks.harness.picture import SETTINGS, write_picture
 from dasr_fast.evaluation import evaluate_image, network
 from dasr_fast.models import BlindSR, save_weights
 

@@ -4,10 +4,10 @@ from xml.etree import ElementTree
 
 from click.testing import CliRunner
 
-from benchmarks.plots import draw
+from benchmarks.harness.plots import draw
+from benchmarks.harness.results import Run, read, write
+from benchmarks.harness.tables import WIDTH
 from benchmarks.report import main
-from benchmarks.results import Run, read, write
-from benchmarks.tables import WIDTH
 
 
 def test_tables_and_plots_from_the_file_alone(run: Run, tmp_path: Path):

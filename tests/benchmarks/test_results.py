@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.results import Run, ratios, read, write
-from benchmarks.work import BASELINE
+from benchmarks.harness.results import Run, ratios, read, write
+from benchmarks.harness.work import BASELINE
 
 
 def test_a_file_holds_all_of_a_run(run: Run, tmp_path: Path):

@@ -1,37 +1,51 @@
 """The works themselves: contenders of small ones are right, and what is wrong is found."""
 
+import importlib.util
+import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from click.testing import CliRunner
+from torch import nn
 
-from benchmarks import machine, memory, network, ops, suites, training
 from benchmarks import run as command
-from benchmarks.network import Case
-from benchmarks.released_network import Blind
-from benchmarks.results import Result, read
-from benchmarks.timing import Effort, compare
-from benchmarks.work import BASELINE, Settings, Work
+from benchmarks import suites
+from benchmarks.harness import machine
+from benchmarks.harness.contender import Contends, Draws
+from benchmarks.harness.results import RESULTS, read
+from benchmarks.harness.work import BASELINE, Settings, Work
+from benchmarks.suites import memory, network, ops, runtimes, training
+from benchmarks.suites.network import Case
 from dasr_fast import precision
 from dasr_fast.ops.backends import IMPLEMENTATIONS
+from dasr_fast.training import step
+from released.network import Blind
 
 QUICK = Settings(quick=True)
-ONCE = Effort(seconds=0, least=1, most=1, round_seconds=0)
+RUNTIMES = [name for name in ("onnxruntime", "openvino") if importlib.util.find_spec(name)]
 
 
-def compared(work: Work) -> dict[str, Result]:
-    return {result.contender: result for result in compare(work, "cpu", ONCE)}
+def errors(work: Work, folder: Path) -> dict[str, float]:
+    """Over what is allowed, of each contender that isn't absent."""
+    Draws(work, folder).draw(True)
+    found = {}
+    for name, contender in work.contenders.items():
+        with suppress(ModuleNotFoundError):
+            error = Contends(work, folder, name, "cpu").build()
+            found[name] = 0.0 if contender.other else error / work.tolerance(contender.dtype)
+    return found
 
 
-def test_every_contender_of_the_ops_is_right():
+def test_every_contender_of_the_ops_is_right(tmp_path: Path):
     for work in ops.works(QUICK):
-        found = compared(work)
+        found = errors(work, tmp_path)
         assert BASELINE in found
-        for name, result in found.items():
-            assert result.seconds or "kornia" in result.failure, f"{work.label}, {name}: {result}"
+        assert max(found.values()) <= 1, f"{work.label}: {found}"
 
 
 @pytest.mark.parametrize("op", ["conv3x3", "da_half_block"])
@@ -54,66 +68,61 @@ def test_forward_and_backward_are_counted_apart():
     assert moved["channel_modulation 4x64x48x48, forward + backward"] == 4 * (forward + backward)
 
 
-def test_a_wrong_backend_is_shown_as_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_a_wrong_backend_is_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     reference = IMPLEMENTATIONS["channel_modulation", "reference"]
     right = reference.channel_modulation
-    monkeypatch.setattr(
-        reference,
-        "channel_modulation",
-        lambda x, *others: right(x, *others) * (1 if x.dtype == torch.float64 else 1.0001),
-    )
-    monkeypatch.setitem(suites.SUITES, "ops", OnlyChannelModulation)
-    result = CliRunner().invoke(command.main, ["--quick", "--suite", "ops", "--output", str(tmp_path / "out")])
-    assert result.exit_code == 0, result.output
-    wrong = [line for line in result.output.splitlines() if "WRONG" in line and "│" in line]
-    assert wrong
-    assert all("dasr-fast, reference" in line for line in wrong if "dasr-fast," in line)
-    found = read(tmp_path / "out" / "results.json").results
-    reference = [r for r in found if r.contender == "dasr-fast, reference" and "backward" not in r.work]
-    assert all(r.wrong and not r.seconds and r.error == pytest.approx(1e-4, rel=0.1) for r in reference)
-    assert all(r.seconds for r in found if r.contender == BASELINE)
+    work = next(work for work in ops.works(QUICK) if work.label.startswith("channel_modulation"))
+    some = {name: work.contenders[name] for name in (BASELINE, "dasr-fast, reference")}
+    Draws(work, tmp_path).draw(True)
+    monkeypatch.setattr(reference, "channel_modulation", lambda *inputs: right(*inputs) * 1.0001)
+    found = {name: Contends(replace(work, contenders=some), tmp_path, name, "cpu").build() for name in some}
+    assert found[BASELINE] < 1e-6
+    assert found["dasr-fast, reference"] == pytest.approx(1e-4, rel=0.1)
 
 
-class OnlyChannelModulation:
-    """The suite `ops` with one op."""
-
-    left_out = staticmethod(ops.left_out)
-
-    @staticmethod
-    def works(settings: Settings):
-        return (work for work in ops.works(settings) if work.label.startswith("channel_modulation"))
+def test_networks_are_right(tmp_path: Path):
+    everybody = network.contenders(2, QUICK, compiles=False)
+    some = {name: contender for name, contender in everybody.items() if name not in ("onnxruntime", "OpenVINO")}
+    found = errors(network.network_work("network", Case(17, 12, 2, 1), QUICK, some), tmp_path)
+    assert list(found) == list(some)
+    assert max(found.values()) < 0.3
 
 
-def test_without_a_reader_of_images_there_is_no_picture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setitem(sys.modules, "pyvips", None)
-    monkeypatch.setattr(suites, "works", lambda *_: [])
-    result = CliRunner().invoke(command.main, ["--quick", "--suite", "ops", "--output", str(tmp_path / "out")])
-    assert result.exit_code == 0, result.output
-    assert "No picture: photographs need the Python package pyvips" in result.output
+@pytest.mark.skipif(not RUNTIMES, reason="neither is installed")
+def test_other_runtimes_restore_as_the_network_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    model = nn.Upsample(scale_factor=2, mode="nearest").eval()
 
+    def export(network: nn.Module, path: Path) -> None:
+        any_size = {"lr": {0: "batch", 2: "height", 3: "width"}}
+        torch.onnx.export(
+            network,
+            (torch.zeros(1, 3, 4, 5),),
+            path,
+            input_names=["lr"],
+            output_names=["sr"],
+            dynamic_axes=any_size,
+            dynamo=False,
+        )
 
-def test_networks_are_right():
-    work = network.network_work("network", Case(17, 12, 2, 1), QUICK, network.contenders(2, QUICK, compiles=False))
-    for name, result in compared(work).items():
-        assert result.seconds, f"{name}: {result}"
-        assert result.error < 3e-6
+    monkeypatch.setattr(runtimes, "export_onnx", export)
+    lr = network.smooth_images(2, 9, 7)
+    for name, contender in runtimes.contenders(2, Settings(quick=True, folder=tmp_path), lambda: model).items():
+        if name.lower() in RUNTIMES:
+            restore = contender.make()
+            assert all(torch.equal(restore(image), model(image)) for image in (lr, lr + 1)), name
+    assert [path.name for path in tmp_path.iterdir()] == ["x2.onnx"]
 
 
 @pytest.mark.parametrize("emulated", [True, False])
 def test_an_emulated_bfloat16_is_left_out(monkeypatch: pytest.MonkeyPatch, emulated: bool):
     monkeypatch.setattr(precision, "emulates_bfloat16", lambda device: emulated)
     restorers = [name for name in network.contenders(4, Settings(), compiles=False) if "bf16" in name]
-    everybody = ["released, bf16", "released, channels-last bf16", "Engine bf16"]
-    assert restorers == (everybody[2:] if emulated else everybody)
+    slow = ["released, bf16", "released, channels-last bf16"]
+    assert restorers == [*([] if emulated else slow), "OpenVINO bf16", "Engine bf16"]
     trainers = [name for name in training.contenders("everything", Settings()) if "bf16" in name]
-    assert trainers == ([] if emulated else ["released, bf16", "dasr-fast, bf16"])
-    said = [reason for suite in (network, training) for reason in suite.left_out(Settings()) if "emulates" in reason]
-    assert len(said) == 2 * emulated
-
-
-def test_there_is_no_ceiling_in_an_emulated_type(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(precision, "emulates_bfloat16", lambda device: True)
-    assert list(machine.ceilings("cpu", quick=True)) == ["float32", "bytes"]
+    assert trainers == ([] if emulated else [*slow, "dasr-fast, bf16"])
+    assert sum("emulates" in reason for reason in suites.left_out(Settings())) == emulated
+    assert list(machine.ceilings("cpu", quick=True)) == ["float32", *([] if emulated else ["bfloat16"]), "bytes"]
 
 
 def test_results_of_a_cpu_are_kept_by_its_instructions():
@@ -123,24 +132,31 @@ def test_results_of_a_cpu_are_kept_by_its_instructions():
     assert machine.file_name({**facts, "device": "NVIDIA H200", "kind": "cuda"}) == "nvidia-h200"
 
 
-def test_training_steps_are_right_and_a_wrong_gradient_is_not():
-    for stage in training.STAGES:
-        work = training.step_work("training", stage, 2, QUICK)
-        contenders = {name: work.contenders[name] for name in (BASELINE, "accelerate(released)", "dasr-fast")}
+@pytest.mark.parametrize("stage", training.STAGES)
+def test_training_steps_are_right_and_a_wrong_gradient_is_not(stage: Any, tmp_path: Path):
+    work = training.step_work("training", stage, 2, QUICK)
+    some = {name: work.contenders[name] for name in (BASELINE, "accelerate(released)", "dasr-fast")}
 
-        def make_wrong(stage=stage):
-            step = training.our_step(stage, QUICK, bf16=False)
+    def make_wrong() -> Any:
+        step = training.our_step(stage, QUICK, bf16=False)
 
-            def call(lr, hr):
-                losses, model = step(lr, hr)
-                model.E.encoder_q.E[0].weight.grad *= 1.2
-                return losses, model
+        def call(lr: torch.Tensor, hr: torch.Tensor) -> Any:
+            losses, model = step(lr, hr)
+            model.E.encoder_q.E[0].weight.grad *= 1.2
+            return losses, model
 
-            return call
+        return call
 
-        contenders["wrong"] = replace(contenders["dasr-fast"], make=make_wrong)
-        found = compared(replace(work, contenders=contenders))
-        assert [name for name, result in found.items() if result.wrong] == ["wrong"], found
+    some["wrong"] = replace(some["dasr-fast"], make=make_wrong)
+    found = errors(replace(work, contenders=some), tmp_path)
+    assert [name for name, error in found.items() if error > 1] == ["wrong"], found
+
+
+def test_measured_steps_place_networks_as_the_trainer_does(monkeypatch: pytest.MonkeyPatch):
+    placed: list[torch.device] = []
+    monkeypatch.setattr(training, "placed", lambda *given: placed.append(given[1]) or step.placed(*given))
+    training.our_step("everything", QUICK)
+    assert placed == [torch.device("cpu")]
 
 
 @pytest.mark.parametrize(("scale", "batch"), [(2, 1), (3, 2)])
@@ -158,17 +174,45 @@ def test_corners_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch, scale: 
 
 
 def test_operations_are_those_of_the_paper_s_network():
-    encoder = training.operations("encoder", 32, 48)
+    encoder = training.operations("encoder", 32)
     assert network.operations(Case(320, 180, 4, 1)) == pytest.approx(353e9 + 17e9, rel=0.01)
-    assert training.operations("everything", 32, 48) - encoder == pytest.approx(1356e9, rel=0.01)
+    assert training.operations("everything", 32) - encoder == pytest.approx(1356e9, rel=0.01)
 
 
-def test_memory_is_measured_in_another_process():
-    work = next(memory.works(QUICK))
-    (result,) = memory.measure(replace(work, contenders={BASELINE: work.contenders[BASELINE]}), QUICK)
-    assert not result.failure
-    assert result.peak > 1e7
-    assert result.process > result.peak
+def test_filters_choose_works_and_contenders():
+    settings = Settings(sizes=((64, 48),), scales=(3,), batches=(2, 5), without=("bf16", "compiled"))
+    assert network.chosen(settings) == (Case(64, 48, 3, 2), Case(64, 48, 3, 5))
+    assert training.batches(settings) == (2, 5)
+    assert len(network.chosen(Settings(everything=True))) == 18
+    assert network.chosen(Settings()) == network.ON_A_CPU
+    for work in suites.works(("network", "training"), settings):
+        assert not [name for name in work.contenders if "bf16" in name or "compiled" in name]
+        assert BASELINE in work.contenders
+    assert all(not work.timed for work in memory.works(QUICK))
+
+
+def test_a_quick_run_shows_a_picture_and_a_short_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(suites, "QUICK", ("degradation",))
+    result = CliRunner().invoke(command.main, ["--quick", "--output", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert "picture.png" in lines[0]
+    assert "dB" in "".join(lines[:4])
+    table = [line for line in lines if "degradation of 8x2x3x192x192" in line and "x" in line.split()[-1]]
+    assert len(table) == 1
+    assert max(map(len, lines)) <= max(80, len(str(tmp_path)) + 60)
+    (results,) = read(tmp_path / "out" / "results.json").works().values()
+    assert all(result.seconds for result in results)
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"picture.png", "table.md", "speedup-light.svg"}
+
+
+def test_without_a_reader_of_images_only_pictures_are_lost():
+    code = "import sys; sys.modules['pyvips'] = None\nfrom benchmarks import suites\n"
+    code += "from benchmarks.harness.picture import unreadable\nfrom benchmarks.harness.work import Settings\n"
+    code += "print([w.label for w in suites.works(('degradation',), Settings())], *suites.left_out(Settings()))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=RESULTS.parents[1], capture_output=True, text=True)
+    assert done.stdout.startswith("['degradation of 32x2x3x192x192']"), done.stderr
+    assert "degradation of a photograph: photographs need the Python package pyvips: " in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -184,11 +228,3 @@ def test_mistakes_get_one_sentence(arguments: list[str], message: str):
     assert result.exit_code == 2
     assert message in result.output
     assert "Traceback" not in result.output
-
-
-def test_filters_choose_cases():
-    settings = Settings(sizes=((64, 48),), scales=(3,), batches=(2, 5))
-    assert network.chosen(settings) == (Case(64, 48, 3, 2), Case(64, 48, 3, 5))
-    assert training.batches(settings) == (2, 5)
-    assert len(network.chosen(Settings(everything=True))) == 18
-    assert network.chosen(Settings()) == network.ON_A_CPU

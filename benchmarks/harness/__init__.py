@@ -1,0 +1,1 @@
+"""How works are measured, kept and shown."""

@@ -1,0 +1,70 @@
+"""Figures of README and docs/benchmarks.md: all of them come from the committed results.
+
+A table stands between `<!-- figures: FILE -->` and `<!-- end -->`, FILE being a name in benchmarks/results without its
+ending; `<!-- figures: FILE | WORK | WORK -->` keeps to some works. `<!-- plots: FILE -->` says what the plots show.
+"""
+
+import hashlib
+import re
+from pathlib import Path
+
+from benchmarks.harness import plots, tables
+from benchmarks.harness.machine import title
+from benchmarks.harness.results import RESULTS, read
+from dasr_fast.files import written_whole
+
+ROOT = RESULTS.parents[1]
+DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md")
+IMAGES = ROOT / "docs" / "images"
+
+_BLOCK = re.compile(r"(<!-- (figures|plots): (\S+)((?: \| [^|\n]+)*) -->\n).*?(<!-- end -->)", re.DOTALL)
+_FIGURE = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?: ?(?:ms|s|MB|GB|GFLOP/s|TFLOP/s|seconds|minutes|times)\b|x(?!\w))")
+_QUOTED = re.compile(r"## The paper's figures\n.*", re.DOTALL)
+
+
+def rebuild() -> list[Path]:
+    """Write the tables of all results, the plots, and the documents anew; returns what was written."""
+    written = []
+    for path in sorted(RESULTS.glob("*.json")):
+        written.append(path.with_suffix(".md"))
+        written[-1].write_text(tables.markdown(read(path)))
+    for document in DOCUMENTS:
+        text = document.read_text()
+        for _, kind, stem, *_ in _BLOCK.findall(text):
+            if kind == "plots":
+                written += plots.draw(read(RESULTS / f"{stem}.json"), IMAGES, source=source(stem))
+        with written_whole(document) as temporary:
+            temporary.write_text(rebuilt(text))
+    return [*written, *DOCUMENTS]
+
+
+def rebuilt(text: str) -> str:
+    """A document with the figures of the results as they are now."""
+
+    def block(found: re.Match[str]) -> str:
+        begin, kind, stem, works, end = found.groups()
+        run = read(RESULTS / f"{stem}.json")
+        about = f"{title(run.machine)}, against {run.baseline}"
+        if kind == "plots":
+            return f"{begin}The plots are of {about}.\n{end}"
+        wanted = works.split(" | ")[1:]
+        table = tables.summary(run, lambda work: not wanted or work in wanted)
+        return f"{begin}{about}:\n\n{table}\n{end}"
+
+    return _BLOCK.sub(block, text)
+
+
+def source(stem: str) -> str:
+    """What tells one state of a file of results from another."""
+    content = (RESULTS / f"{stem}.json").read_bytes()
+    return f"{stem}.json, SHA-256 {hashlib.sha256(content).hexdigest()}"
+
+
+def plotted(text: str) -> list[str]:
+    """Names of the files whose plots a document shows."""
+    return [stem for _, kind, stem, *_ in _BLOCK.findall(text) if kind == "plots"]
+
+
+def loose(text: str) -> list[str]:
+    """Times, sizes of memory and speed-ups of a document that come from nowhere; the paper's own are quoted."""
+    return _FIGURE.findall(_QUOTED.sub("", _BLOCK.sub("", text)))

@@ -1,0 +1,1 @@
+"""Experiments with training and accuracy, each a command of its own."""

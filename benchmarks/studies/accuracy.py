@@ -1,0 +1,115 @@
+"""Evaluate weights beside bicubic upsampling, under the degradations of the paper's Tables 2 and 3.
+
+    python benchmarks/studies/accuracy.py Set5/ Set14/ B100/ --weights x4 --output accuracy
+
+Each set is a folder of HR images; for those of the paper its own figures are shown too. The protocol is that of
+`dasr-fast evaluate`: PSNR on Y without a border of SCALE pixels.
+"""
+
+import json
+import sys
+from itertools import groupby
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import click
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from dasr_fast.cli import run
+from dasr_fast.cli.common import check_target
+from dasr_fast.evaluation import Setting
+from dasr_fast.files import written_whole
+from dasr_fast.models import BlindSR, CheckpointError
+
+PAPER = Path(__file__).with_name("paper.json")
+
+
+class Mean(NamedTuple):
+    """Means over a set, in a row of a table of the paper; PSNR is None where it is infinite, of equal images."""
+
+    table: str
+    scale: int
+    images: str
+    method: str
+    kernel: str
+    noise: float
+    psnr: float | None
+    ssim: float
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("sets", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--weights", required=True, help="Name or path.")
+@click.option("--table", "tables", type=click.Choice(["2", "3"]), multiple=True, default=("2", "3"), show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), default=Path("accuracy"), show_default=True)
+def main(sets: tuple[Path, ...], weights: str, tables: tuple[str, ...], output: Path) -> None:
+    """Write the means over each of SETS to OUTPUT.json, and tables of them to OUTPUT.md; earlier ones are replaced."""
+    figures, text = output.with_suffix(".json"), output.with_suffix(".md")
+    for target in (figures, text):
+        check_target(target, overwrite=True)
+    try:
+        scale = BlindSR.from_pretrained(weights).scale
+    except (FileNotFoundError, CheckpointError) as error:
+        raise click.UsageError(str(error)) from None
+    means = [
+        mean
+        for table in tables
+        for images in sets
+        for method in ("bicubic", weights)
+        for mean in evaluate(images, method, scale, table)
+    ]
+    with written_whole(figures) as temporary:
+        temporary.write_text(json.dumps([mean._asdict() for mean in means], indent=1) + "\n", encoding="utf-8")
+    with written_whole(text) as temporary:
+        temporary.write_text(markdown(means), encoding="utf-8")
+    click.echo(f"Wrote {figures} and {text}")
+
+
+def evaluate(images: Path, method: str, scale: int, table: str) -> list[Mean]:
+    """The means of a method over a set, by `dasr-fast evaluate`; leaves with its exit code if an image failed."""
+    with TemporaryDirectory() as folder:
+        figures = Path(folder) / "figures.json"
+        options = [f"--scale={scale}", f"--method={method}", f"--table{table}", f"--json={figures}"]
+        code = run(["evaluate", str(images), *options])
+        if code:
+            sys.exit(code)
+        rows = json.loads(figures.read_text(encoding="utf-8"))["rows"]
+    name = method if method == "bicubic" else Path(method).stem
+    settings = [Setting(row["sigma"], row["sigma_y"], row["theta"], row["noise"]) for row in rows]
+    return [
+        Mean(table, scale, images.resolve().name, name, setting.kernel, setting.noise, row["psnr"], row["ssim"])
+        for setting, row in zip(settings, rows, strict=True)
+    ]
+
+
+def markdown(means: list[Mean]) -> str:
+    """A table for each of the paper's, with a column for each kernel: PSNR in dB / SSIM, and the paper's PSNR."""
+    lines, quoted = [], json.loads(PAPER.read_text(encoding="utf-8"))["rows"]
+    for table, of_table in groupby(means, lambda mean: mean.table):
+        rows = list(of_table)
+        kernels = list(dict.fromkeys(mean.kernel for mean in rows))
+        lines += [f"Degradations of Table {table}; columns are kernels:", ""]
+        lines += [f"| set | noise | method | {' | '.join(kernels)} |", f"|---|---|---|{'---|' * len(kernels)}"]
+        for images, of_images in groupby(rows, lambda mean: mean.images):
+            figures = list(of_images)
+            theirs = [row for row in quoted if [row[k] for k in ("table", "scale", "images")] == [*figures[0][:3]]]
+            for noise in sorted({mean.noise for mean in figures}):
+                begin = f"| {images} | {noise:g} |"
+                for method in dict.fromkeys(mean.method for mean in figures):
+                    cells = [
+                        f"{'inf' if m.psnr is None else f'{m.psnr:.2f}'} / {m.ssim:.3f}"
+                        for m in figures
+                        if (m.noise, m.method) == (noise, method)
+                    ]
+                    lines.append(f"{begin} {method} | {' | '.join(cells)} |")
+                for row in (row for row in theirs if row["noise"] == noise):
+                    cells = [f"{psnr:.2f}" for psnr in row["psnr"]]
+                    lines.append(f"{begin} *{row['method']}, paper* | {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

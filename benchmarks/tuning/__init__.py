@@ -1,1 +1,0 @@
-"""The search for the fastest launch options of the Triton kernels."""

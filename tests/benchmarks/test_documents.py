@@ -1,0 +1,40 @@
+"""Figures of README and docs/benchmarks.md are those of the committed results."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.harness.documents import DOCUMENTS, IMAGES, loose, plotted, rebuilt, source
+from benchmarks.harness.results import RESULTS, read
+from benchmarks.harness.tables import markdown
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_figures_are_those_of_the_results(document: Path):
+    text = document.read_text()
+    assert rebuilt(text) == text, "Call `python benchmarks/report.py`."
+    assert loose(text) == []
+
+
+def test_a_changed_figure_is_noticed():
+    text = next(text for document in DOCUMENTS if " ms" in (text := document.read_text()))
+    assert rebuilt(text.replace(" ms", "1 ms", 1)) == text
+    assert loose(f"{text}\nThat is 3 times as fast, 1.5x, in 20 ms and 7 MB, for x4 of 320x180.") == [
+        "3 times",
+        "1.5x",
+        "20 ms",
+        "7 MB",
+    ]
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.stem)
+def test_tables_are_those_of_the_results(path: Path):
+    assert path.with_suffix(".md").read_text() == markdown(read(path)), "Call `python benchmarks/report.py`."
+
+
+def test_plots_are_those_of_the_results():
+    shown = [(document, stem) for document in DOCUMENTS for stem in plotted(document.read_text())]
+    assert len(shown) == 1
+    plots = sorted(IMAGES.glob("*.svg"))
+    assert len(plots) == 8
+    assert all(source(shown[0][1]) in path.read_text() for path in plots), "Call `python benchmarks/report.py`."

@@ -143,18 +143,25 @@ static ChannelModulation problem(const Tensor& x, const Tensor& gate) {
     return p;
 }
 
-void channel_modulation(Tensor x, Tensor gate, std::optional<Tensor> residual, Tensor y) {
+Tensor channel_modulation(Tensor x, Tensor gate, std::optional<Tensor> residual) {
+    const MemoryFormat format = memory_format(x);
+    x = dense(x), gate = torch::stable::contiguous(gate), residual = in_format(residual, format);
+    const Tensor y = new_features(x, x.size(1), format);
     ChannelModulation p = problem(x, gate);
     p.residual = pointer(residual), p.y = y.mutable_data_ptr();
     run(best_channel_modulation(), p, x.size(0) * (p.channels_last ? p.height : p.channels));
+    return y;
 }
 
-void channel_modulation_backward(Tensor grad, Tensor x, Tensor gate, Tensor grad_x, Tensor grad_gate) {
+std::tuple<Tensor, Tensor> channel_modulation_backward(Tensor grad, Tensor x, Tensor gate) {
+    const MemoryFormat format = memory_format(x);
+    grad = torch::stable::contiguous(grad, format), x = dense(x), gate = torch::stable::contiguous(gate);
     ChannelModulation p = problem(x, gate);
-    p.grad = grad.const_data_ptr(), p.grad_x = grad_x.mutable_data_ptr();
-    p.grad_gate = static_cast<float*>(grad_gate.mutable_data_ptr());
-    p.parts = grad_gate.size(1);
+    p.parts = p.channels_last ? parts_of(x.size(0), p.height, p.width) : 1;
+    const Tensor grad_x = new_features(x, p.channels, format), grad_gate = new_sums({x.size(0), p.parts, p.channels});
+    p.grad = grad.const_data_ptr(), p.grad_x = grad_x.mutable_data_ptr(), p.grad_gate = floats(grad_gate);
     run(best_channel_modulation_backward(), p, x.size(0) * (p.channels_last ? p.parts : p.channels));
+    return {grad_x, added(grad_gate, 1, gate)};
 }
 
 STABLE_TORCH_LIBRARY_IMPL(dasr_fast_cpp, CPU, m) {

@@ -91,47 +91,62 @@ DASR_FAST_BEST(conv3x3_weight_gradient, Conv3x3Gradient)
 
 void transform_weights(const Conv3x3& p) { run(best_conv3x3_weights(), p, p.tiles ? TAPS * TAPS : p.channels); }
 
-static void convolve(Conv3x3& p, int64_t threads) {
-    cut(p, threads);
+static void convolve(Conv3x3& p) {
+    cut(p);
     transform_weights(p);
     run(best_conv3x3(), p, p.samples * p.bands * p.strips);
 }
 
-void conv3x3(
+Tensor conv3x3(
     Tensor x, Tensor weight, std::optional<Tensor> bias, std::optional<Tensor> residual,
-    std::optional<double> negative_slope, bool tiles, int64_t threads, Tensor transformed, Tensor y
+    std::optional<double> negative_slope, bool tiles
 ) {
+    const MemoryFormat format = memory_format(x);
+    x = pixels(x), bias = in_format(bias), residual = in_format(residual, MemoryFormat::ChannelsLast);
+    const Tensor transformed = new_transformed(weight.size(1), weight.size(0), tiles);
+    const Tensor y = new_features(x, weight.size(0), MemoryFormat::ChannelsLast);
     Conv3x3 p = convolution(x, weight, bias, residual, tiles, transformed, y);
     p.activate = negative_slope.has_value(), p.slope = static_cast<float>(negative_slope.value_or(1.0));
-    convolve(p, threads);
+    convolve(p);
+    return torch::stable::contiguous(y, format);
 }
 
 // The gradient for the inputs: a convolution of the outputs' gradient with the weights turned by 180 degrees.
-void conv3x3_input_gradient(
-    Tensor grad, Tensor weight, std::optional<Tensor> y, double negative_slope, bool tiles, int64_t threads,
-    Tensor transformed, Tensor grad_x
+Tensor conv3x3_input_gradient(
+    Tensor grad, Tensor weight, std::optional<Tensor> y, std::optional<double> negative_slope, bool tiles
 ) {
+    grad = pixels(grad), y = in_format(y, MemoryFormat::ChannelsLast);
+    const Tensor transformed = new_transformed(weight.size(0), weight.size(1), tiles);
+    const Tensor grad_x = new_features(grad, weight.size(1), MemoryFormat::ChannelsLast);
     Conv3x3 p = convolution(grad, weight, std::nullopt, std::nullopt, tiles, transformed, grad_x, true);
-    p.sign = pointer(y), p.slope = static_cast<float>(negative_slope);
-    convolve(p, threads);
+    p.sign = pointer(y), p.slope = static_cast<float>(negative_slope.value_or(1.0));
+    convolve(p);
+    return grad_x;
 }
 
-// The gradients for weight and bias, in parts that are to be added.
-void conv3x3_weight_gradient(
-    Tensor grad, Tensor x, std::optional<Tensor> y, double negative_slope, bool tiles, Tensor grad_weight,
-    Tensor grad_bias
+// The gradients for weight and bias, in float32. At most 16 parts' sums are added afterwards; a part has 2048 pixels or
+// more, since its sums have to be transformed, which should not show.
+std::tuple<Tensor, Tensor> conv3x3_weight_gradient(
+    Tensor grad, Tensor x, std::optional<Tensor> y, std::optional<double> negative_slope, bool tiles
 ) {
+    grad = pixels(grad), x = pixels(x), y = in_format(y, MemoryFormat::ChannelsLast);
     Conv3x3Gradient p{};
     p.tiles = tiles;
-    p.samples = x.size(0), p.height = x.size(1), p.width = x.size(2);
-    p.channels = x.size(3), p.channels_out = grad.size(3);
-    p.strips = strips_of(p.width, p.channels, p.channels_out), p.parts = grad_bias.size(0);
+    p.samples = x.size(0), p.height = x.size(2), p.width = x.size(3);
+    p.channels = x.size(1), p.channels_out = grad.size(1);
+    p.strips = strips_of(p.width, p.channels, p.channels_out);
+    const int64_t parts = p.samples * p.height * p.width / 2048;
+    p.parts = parts < 1 ? 1 : parts < 16 ? parts : 16;
+    const Tensor grad_weight = new_sums({p.parts, 3, 3, p.channels, p.channels_out});
+    const Tensor grad_bias = new_sums({p.parts, p.channels_out});
     p.type = type_of(x);
-    p.slope = static_cast<float>(negative_slope);
+    p.slope = static_cast<float>(negative_slope.value_or(1.0));
     p.x = x.const_data_ptr(), p.grad = grad.const_data_ptr(), p.sign = pointer(y);
-    p.grad_weight = static_cast<float*>(grad_weight.mutable_data_ptr());
-    p.grad_bias = static_cast<float*>(grad_bias.mutable_data_ptr());
+    p.grad_weight = floats(grad_weight), p.grad_bias = floats(grad_bias);
     run(best_conv3x3_weight_gradient(), p, p.parts);
+    // [3, 3, C, C_out] as [C_out, C, 3, 3].
+    const Tensor sums = torch::stable::transpose(sum(grad_weight, 0), 0, 3);
+    return {torch::stable::transpose(torch::stable::transpose(sums, 1, 2), 2, 3), sum(grad_bias, 0)};
 }
 
 STABLE_TORCH_LIBRARY_IMPL(dasr_fast_cpp, CPU, m) {

@@ -442,34 +442,51 @@ static DAConv problem(
     return p;
 }
 
-void da_conv(
+Tensor da_conv(
     Tensor x, Tensor kernel, Tensor weight, std::optional<Tensor> bias, std::optional<Tensor> gate,
-    double negative_slope, bool activate, bool tiles, Tensor y
+    double negative_slope, bool activate, bool tiles
 ) {
+    const MemoryFormat format = memory_format(x);
+    x = dense(x), kernel = torch::stable::contiguous(kernel), weight = torch::stable::contiguous(weight);
+    bias = in_format(bias), gate = in_format(gate);
+    const Tensor y = new_features(x, weight.size(0), format);
     DAConv p = problem(x, kernel, weight, gate, negative_slope);
     p.tiles = tiles && p.channels_last;
     p.bias = pointer(bias), p.activate = activate, p.y = y.mutable_data_ptr();
     p.parts = parts_of(x.size(0), p.height, p.width);
     run(best_da_conv(), p, x.size(0) * p.parts);
+    return y;
 }
 
-void da_conv_backward(
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> da_conv_backward(
     Tensor grad, Tensor x, Tensor kernel, Tensor weight, std::optional<Tensor> gate, std::optional<Tensor> y,
-    double negative_slope, bool tiles, std::optional<Tensor> grad_filtered, Tensor grad_x, Tensor grad_kernel, Tensor grad_weight,
-    Tensor grad_bias, std::optional<Tensor> grad_gate
+    double negative_slope, bool tiles
 ) {
+    const MemoryFormat format = memory_format(x);
+    grad = torch::stable::contiguous(grad, format), x = dense(x), kernel = torch::stable::contiguous(kernel);
+    weight = torch::stable::contiguous(weight), gate = in_format(gate), y = in_format(y, format);
     DAConv p = problem(x, kernel, weight, gate, negative_slope);
     p.tiles = tiles && p.channels_last;
+    p.parts = parts_of(x.size(0), p.height, p.width);
+    const int64_t samples = x.size(0), all = samples * p.parts;
+    const Tensor grad_x = new_features(x, p.channels, format), grad_kernel = new_kernel_sums(x, kernel, p.parts);
+    const Tensor grad_weight = new_sums({all, p.channels_out, p.channels}), grad_bias = new_sums({all, p.channels_out});
+    const Tensor grad_gate = new_sums({samples, gate.has_value() ? p.parts : 0, p.channels});
+    const Tensor grad_filtered = new_sums({samples, p.channels_last ? 0 : p.channels, p.height, p.width});
     p.grad = grad.const_data_ptr(), p.sign = pointer(y), p.grad_x = grad_x.mutable_data_ptr();
-    p.grad_filtered = grad_filtered.has_value() ? static_cast<float*>(grad_filtered->mutable_data_ptr()) : nullptr;
-    p.grad_kernel = static_cast<float*>(grad_kernel.mutable_data_ptr());
-    p.grad_weight = static_cast<float*>(grad_weight.mutable_data_ptr());
-    p.grad_bias = static_cast<float*>(grad_bias.mutable_data_ptr());
-    p.grad_gate = grad_gate.has_value() ? static_cast<float*>(grad_gate->mutable_data_ptr()) : nullptr;
-    p.parts = x.size(0) > 0 ? grad_bias.size(0) / x.size(0) : 1;
-    if (p.channels_last) return run(best_da_conv_backward_channels_last(), p, x.size(0) * p.parts);
-    run(best_da_conv_pointwise_backward(), p, x.size(0) * p.parts);
-    run(best_da_conv_depthwise_backward(), p, x.size(0) * p.channels);
+    p.grad_filtered = p.channels_last ? nullptr : floats(grad_filtered);
+    p.grad_kernel = floats(grad_kernel), p.grad_weight = floats(grad_weight), p.grad_bias = floats(grad_bias);
+    p.grad_gate = gate.has_value() ? floats(grad_gate) : nullptr;
+    if (p.channels_last) {
+        run(best_da_conv_backward_channels_last(), p, all);
+    } else {
+        run(best_da_conv_pointwise_backward(), p, all);
+        run(best_da_conv_depthwise_backward(), p, samples * p.channels);
+    }
+    return {
+        grad_x, kernel_gradient(grad_kernel, x, kernel), added(grad_weight, 0, weight), added(grad_bias, 0, weight),
+        gate.has_value() ? added(grad_gate, 1, x) : torch::stable::new_empty(x, {0}),
+    };
 }
 
 STABLE_TORCH_LIBRARY_IMPL(dasr_fast_cpp, CPU, m) {

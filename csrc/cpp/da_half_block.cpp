@@ -79,23 +79,30 @@ namespace dasr_fast {
 
 DASR_FAST_BEST(da_half_block, DAHalfBlock)
 
-void da_half_block(
+Tensor da_half_block(
     Tensor x, Tensor kernel, Tensor weight, std::optional<Tensor> bias, std::optional<Tensor> gate, Tensor conv_weight,
     std::optional<Tensor> conv_bias, std::optional<Tensor> residual, double negative_slope, bool activate,
-    bool tiles, int64_t threads, Tensor transformed, Tensor y
+    bool tiles
 ) {
+    const MemoryFormat format = memory_format(x);
+    x = pixels(x), kernel = torch::stable::contiguous(kernel), weight = torch::stable::contiguous(weight);
+    bias = in_format(bias), gate = in_format(gate), conv_bias = in_format(conv_bias);
+    residual = in_format(residual, MemoryFormat::ChannelsLast);
+    const Tensor transformed = new_transformed(conv_weight.size(1), conv_weight.size(0), tiles);
+    const Tensor y = new_features(x, conv_weight.size(0), MemoryFormat::ChannelsLast);
     DAHalfBlock p{};
     p.convolution = convolution(x, conv_weight, conv_bias, residual, tiles, transformed, y);
     p.convolution.activate = activate, p.convolution.slope = static_cast<float>(negative_slope);
-    cut(p.convolution, threads);
+    cut(p.convolution);
     DAConv& da_conv = p.da_conv;
-    da_conv.channels = x.size(3), da_conv.channels_out = weight.size(0);
-    da_conv.height = x.size(1), da_conv.width = x.size(2), da_conv.size = kernel.size(3);
+    da_conv.channels = x.size(1), da_conv.channels_out = weight.size(0);
+    da_conv.height = x.size(2), da_conv.width = x.size(3), da_conv.size = kernel.size(3);
     da_conv.channels_last = true, da_conv.type = type_of(x), da_conv.slope = static_cast<float>(negative_slope);
     da_conv.x = x.const_data_ptr(), da_conv.kernel = kernel.const_data_ptr(), da_conv.weight = weight.const_data_ptr();
     da_conv.bias = pointer(bias), da_conv.gate = pointer(gate);
     transform_weights(p.convolution);
     run(best_da_half_block(), p, p.convolution.samples * p.convolution.bands * p.convolution.strips);
+    return torch::stable::contiguous(y, format);
 }
 
 STABLE_TORCH_LIBRARY_IMPL(dasr_fast_cpp, CPU, m) { m.impl("da_half_block", TORCH_BOX(&da_half_block)); }

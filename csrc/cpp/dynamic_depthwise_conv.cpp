@@ -145,22 +145,30 @@ static DynamicDepthwiseConv problem(const Tensor& x, const Tensor& kernel, std::
     return p;
 }
 
-void dynamic_depthwise_conv(Tensor x, Tensor kernel, std::optional<double> negative_slope, Tensor y) {
+Tensor dynamic_depthwise_conv(Tensor x, Tensor kernel, std::optional<double> negative_slope) {
+    const MemoryFormat format = memory_format(x);
+    x = dense(x), kernel = torch::stable::contiguous(kernel);
+    const Tensor y = new_features(x, x.size(1), format);
     DynamicDepthwiseConv p = problem(x, kernel, negative_slope);
     p.y = y.mutable_data_ptr();
     p.parts = parts_of(x.size(0), p.height, p.width);
     run(best_dynamic_depthwise_conv(), p, x.size(0) * (p.channels_last ? p.parts : p.channels));
+    return y;
 }
 
-void dynamic_depthwise_conv_backward(
-    Tensor grad, Tensor x, Tensor kernel, std::optional<Tensor> y, std::optional<double> negative_slope,
-    Tensor grad_x, Tensor grad_kernel
+std::tuple<Tensor, Tensor> dynamic_depthwise_conv_backward(
+    Tensor grad, Tensor x, Tensor kernel, std::optional<Tensor> y, std::optional<double> negative_slope
 ) {
+    const MemoryFormat format = memory_format(x);
+    grad = torch::stable::contiguous(grad, format), x = dense(x), kernel = torch::stable::contiguous(kernel);
+    y = in_format(y, format);
     DynamicDepthwiseConv p = problem(x, kernel, negative_slope);
+    p.parts = p.channels_last ? parts_of(x.size(0), p.height, p.width) : p.channels;
+    const Tensor grad_x = new_features(x, p.channels, format), grad_kernel = new_kernel_sums(x, kernel, p.parts);
     p.grad = grad.const_data_ptr(), p.sign = pointer(y), p.grad_x = grad_x.mutable_data_ptr();
-    p.grad_kernel = static_cast<float*>(grad_kernel.mutable_data_ptr());
-    p.parts = grad_kernel.size(1);
+    p.grad_kernel = floats(grad_kernel);
     run(best_dynamic_depthwise_conv_backward(), p, x.size(0) * (p.channels_last ? p.parts : p.channels));
+    return {grad_x, kernel_gradient(grad_kernel, x, kernel)};
 }
 
 STABLE_TORCH_LIBRARY_IMPL(dasr_fast_cpp, CPU, m) {

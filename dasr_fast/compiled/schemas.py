@@ -1,33 +1,39 @@
 """Schemas of the raw ops in the compiled library: `torch.ops.dasr_fast_cpp.<name>`, `torch.ops.dasr_fast_cuda.<name>`.
 
-A raw op writes its results into tensors that the caller made. It checks nothing: `dasr_fast.ops` does that, and the
-modules in `cpp` and `cuda` pass it dense features.
+A raw op checks nothing: `dasr_fast.ops` does that. Those of C++ take tensors of any strides and make their results;
+those of CUDA, and of blurs, write into tensors that the modules in `cpp` and `cuda` made, and take dense ones.
 """
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from dasr_fast import reference
+from dasr_fast.reference.channel_modulation import channel_modulation_backward
+from dasr_fast.reference.da_conv import da_conv_backward
+from dasr_fast.reference.dynamic_depthwise_conv import dynamic_depthwise_conv_backward
+
+
+def schema(function: Callable[..., Any], *further: str) -> str:
+    """The schema of a reference function, without defaults and with further arguments at the end."""
+    inferred = re.sub("=[^,)]*", "", torch.library.infer_schema(function, mutates_args=()))
+    return function.__name__ + inferred.replace(") -> ", "".join(f", {one}" for one in further) + ") -> ")
+
 
 SCHEMAS = {
     "cpp": (
         "instruction_set() -> int",
-        "channel_modulation(Tensor x, Tensor gate, Tensor? residual, Tensor(a!) y) -> ()",
-        "channel_modulation_backward(Tensor grad, Tensor x, Tensor gate, Tensor(a!) grad_x, Tensor(b!) grad_gate) "
-        "-> ()",
-        "dynamic_depthwise_conv(Tensor x, Tensor kernel, float? negative_slope, Tensor(a!) y) -> ()",
-        "dynamic_depthwise_conv_backward(Tensor grad, Tensor x, Tensor kernel, Tensor? y, float? negative_slope, "
-        "Tensor(a!) grad_x, Tensor(b!) grad_kernel) -> ()",
-        "da_conv(Tensor x, Tensor kernel, Tensor weight, Tensor? bias, Tensor? gate, float negative_slope, bool "
-        "activate, "
-        "bool tiles, Tensor(a!) y) -> ()",
-        "da_conv_backward(Tensor grad, Tensor x, Tensor kernel, Tensor weight, Tensor? gate, Tensor? y, "
-        "float negative_slope, bool tiles, Tensor(a!)? grad_filtered, Tensor(b!) grad_x, Tensor(c!) grad_kernel, "
-        "Tensor(d!) grad_weight, Tensor(e!) grad_bias, Tensor(f!)? grad_gate) -> ()",
-        "conv3x3(Tensor x, Tensor weight, Tensor? bias, Tensor? residual, float? negative_slope, bool tiles, "
-        "int threads, Tensor(a!) transformed, Tensor(b!) y) -> ()",
-        "conv3x3_input_gradient(Tensor grad, Tensor weight, Tensor? y, float negative_slope, bool tiles, int threads, "
-        "Tensor(a!) transformed, Tensor(b!) grad_x) -> ()",
-        "conv3x3_weight_gradient(Tensor grad, Tensor x, Tensor? y, float negative_slope, bool tiles, Tensor(a!) "
-        "grad_weight, Tensor(b!) grad_bias) -> ()",
-        "da_half_block(Tensor x, Tensor kernel, Tensor weight, Tensor? bias, Tensor? gate, Tensor conv_weight, "
-        "Tensor? conv_bias, Tensor? residual, float negative_slope, bool activate, bool tiles, int threads, "
-        "Tensor(a!) transformed, Tensor(b!) y) -> ()",
+        schema(reference.channel_modulation),
+        schema(channel_modulation_backward),
+        schema(reference.dynamic_depthwise_conv),
+        schema(dynamic_depthwise_conv_backward),
+        *(schema(function, "bool tiles") for function in (reference.da_conv, da_conv_backward)),
+        *(schema(function, "bool tiles") for function in (reference.conv3x3, reference.da_half_block)),
+        "conv3x3_input_gradient(Tensor grad, Tensor weight, Tensor? y, float? negative_slope, bool tiles) -> Tensor",
+        "conv3x3_weight_gradient(Tensor grad, Tensor x, Tensor? y, float? negative_slope, bool tiles) "
+        "-> (Tensor, Tensor)",
         "blur_stencils(Tensor kernel, Tensor weights, int first, int scale, int height, int width, "
         "Tensor(a!) stencils, Tensor(b!) ends) -> ()",
         "blur_downsample(Tensor x, Tensor stencils, Tensor? ends, int scale, int reach, int top, int left, bool "

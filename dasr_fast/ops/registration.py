@@ -1,6 +1,5 @@
 """Registration of an op and its gradients with PyTorch, and what PyTorch's modes do to a call."""
 
-import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -11,6 +10,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.utils.flop_counter import register_flop_formula
 
+from dasr_fast.compiled.schemas import schema
 from dasr_fast.ops.backends import function
 from dasr_fast.ops.checks import Argument
 from dasr_fast.torch_state import is_transformed
@@ -44,9 +44,7 @@ def define(
         with without_autocast(arguments[0].device.type):
             return function(op, arguments[-1], name)(*arguments[:-1])
 
-    schema = re.sub("=[^,)]*", "", torch.library.infer_schema(implementation, mutates_args=()))  # Without defaults.
-    schema = schema.replace(") -> ", ", str backend) -> ")
-    _LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
+    _LIBRARY.define(schema(implementation, "str backend"), tags=(torch.Tag.pt2_compliant_tag,))
     _LIBRARY.impl(name, body, "CompositeExplicitAutograd")
     torch.library.register_fake(f"dasr_fast::{name}", fake, lib=_LIBRARY)
     registered = getattr(torch.ops.dasr_fast, name)

@@ -15,7 +15,7 @@ from dasr_fast import ops
 from dasr_fast.build import record
 from dasr_fast.build.recipe import Recipe
 from dasr_fast.build.toolchain import CannotBuild, find_compiler, find_torch
-from dasr_fast.ops.backends import OPS, state
+from dasr_fast.ops.backends import OPS, choose, state
 from tests.specification import SPECIFICATIONS
 
 IMPLEMENTED = [op for op in SPECIFICATIONS if state(op, "cpp") is None]
@@ -73,6 +73,19 @@ def test_forked_workers_of_a_process_that_has_used_threads():
     # A hanging worker is an error after the timeout.
     loader = DataLoader(Blurred(), None, num_workers=1, multiprocessing_context="fork", timeout=60)
     assert all(torch.equal(a, b) for a, b in zip(loader, expected, strict=True))
+
+
+@pytest.mark.parametrize("unit", [False, True])
+def test_autocast_takes_kernels_where_a_matrix_unit_is(unit: bool, monkeypatch: pytest.MonkeyPatch):
+    from dasr_fast.compiled.cpp import support
+
+    monkeypatch.setattr(support, "MATRIX_UNIT", unit)
+    x, weight = torch.zeros(1, 16, 9, 9, dtype=torch.bfloat16), torch.zeros(16, 16, 3, 3, dtype=torch.bfloat16)
+    arguments = (x, weight, None, None, None)
+    assert choose("conv3x3", "auto", "cpu", arguments) == "cpp"
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert choose("conv3x3", "auto", "cpu", arguments) == ("cpp" if unit else None)
+        assert choose("conv3x3", ("cpp", "auto"), "cpu", arguments) == "cpp"
 
 
 def in_a_process(program: list[str], **variables: str) -> str:

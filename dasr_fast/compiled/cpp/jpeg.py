@@ -4,12 +4,10 @@ import torch
 from torch import Tensor
 
 from dasr_fast.build.library import cpp
-from dasr_fast.compiled.cpp.support import unsupported_types
+from dasr_fast.compiled.cpp.support import unsupported
 from dasr_fast.reference.layout import image_format
 
-
-def unsupported(image: Tensor, quality: Tensor, subsampling: Tensor) -> str | None:
-    return unsupported_types(image)
+__all__ = ["jpeg", "unsupported"]
 
 
 def jpeg(image: Tensor, quality: Tensor, subsampling: Tensor) -> Tensor:

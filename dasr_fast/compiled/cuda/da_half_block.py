@@ -20,16 +20,7 @@ CHANNELS = 64
 
 
 def unsupported(
-    x: Tensor,
-    kernel: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    gate: Tensor | None,
-    conv_weight: Tensor,
-    conv_bias: Tensor | None,
-    residual: Tensor | None,
-    negative_slope: float,
-    activate: bool,
+    x: Tensor, kernel: Tensor, weight: Tensor, bias: Any, gate: Any, conv_weight: Tensor, *_: Any
 ) -> str | None:
     if x.dtype not in (torch.float16, torch.bfloat16):
         return f"it computes in float16 and bfloat16, and x is {str(x.dtype).removeprefix('torch.')}"

@@ -303,12 +303,15 @@ namespace dasr_fast {
 
 DASR_FAST_BEST(jpeg, Jpeg)
 
-// Images `x` and `y` are [M, 3, H, W] of equal strides, M a multiple of the samples.
-void jpeg(Tensor x, Tensor quality, Tensor subsampling, Tensor y) {
+// Images are [B, 3, H, W] or [B, N, 3, H, W].
+Tensor jpeg(Tensor image, Tensor quality, Tensor subsampling) {
+    const bool patches = image.dim() == 5;
+    const Tensor x = patches ? torch::stable::contiguous(image) : dense(image), y = torch::stable::empty_like(x);
+    quality = torch::stable::contiguous(quality), subsampling = torch::stable::contiguous(subsampling);
     Jpeg p{};
-    const int64_t images = x.size(0), samples = quality.size(0);
-    p.patches = samples > 0 ? images / samples : 1, p.height = x.size(2), p.width = x.size(3);
-    p.image = x.stride(0), p.channel = x.stride(1), p.row = x.stride(2), p.pixel = x.stride(3);
+    const int64_t first = patches ? 1 : 0, images = x.size(0) * (patches ? x.size(1) : 1); // Dimension of images.
+    p.patches = patches ? x.size(1) : 1, p.height = x.size(first + 2), p.width = x.size(first + 3);
+    p.image = x.stride(first), p.channel = x.stride(first + 1), p.row = x.stride(first + 2), p.pixel = x.stride(first + 3);
     p.type = type_of(x);
     p.quality = static_cast<const float*>(quality.const_data_ptr());
     p.subsampling = static_cast<const int64_t*>(subsampling.const_data_ptr());
@@ -317,6 +320,7 @@ void jpeg(Tensor x, Tensor quality, Tensor subsampling, Tensor y) {
     p.bands = wanted < most ? wanted : most;
     if (p.bands < 1) p.bands = 1;
     run(best_jpeg(), p, p.height * p.width > 0 ? images * p.bands : 0);
+    return y;
 }
 
 STABLE_TORCH_LIBRARY_IMPL(dasr_fast_cpp, CPU, m) { m.impl("jpeg", TORCH_BOX(&jpeg)); }

@@ -40,7 +40,7 @@ SCHEMAS = {
         "reflect, "
         "Tensor? noise, Tensor? level, bool quantize, Tensor(a!) y) -> ()",
         "blur_downsample_grad_kernel(Tensor grad, Tensor x, Tensor(a!) grad_kernel) -> ()",
-        "jpeg(Tensor x, Tensor quality, Tensor subsampling, Tensor(a!) y) -> ()",
+        schema(reference.jpeg),
     ),
     "cuda": (
         "channel_modulation(Tensor x, Tensor gate, Tensor? residual, Tensor(a!) y) -> ()",

@@ -1,7 +1,9 @@
 """Figures of README and docs/benchmarks.md: all of them come from the committed results.
 
-A table stands between `<!-- figures: FILE -->` and `<!-- end -->`, FILE being a name in benchmarks/results without its
-ending; `<!-- figures: FILE | WORK | WORK -->` keeps to some works. `<!-- plots: FILE -->` says what the plots show.
+A table stands between `<!-- table: FILE -->` and `<!-- end -->`, FILE being a name in benchmarks/results without its
+ending; `<!-- table: FILE | WORK | WORK -->` keeps to some works. Within a line `<!-- figure: FILE | WORK | KIND -->` is
+what a contender takes, KIND being a field of `Best`, or "ratio", what the best of this project gains.
+`<!-- plots: FILE -->` says what the plots show.
 """
 
 import hashlib
@@ -17,7 +19,7 @@ ROOT = RESULTS.parents[1]
 DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md")
 IMAGES = ROOT / "docs" / "images"
 
-_BLOCK = re.compile(r"(<!-- (figures|plots): (\S+)((?: \| [^|\n]+)*) -->\n).*?(<!-- end -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- (table|figure|plots): (\S+)((?: \| [^|<>\n]+?)*) -->).*?(<!-- end -->)", re.DOTALL)
 _FIGURE = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?: ?(?:ms|s|MB|GB|GFLOP/s|TFLOP/s|seconds|minutes|times)\b|x(?!\w))")
 _QUOTED = re.compile(r"## The paper's figures\n.*", re.DOTALL)
 
@@ -46,10 +48,12 @@ def rebuilt(text: str) -> str:
         run = read(RESULTS / f"{stem}.json")
         about = f"{title(run.machine)}, against {run.baseline}"
         if kind == "plots":
-            return f"{begin}The plots are of {about}.\n{end}"
+            return f"{begin}\nThe plots are of {about}.\n{end}"
         wanted = works.split(" | ")[1:]
+        if kind == "figure":
+            return f"{begin}{tables.figure(run, *wanted)}{end}"
         table = tables.summary(run, lambda work: not wanted or work in wanted)
-        return f"{begin}{about}:\n\n{table}\n{end}"
+        return f"{begin}\n{about}:\n\n{table}\n{end}"
 
     return _BLOCK.sub(block, text)
 

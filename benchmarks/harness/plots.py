@@ -194,8 +194,13 @@ def roofline(run: Run, theme: Theme) -> Any:
         ("batch", theme.muted, "o", "none"),
         ("one image", theme.muted, "s", "none"),
     )
-    styles = [{"label": label, "color": c, "marker": marker, "fillstyle": fill} for label, c, marker, fill in kinds]
-    _legend(figure, [Line2D([], [], linestyle="", **style) for style in styles])
+    _legend(
+        figure,
+        [
+            Line2D([], [], linestyle="", label=label, color=colour, marker=marker, fillstyle=fill)  # type: ignore[arg-type]
+            for label, colour, marker, fill in kinds
+        ],
+    )
     axes.set_title(f"ops in float32, {title(run.machine)}")
     return figure
 

@@ -41,6 +41,18 @@ def summary(run: Run, wanted: Callable[[str], bool] = lambda work: True, *, brie
     return "\n".join(lines)
 
 
+def figure(run: Run, work: str, kind: str) -> str:
+    """One of a row's figures, by the name of a field of `Best`; "ratio" is what this project's best gains."""
+    suite, label = ("memory", work.removeprefix("memory, ")) if work.startswith("memory, ") else ("", work)
+    (results,) = (
+        r for key, r in run.works().items() if key[1] == label and (key[0] == "memory") == (suite == "memory")
+    )
+    best = Best.of(results)
+    if kind == "ratio" and best.ours:
+        return f"{ratios(results)[best.ours.contender]:.1f}"
+    return _figure(getattr(best, kind))
+
+
 def markdown(run: Run) -> str:
     """All results."""
     parts = [f"{title(run.machine)}. Baseline: {run.baseline}. {ceilings(run)}"]
@@ -121,7 +133,10 @@ def _figure(result: Result | None) -> str:
     """Time or memory."""
     if result is None:
         return ""
-    return f"{result.peak / 1e6:.0f} MB" if result.peak is not None else f"{_milliseconds(result.seconds)} ms"
+    if result.peak is not None:
+        return f"{result.peak / 1e6:.0f} MB"
+    seconds = median(result.seconds)
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{_milliseconds(result.seconds)} ms"
 
 
 def _milliseconds(seconds: list[float]) -> str:

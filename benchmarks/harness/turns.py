@@ -166,10 +166,11 @@ def _in_turns(
                     seconds, launch = process.ask("seconds", repeats)
                     result.seconds.append(seconds)
                     result.launch += [] if launch is None else [launch]
-        for result, process, _ in running if profiles else ():
-            name = re.sub(r"[^a-z0-9]+", "-", f"{result.suite} {result.work} {result.contender}".lower())
-            with _failures(result):
-                process.ask("profile", profiles / f"{name}.txt")
+        if profiles is not None:
+            for result, process, _ in running:
+                name = re.sub(r"[^a-z0-9]+", "-", f"{result.suite} {result.work} {result.contender}".lower())
+                with _failures(result):
+                    process.ask("profile", profiles / f"{name}.txt")
 
 
 def _alone(process: Process, effort: Effort, *, timed: bool) -> float:

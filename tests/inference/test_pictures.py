@@ -16,12 +16,13 @@ from dasr_fast.models import BlindSR
 
 MODEL = fill(BlindSR(2, groups=1, blocks=1)).eval()
 ENGINE = Engine(MODEL)
-RANDOM = np.random.default_rng(0)
 
 
 def picture(height: int, width: int, channels: int = 3, dtype: type = np.uint8, *, alpha: bool = False) -> Picture:
+    random = np.random.default_rng([height, width])  # The same whichever tests came before.
+
     def pixels(*shape: int) -> NDArray[np.generic]:
-        return RANDOM.integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
+        return random.integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
 
     return Picture(
         pixels(height, width, channels), pixels(height, width) if alpha else None, {"kept": (0, 1)}, (2.0, 3.0)
@@ -118,7 +119,7 @@ def test_a_result_far_outside_of_the_range_is_refused(bounded: bool):
 def test_noise_that_the_weights_do_not_know(trained: float | None, noise: float, message: str | None):
     model = copy.deepcopy(MODEL)
     model.noise = trained
-    lr = np.linspace(30, 225, 64)[None, :, None] + RANDOM.normal(0, noise, (64, 64, 3))
+    lr = np.linspace(30, 225, 64)[None, :, None] + np.random.default_rng(0).normal(0, noise, (64, 64, 3))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         upscale(Engine(model), Picture(lr.round().clip(0, 255).astype(np.uint8)))

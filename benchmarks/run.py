@@ -20,7 +20,7 @@ from benchmarks.harness.turns import Effort, compare
 from benchmarks.harness.work import PHOTO, Settings
 from dasr_fast.device import find_device
 from dasr_fast.images import ImageError, read_image
-from released.baseline import NoCheckoutError, find_baseline
+from tests.released.baseline import NoCheckoutError, find_baseline
 
 QUICK = Effort(seconds=1.0, least=3, most=5, round_seconds=0.05)
 

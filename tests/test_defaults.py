@@ -13,7 +13,7 @@ from dasr_fast.degradation import Degradation, gaussian_kernel
 from dasr_fast.inference import Engine, report
 from dasr_fast.models import BlindSR, save_weights
 from dasr_fast.models.mean_shift import DIV2K_MEAN, MeanShift
-from released.network import Adaptive
+from tests.released.network import Adaptive
 
 
 @pytest.fixture(params=[torch.float64, torch.bfloat16, torch.float16], ids=str)

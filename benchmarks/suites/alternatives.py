@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from released import ops as released_ops
+from tests.released import ops as released_ops
 
 
 def unfold_einsum(x: Tensor, kernel: Tensor, negative_slope: float | None = None) -> Tensor:

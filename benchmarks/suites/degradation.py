@@ -15,8 +15,8 @@ from benchmarks.suites.variants import accelerated, compiled
 from dasr_fast import ops
 from dasr_fast.degradation import Degradation, gaussian_kernel
 from dasr_fast.images import read_image
-from released import ops as released_ops
-from released.baseline import find_baseline
+from tests.released import ops as released_ops
+from tests.released.baseline import find_baseline
 
 SCALE = 4
 

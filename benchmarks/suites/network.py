@@ -14,8 +14,8 @@ from benchmarks.suites import runtimes
 from benchmarks.suites.variants import Variant, in_bfloat16, in_graph, of_network
 from dasr_fast.inference import Engine
 from dasr_fast.models import BlindSR
-from released.baseline import find_baseline
-from released.network import Blind
+from tests.released.baseline import find_baseline
+from tests.released.network import Blind
 
 SIZES, SCALES, BATCHES = ((320, 180), (640, 360), (960, 540)), (2, 3, 4), (1, 16)
 

@@ -12,7 +12,7 @@ from benchmarks.suites.alternatives import ALTERNATIVES, OTHER
 from benchmarks.suites.variants import compiled
 from dasr_fast import ops
 from dasr_fast.ops.backends import BACKENDS, state
-from released import ops as released_ops
+from tests.released import ops as released_ops
 from tests.specification import SPECIFICATIONS, Case, Specification
 
 GRADIENT_TOLERANCE = 10

@@ -21,8 +21,8 @@ from dasr_fast.training.processes import Processes
 from dasr_fast.training.representation import DegradationTarget, MoCoLearner
 from dasr_fast.training.schedule import Schedule, Stage
 from dasr_fast.training.step import TrainingStep
-from released.baseline import Baseline, find_baseline
-from released.network import Blind
+from tests.released.baseline import Baseline, find_baseline
+from tests.released.network import Blind
 
 SCALE, PATCH = 4, 48
 STAGES: tuple[Stage, ...] = ("encoder", "everything")

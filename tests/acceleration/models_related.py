@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import dasr_fast
-from released.network import Adaptive, Block, Modulate, conv3
-from released.ops import dynamic_depthwise_conv as depthwise
+from tests.released.network import Adaptive, Block, Modulate, conv3
+from tests.released.ops import dynamic_depthwise_conv as depthwise
 
 
 def call(model: nn.Module, x: Tensor, v: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import dasr_fast
 from dasr_fast.acceleration.accelerate import report
 from dasr_fast.nn import DAConv
-from released.network import Adaptive, Blind, Block, Contrast, Group, Restorer
+from tests.released.network import Adaptive, Blind, Block, Contrast, Group, Restorer
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from dasr_fast.acceleration.replacement import is_replaced
 from dasr_fast.acceleration.replacements import blind_sr
 from dasr_fast.inference import Engine
 from dasr_fast.models import BlindSR
-from released.network import Blind
+from tests.released.network import Blind
 
 LR = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 255
 

@@ -18,7 +18,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.flop_counter import FlopCounterMode
 
 import dasr_fast
-from released.network import Blind, Contrast, Group
+from tests.released.network import Blind, Contrast, Group
 
 LR = torch.rand(1, 3, 12, 10, generator=torch.Generator().manual_seed(0)) * 255
 

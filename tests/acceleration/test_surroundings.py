@@ -8,7 +8,7 @@ from torch import Tensor, nn
 import dasr_fast
 from dasr_fast.acceleration import layer
 from dasr_fast.acceleration.accelerate import report
-from released.network import Block
+from tests.released.network import Block
 
 
 class Trunk(nn.Module):

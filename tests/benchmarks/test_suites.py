@@ -24,7 +24,7 @@ from benchmarks.suites.network import Case
 from dasr_fast import precision
 from dasr_fast.ops.backends import IMPLEMENTATIONS
 from dasr_fast.training import networks
-from released.network import Blind
+from tests.released.network import Blind
 
 QUICK = Settings(quick=True)
 RUNTIMES = [name for name in ("onnxruntime", "openvino") if importlib.util.find_spec(name)]

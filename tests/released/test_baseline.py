@@ -5,7 +5,7 @@ import pytest
 import torch
 from golden import table
 
-from released.baseline import NoCheckoutError, find_baseline
+from tests.released.baseline import NoCheckoutError, find_baseline
 
 FAKE = {
     "model/__init__.py": "",

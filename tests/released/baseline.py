@@ -14,8 +14,8 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from released import ops
-from released.network import Blind
+from tests.released import ops
+from tests.released.network import Blind
 
 FILES = ("model/blindsr.py", "moco/builder.py", "utils/util.py")
 """What is needed of a checkout."""

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dasr_fast.models.mean_shift import DIV2K_MEAN
-from released.ops import dynamic_depthwise_conv
+from tests.released.ops import dynamic_depthwise_conv
 
 Pair = Sequence[Tensor]
 """Features `[B, C, H, W]` and the representation `[B, C]`."""

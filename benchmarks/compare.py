@@ -1,19 +1,16 @@
 """What changed between two files of results, and what is noise."""
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 import click
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 from scipy.stats import mannwhitneyu
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.harness import results
+from benchmarks.harness import results, tables
 from benchmarks.harness.machine import title
 from benchmarks.harness.results import Result, Run
 from benchmarks.harness.work import BASELINE
@@ -24,30 +21,26 @@ SIGNIFICANCE = 0.01
 MEMORY = 0.05
 """Peaks of memory have one sample; a change of that part of them counts."""
 
+WORSE = ("slower", "more memory", "wrong now", "fails now", "gone")
+"""Verdicts that are regressions; the others are "faster", "less memory", "right now" and "same"."""
+
 Key = tuple[str, str, str]
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """One contender's change.
 
     Attributes:
         key: Suite, work, contender.
+        verdict: One of `WORSE`, or another.
         ratio: What it takes after over what it took before; None if it can't be compared.
         probability: Of such times if nothing changed (Mann-Whitney), if there are several.
-        verdict: "same"; "slower", "more memory", "wrong now", "fails now" or "gone"; or "faster", "less memory" or
-            "right now".
     """
 
     key: Key
-    ratio: float | None
-    probability: float | None
     verdict: str
-
-    @property
-    def regression(self) -> bool:
-        """Whether it is worse."""
-        return self.verdict in ("slower", "more memory", "wrong now", "fails now", "gone")
+    ratio: float | None = None
+    probability: float | None = None
 
 
 def changes(before: Run, after: Run, threshold: float = 0.05, relative: bool = True) -> list[Change]:
@@ -62,39 +55,34 @@ def changes(before: Run, after: Run, threshold: float = 0.05, relative: bool = T
     """
     found = []
     relative = relative and before.baseline == after.baseline
-    for key, old in _by_key(before).items():
-        new = _by_key(after).get(key)
+    old_by_key, new_by_key = _by_key(before), _by_key(after)
+    for key, old in old_by_key.items():
+        new = new_by_key.get(key)
         if new is None:
-            found.append(Change(key, None, None, "gone"))
-            continue
-        if old.contender == BASELINE and relative and old.seconds:
-            continue
-        found.append(_change(key, old, new, (before, after) if relative else None, threshold))
+            found.append(Change(key, "gone"))
+        elif old.measured is None or new.measured is None:
+            broken = "same" if old.measured is None else "wrong now" if new.wrong else "fails now"
+            found.append(Change(key, broken if new.measured is None else "right now"))
+        elif old.peak is not None and new.peak is not None:
+            ratio = new.peak / old.peak
+            found.append(Change(key, _verdict(ratio, MEMORY, "more memory", "less memory"), ratio))
+        elif old.contender != BASELINE or not relative:
+            a, b = old.seconds, new.seconds
+            if relative:
+                a, b = _relative(old, old_by_key), _relative(new, new_by_key)
+            ratio, probability = median(b) / median(a), float(mannwhitneyu(a, b).pvalue)
+            verdict = _verdict(ratio, threshold, "slower", "faster") if probability <= SIGNIFICANCE else "same"
+            found.append(Change(key, verdict, ratio, probability))
     return found
 
 
-def _change(key: Key, old: Result, new: Result, runs: tuple[Run, Run] | None, threshold: float) -> Change:
-    if new.measured is None:
-        broken = "wrong now" if new.wrong else "fails now"
-        return Change(key, None, None, "same" if old.measured is None else broken)
-    if old.measured is None:
-        return Change(key, None, None, "right now")
-    if old.peak is not None and new.peak is not None:
-        ratio = new.peak / old.peak
-        verdict = "more memory" if ratio > 1 + MEMORY else "less memory" if ratio < 1 / (1 + MEMORY) else "same"
-        return Change(key, ratio, None, verdict)
-    a, b = old.seconds, new.seconds
-    if runs is not None:
-        a, b = (_relative(result, run) for result, run in zip((old, new), runs, strict=True))
-    ratio = median(b) / median(a)
-    probability = float(mannwhitneyu(a, b).pvalue)
-    verdict = "slower" if ratio > 1 + threshold else "faster" if ratio < 1 / (1 + threshold) else "same"
-    return Change(key, ratio, probability, verdict if probability <= SIGNIFICANCE else "same")
+def _verdict(ratio: float, threshold: float, more: str, less: str) -> str:
+    return more if ratio > 1 + threshold else less if ratio < 1 / (1 + threshold) else "same"
 
 
-def _relative(result: Result, run: Run) -> list[float]:
+def _relative(result: Result, by_key: dict[Key, Result]) -> list[float]:
     """Times over the baseline's of the same round; as they are if the baseline has none."""
-    baseline = _by_key(run).get((result.suite, result.work, BASELINE))
+    baseline = by_key.get((result.suite, result.work, BASELINE))
     if baseline is None or len(baseline.seconds) != len(result.seconds):
         return result.seconds
     return [own / other for own, other in zip(result.seconds, baseline.seconds, strict=True)]
@@ -118,24 +106,18 @@ def main(before: Path, after: Path, threshold: float, absolute: bool, every: boo
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     found = changes(*runs, threshold, not absolute)
-    console = Console(width=100)
     for name, run in zip(("before", "after"), runs, strict=True):
         facts = f"{title(run.machine)}, {run.commit.get('id', '')[:10]}, {run.datetime}, against {run.baseline}"
-        console.print(f"{name}: {facts}", highlight=False, markup=False)
-    table = Table("work", "contender", "after / before", "p", "verdict")
-    for change in found:
-        if every or change.verdict != "same":
-            ratio = "" if change.ratio is None else f"{change.ratio:.2f}"
-            probability = "" if change.probability is None else f"{change.probability:.1g}"
-            suite, work, contender = change.key
-            colour = "red" if change.regression else "green" if change.verdict != "same" else "default"
-            cells = escape(f"{suite}: {work}"), escape(contender), ratio, probability
-            table.add_row(*cells, f"[{colour}]{change.verdict}")
-    console.print(table)
-    worse, same = sum(c.regression for c in found), sum(c.verdict == "same" for c in found)
+        click.echo(f"{name}: {facts}")
+    lines = ["| work | contender | after / before | p | verdict |", "|---|---|---:|---:|---|"]
+    for (suite, work, contender), verdict, ratio, probability in found:
+        if every or verdict != "same":
+            numbers = ["" if x is None else f"{x:.{digits}}" for x, digits in ((ratio, "2f"), (probability, "1g"))]
+            lines.append(f"| {suite}: {work} | {contender} | {' | '.join(numbers)} | {verdict} |")
+    tables.show("\n".join(lines))
+    worse, same = sum(c.verdict in WORSE for c in found), sum(c.verdict == "same" for c in found)
     click.echo(f"{worse} worse, {len(found) - worse - same} better, {same} the same or within noise.")
-    if fail and worse:
-        sys.exit(1)
+    sys.exit(bool(fail and worse))
 
 
 if __name__ == "__main__":

@@ -52,20 +52,25 @@ class Step:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def steps(details: Path, *, on_gpu: bool, reference: Sequence[str], save: bool) -> Iterator[Step]:
+def steps(details: Path, *, on_gpu: bool, reference: Sequence[str]) -> Iterator[Step]:
     """All of them, in order of what a second of them tells; on a CPU the same commands do little."""
     python, device = sys.executable, "cuda" if on_gpu else "cpu"
     pytest = [python, "-m", "pytest", "-p", "no:cacheprovider", "--tb=short", "-rf"]
-    run = [python, "benchmarks/run.py", "--device", device, "--without", "compiled", "--without", "max-autotune"]
-    run += [*reference, *(["--save"] if save else [])]
 
     def speed(name: str, *options: str) -> dict[str, list[str]]:
-        return {name: [*run, "--output", str(details / name), *options]}
+        run = [python, "benchmarks/run.py", "--device", device, "--without", "compiled", "--without", "max-autotune"]
+        return {name: [*run, *reference, "--output", str(details / name), *options]}
 
     yield Step("build", 240, {"build": [python, "-m", "dasr_fast.build", *(["--what", "cuda"] if on_gpu else [])]})
     if on_gpu:
         gpu = [*pytest, "-p", "only_gpu"]
-        every = [*gpu, "-n", "10", "-k", f"not {HUGE}", *(f"tests/{name}" for name in FOLDERS)]
+        every = [
+            *gpu,
+            *(["-n", "10"] if find_spec("xdist") else []),
+            "-k",
+            f"not {HUGE}",
+            *(f"tests/{name}" for name in FOLDERS),
+        ]
         # Each process compiles by itself already.
         more = {"DASR_FAST_EXAMPLES": str(EXAMPLES), "TORCHINDUCTOR_COMPILE_THREADS": "1"}
         yield Step("tests", 170, {"tests": every}, more)
@@ -94,20 +99,19 @@ def steps(details: Path, *, on_gpu: bool, reference: Sequence[str], save: bool) 
     yield Step("compare", 20, {"compare": [python, "benchmarks/compare.py", *results, "--all"]})
     ncu = ["ncu", "--set", "basic", "--csv", "--kernel-name-base", "demangled", "--kernel-name", "regex:dasr_fast|^_"]
     ncu += ["--target-processes", "all", "--launch-count", "400", "--log-file", str(details / "counters.csv"), *small]
-    yield Step("counters", 60, {"counters": [*ncu]})
+    yield Step("counters", 60, {"counters": ncu})
 
 
 def run(step: Step, details: Path, seconds: float, device: str) -> tuple[str, str]:
-    """State of a step, and the last line that it said; its commands are stopped after some seconds."""
-    programs = {name: find(command[0]) for name, command in step.commands.items()}
-    absent = [command[0] for name, command in step.commands.items() if programs[name] is None]
-    if absent:
-        return "absent", f"{absent[0]} isn't there"
-    processes = {}
-    for name, command in step.commands.items():
+    """State of a step, and the last lines that it said; its commands are stopped after some seconds."""
+    end, processes = time.monotonic() + seconds, {}
+    for name, (program, *arguments) in step.commands.items():
+        path = find(program)
+        if path is None:
+            return "absent", f"{program} isn't there"
         with (details / f"{name}.log").open("w") as log:
             processes[name] = subprocess.Popen(
-                [str(programs[name]), *command[1:]],
+                [path, *arguments],
                 cwd=ROOT,
                 env={**environment(device), **step.environment},
                 stdin=subprocess.DEVNULL,
@@ -115,7 +119,7 @@ def run(step: Step, details: Path, seconds: float, device: str) -> tuple[str, st
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-    end, states, lines = time.monotonic() + seconds, [], []
+    states, lines = [], []
     for name, process in processes.items():
         try:
             states.append("failed" if process.wait(max(0.0, end - time.monotonic())) else "passed")
@@ -124,8 +128,8 @@ def run(step: Step, details: Path, seconds: float, device: str) -> tuple[str, st
         stop(process)
         said = [line.strip() for line in (details / f"{name}.log").read_text(errors="replace").splitlines()]
         lines.append(next((line for line in reversed(said) if line), "it said nothing"))
-        missing = lines[-1].partition("No module named '")[2]
-        if missing and not missing.startswith(("dasr_fast", "benchmarks")):
+        missing = re.search(r"No module named '?(\w+)", lines[-1])
+        if states[-1] == "failed" and missing and missing[1] not in ("dasr_fast", "benchmarks"):
             states[-1] = "absent"
     return next(state for state in ("failed", "late", "absent", "passed") if state in states), "; ".join(lines)
 
@@ -203,33 +207,30 @@ def targets(details: Path) -> Iterator[tuple[str, str, str, bool | None]]:
 
 
 def summary(rows: Sequence[tuple[str, str, float, str]], details: Path) -> str:
-    """A page: a line for each step, the ends of logs of those that didn't pass, and the targets."""
+    """A page: a line for each step, the targets, and what failed by the logs."""
     lines = ["# Acceptance", "", "| step | state | seconds | |", "|---|---|---:|---|"]
     lines += [f"| {name} | {state} | {seconds:.0f} | {line.replace('|', '/')} |" for name, state, seconds, line in rows]
     verdicts = {True: "reached", False: "**missed**", None: "not measured"}
     lines += ["", "| work | wanted | measured | |", "|---|---:|---:|---|"]
     with suppress(ModuleNotFoundError):  # Of pytest-benchmark.
         lines += [f"| {' | '.join(row)} | {verdicts[reached]} |" for *row, reached in targets(details)]
+    found = re.compile(r"(?:FAILED|ERROR|=+ (?:Error|Invalid|Uninit|Misaligned)).*")
     for log in sorted(details.glob("*.log")):
-        said = log.read_text(errors="replace").splitlines()
-        failures = [
-            line for line in said if line.startswith(("FAILED", "ERROR", "========= Invalid", "========= Error"))
-        ]
-        lines += ["", f"## {log.stem}", "", *(f"- {line[:300]}" for line in failures[:20])] if failures else []
+        failures = [f"- {line[:300]}" for line in log.read_text(errors="replace").splitlines() if found.match(line)]
+        lines += ["", f"## {log.stem}", "", *failures[:20]] if failures else []
     return "\n".join(lines) + "\n"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns 1 if a step failed or was late."""
     parser = argparse.ArgumentParser(description=__doc__)
-    names = [step.name for step in steps(Path(), on_gpu=True, reference=(), save=False)]
+    names = [step.name for step in steps(Path(), on_gpu=True, reference=())]
     parser.add_argument("--only", action="extend", nargs="+", choices=names, default=[], help="these steps alone")
     parser.add_argument("--skip", action="extend", nargs="+", choices=names, default=[], help="all but these steps")
     parser.add_argument("--budget", type=float, default=530.0, help="seconds in all (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("gpu-acceptance"), help="folder (default: %(default)s)")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: a dry run of everything")
     parser.add_argument("--reference", type=Path, help="a checkout of the released code, to be compared with")
-    parser.add_argument("--save", action="store_true", help="keep benchmarks in benchmarks/results/<machine>.json too")
     given = parser.parse_args(arguments)
     if given.device == "cuda":
         import torch
@@ -242,7 +243,7 @@ def main(arguments: list[str] | None = None) -> int:
     reference = ["--reference", str(given.reference.resolve())] if given.reference else []
     with tempfile.TemporaryDirectory() as folder:
         details = Path(folder)
-        every = steps(details, on_gpu=given.device == "cuda", reference=reference, save=given.save)
+        every = steps(details, on_gpu=given.device == "cuda", reference=reference)
         chosen = [s for s in every if (not given.only or s.name in given.only) and s.name not in given.skip]
         for number, step in enumerate(chosen):
             begin = time.monotonic()

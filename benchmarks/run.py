@@ -19,13 +19,10 @@ from benchmarks.harness.results import RESULTS, Run, write
 from benchmarks.harness.turns import Effort, compare
 from benchmarks.harness.work import PHOTO, Settings
 from dasr_fast.device import find_device
-from dasr_fast.images import ImageError, read_image
+from dasr_fast.images import ImageError
 from tests.released.baseline import NoCheckoutError, find_baseline
 
 QUICK = Effort(seconds=1.0, least=3, most=5, round_seconds=0.05)
-
-SIDE = 44
-"""Pixels that a photograph must have at least."""
 
 
 class Size(click.ParamType[tuple[int, int]]):
@@ -71,21 +68,14 @@ class Size(click.ParamType[tuple[int, int]]):
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="Threads of PyTorch; its own choice if left out.")
 def main(
-    quick: bool,
-    everything: bool,
     names: tuple[str, ...],
-    sizes: tuple[tuple[int, int], ...],
-    scales: tuple[int, ...],
-    batches: tuple[int, ...],
-    without: tuple[str, ...],
-    reference: Path | None,
-    image: Path,
     output: Path,
     confirm: bool,
     profile: bool,
     save: bool,
     device: str,
     threads: int | None,
+    **which: Any,
 ) -> None:
     """Compare dasr-fast with the released code, with what PyTorch can make of it, and with what else people use.
 
@@ -100,51 +90,29 @@ def main(
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     with TemporaryDirectory() as folder:
-        settings = Settings(kind, quick, everything, reference, image, sizes, scales, batches, without, Path(folder))
-        description = _checked(settings)
+        settings = Settings(device=kind, folder=Path(folder), **which)
         profiles = output / "profiles" if profile else None
-        (profiles or output).mkdir(parents=True, exist_ok=True)
-        _picture(image, output)
-        chosen = names or (suites.QUICK if quick else tuple(suites.SUITES))
-        omitted = list(suites.left_out(settings))
-        run = Run(machine.facts(kind), description, machine.ceilings(kind, quick), omitted, [])
+        try:
+            description = find_baseline(settings.reference, kind).description
+            (profiles or output).mkdir(parents=True, exist_ok=True)
+            click.echo(picture.write_picture(settings.image, "x4", output / "picture.png"))
+        except (ImageError, FileNotFoundError, NoCheckoutError) as error:
+            raise click.UsageError(str(error)) from None
+        chosen = names or (suites.QUICK if settings.quick else tuple(suites.SUITES))
+        omitted, ceilings = list(suites.left_out(settings)), machine.ceilings(kind, settings.quick)
+        run, effort = (
+            Run(machine.facts(kind), description, ceilings, omitted, []),
+            QUICK if settings.quick else Effort(),
+        )
         for work in suites.works(chosen, settings):
             click.echo(f"{time.monotonic() - start:5.0f} s  {work.suite}: {work.label}", err=True)
             find = partial(suites.find, settings, work.suite, work.label)
-            run.results += compare(find, settings, QUICK if quick else Effort(), again=confirm, profiles=profiles)
+            run.results += compare(find, settings, effort, again=confirm, profiles=profiles)
             run.seconds = round(time.monotonic() - start, 1)
             write(run, output / "results.json")  # A run that is interrupted keeps what it has.
-    _show(run, output, save, brief=quick)
+    _show(run, output, save, brief=settings.quick)
     if any(result.confirmed is False for result in run.results):
         sys.exit(1)
-
-
-def _checked(settings: Settings) -> str:
-    """Description of the baseline.
-
-    Raises:
-        click.UsageError: There is no such checkout or photograph.
-    """
-    try:
-        if picture.unreadable() is None:
-            _check_photograph(settings.image)
-        return find_baseline(settings.reference, settings.device).description
-    except (ImageError, FileNotFoundError, NoCheckoutError) as error:
-        raise click.UsageError(str(error)) from None
-
-
-def _check_photograph(path: Path) -> None:
-    photo = read_image(path).rgb()
-    if min(photo.shape[-2:]) < SIDE:
-        raise ImageError(f"{path} is too small; at least {SIDE} pixels high and wide are needed.")
-
-
-def _picture(photo: Path, output: Path) -> None:
-    obstacle = picture.unreadable()
-    if obstacle is None:
-        click.echo(picture.write_picture(photo, "x4", output / "picture.png"))
-    else:
-        click.echo(f"No picture: {obstacle}.")
 
 
 def _show(run: Run, output: Path, save: bool, *, brief: bool) -> None:

@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import combinations, product
 from pathlib import Path
 from statistics import median
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 import click
@@ -40,11 +40,8 @@ from dasr_fast.kernels.options import CONFIGURATIONS, Options, Problem, file_ste
 from dasr_fast.ops.backends import BACKENDS
 from tests.specification import SPECIFICATIONS, Case
 
-DTYPES = ("float16", "float32", "uint8", "bfloat16")
-"""Those of features and of images, what matters first, as time may not suffice for all."""
+DTYPES = ("float16", "float32", "bfloat16")
 LAYOUTS = ("channels_last", "contiguous")
-MORE_FEATURES = ((1, 540, 960), (16, 48, 48))
-"""Batch, height and width of features to tune for besides the timed cases."""
 SCALES = (2, 3, 4)
 
 FEWEST, MOST = {"num_warps": 1, "num_stages": 1}, {"num_warps": 8, "num_stages": 4}
@@ -65,8 +62,7 @@ Say = Callable[[str], None]
 Entry = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """One call of an op, forward and backward.
 
     Attributes:
@@ -81,9 +77,10 @@ class Setting:
 
     def arguments(self, device: str) -> dict[str, Any]:
         """Of the op, to be differentiated where they can be; on "meta" they are shapes alone."""
-        shapes = {name: shape and torch.empty(shape, device="meta") for name, shape in self.case.tensors.items()}
-        wide = {**shapes, **self.case.options}
-        if device != "meta":
+        if device == "meta":
+            shapes = {name: shape and torch.empty(shape, device="meta") for name, shape in self.case.tensors.items()}
+            wide: dict[str, Any] = {**shapes, **self.case.options}
+        else:
             wide = SPECIFICATIONS[self.op].arguments(self.case, torch.float32, device)
         first, dtype = next(iter(wide.values())), getattr(torch, self.dtype)
 
@@ -98,14 +95,8 @@ class Setting:
         return {name: typed(value) for name, value in wide.items()}
 
 
-@dataclass(frozen=True)
-class Planned:
-    """A problem to tune, and where it occurs.
-
-    Attributes:
-        function: Name of the function of the op's module, the op itself or a gradient, that has the problem.
-        default: Options of the kernel if nothing was tuned.
-    """
+class Planned(NamedTuple):
+    """A problem to tune, the function of the op's module where it occurs, and the kernel's default options."""
 
     setting: Setting
     function: str
@@ -117,39 +108,20 @@ class Planned:
         return f"{self.asked.kernel}, {self.asked.dtype}, {self.asked.layout}, {sizes}"
 
 
-def settings(names: Iterable[str], dtypes: Sequence[str]) -> list[Setting]:
-    """What to tune for: the timed cases of these ops and more sizes, in each type and layout; what matters first."""
+def settings(names: Iterable[str]) -> list[Setting]:
+    """What to tune for: the timed cases of these ops, images at every scale, in each type and layout.
+
+    Kernels take the options of the nearest sizes for all others.
+    """
     found = []
     for op in names:
-        for case in sizes(op):
-            features = "x" in case.tensors
-            for dtype in DTYPES:
-                possible = dtype != "uint8" if features else dtype in ("float32", "uint8")
-                if possible and dtype in dtypes:
-                    found += [Setting(op, case, dtype, layout) for layout in (LAYOUTS if features else LAYOUTS[1:])]
-    return sorted(found, key=lambda one: (not one.case.timed, DTYPES.index(one.dtype), LAYOUTS.index(one.layout)))
-
-
-def sizes(op: str) -> list[Case]:
-    """The timed cases of an op and more: images at every scale, features in other sizes."""
-    timed = [case for case in SPECIFICATIONS[op].cases if case.timed]
-    if any("hr" in case.tensors for case in timed):
-        pairs = [(case, scale) for case in timed for scale in SCALES]
-        return [replace(c, label=f"{c.label} x{s}", options={**c.options, "scale": s}) for c, s in pairs]
-    return [*timed, *(resized(timed[0], *size) for size in MORE_FEATURES if timed)]
-
-
-def resized(case: Case, batch: int, height: int, width: int) -> Case:
-    """The same case with features of another batch, height and width."""
-    features = next(iter(case.tensors.values())) or ()
-
-    def other(shape: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        if shape == features:
-            return (batch, shape[1], height, width)
-        return (batch, *shape[1:]) if shape and shape[0] == features[0] else shape
-
-    tensors = {name: other(shape) for name, shape in case.tensors.items()}
-    return replace(case, label=f"{batch}x{features[1]}x{height}x{width}", tensors=tensors, timed=False)
+        for case in (case for case in SPECIFICATIONS[op].cases if case.timed):
+            if "hr" in case.tensors:
+                every = [replace(case, label=f"x{s}", options={**case.options, "scale": s}) for s in SCALES]
+                found += [Setting(op, one, dtype, "contiguous") for one in every for dtype in ("float32", "uint8")]
+            else:
+                found += [Setting(op, case, dtype, layout) for dtype in DTYPES for layout in LAYOUTS]
+    return sorted(found, key=lambda one: ((*DTYPES, "uint8").index(one.dtype), LAYOUTS.index(one.layout)))
 
 
 def plan(wanted: Iterable[Setting], say: Say) -> Iterator[Planned]:
@@ -290,14 +262,11 @@ def tune(
         planned: The problems.
         device: "cuda", or "cpu" where Triton kernels are interpreted.
         path: File that receives the options; entries of other problems stay.
-        facts: What the file tells besides the options; "device" must be that of the file, if there is one.
+        facts: What the file tells besides the options.
         budget: Seconds in all; each problem may take an equal part of what is left, or `LEAST`.
         say: Receives lines of text.
-
-    Raises:
-        click.UsageError: The file is another device's.
     """
-    entries = read(path, facts["device"])
+    entries = json.loads(path.read_text())["tuned"] if path.exists() else []
     end = time.monotonic() + budget
     for number, one in enumerate(planned):
         now, left = time.monotonic(), len(planned) - number
@@ -307,8 +276,10 @@ def tune(
         run = calls(one.setting, device, say)[one.function]
         entry = tune_one(one, run, device, max(LEAST, (end - now) / left), entries, say)
         if entry is not None:
-            entries = [*(other for other in entries if problem_of(other) != problem_of(entry)), entry]
-            write(path, facts, sorted(entries, key=problem_of))
+            known = {str(list(each.values())[:4]): each for each in [*entries, entry]}  # By problem.
+            entries = [known[problem] for problem in sorted(known)]
+            with written_whole(path) as temporary:
+                temporary.write_text(json.dumps({**facts, "tuned": entries}, indent=1) + "\n")
 
 
 def tune_one(one: Planned, run: Run, device: str, seconds: float, entries: Sequence[Entry], say: Say) -> Entry | None:
@@ -320,7 +291,7 @@ def tune_one(one: Planned, run: Run, device: str, seconds: float, entries: Seque
     try:
         default = record(run).get(asked, one.default)
         with forced(kernel, default):
-            expected = tensors(run())
+            expected = run()
             clock = stopwatch(run, device)
     except (TritonError, RuntimeError) as error:
         say(f"{one}: the default {show(one.default)} failed: {first_line(error)}")
@@ -329,7 +300,7 @@ def tune_one(one: Planned, run: Run, device: str, seconds: float, entries: Seque
     def milliseconds(options: Options) -> float:
         try:
             with forced(kernel, options):
-                check(tensors(run()), expected)
+                check(run(), expected)
                 return clock(run)
         except (TritonError, RuntimeError, AssertionError) as error:
             say(f"{one}: {show(options)} dropped: {first_line(error)}")
@@ -344,15 +315,14 @@ def tune_one(one: Planned, run: Run, device: str, seconds: float, entries: Seque
     seeds = [default, *(options for options in alike if options.keys() == default.keys())]
     best, tried = fastest(seeds, milliseconds, prepare, lambda: time.monotonic() < deadline)
     rounds = [[milliseconds(options) for options in (default, best)] for _ in range(ROUNDS)]  # In turns.
-    times = [median(some) for some in zip(*rounds, strict=True)]
-    if not math.isfinite(times[0]):
+    by_default, tuned = (median(some) for some in zip(*rounds, strict=True))
+    if not math.isfinite(by_default):
         return None
-    entry = as_entry(asked, default, best, *times)
-    say(
-        f"{one}: {entry['milliseconds']} ms with {show(entry['options'])}, "
-        f"{entry['default_milliseconds']} ms by default; {tried} tried"
-    )
-    return entry
+    if tuned > FASTER * by_default:
+        best, tuned = default, by_default
+    say(f"{one}: {tuned:.4g} ms with {show(best)}, {by_default:.4g} ms by default; {tried} tried")
+    times = {"milliseconds": float(f"{tuned:.4g}"), "default_milliseconds": float(f"{by_default:.4g}")}
+    return {**asdict(asked), "options": dict(best), **times}
 
 
 def compile_ahead(run: Run, kernel: str, batch: Sequence[Options]) -> None:
@@ -361,11 +331,7 @@ def compile_ahead(run: Run, kernel: str, batch: Sequence[Options]) -> None:
     def launch(function: Any, programs: int, *arguments: Any, **options: Any) -> None:
         function.warmup(*arguments, grid=(programs,), **COMPILED, **options)
 
-    with (
-        substituted(launch=launch),
-        ThreadPoolExecutor() as executor,
-        triton.AsyncCompileMode(executor, ignore_errors=True),
-    ):
+    with substituted(launch=launch), ThreadPoolExecutor() as pool, triton.AsyncCompileMode(pool, ignore_errors=True):
         for options in batch:
             with forced(kernel, options), suppress(TritonError, RuntimeError):
                 run()
@@ -386,16 +352,12 @@ def stopwatch(run: Run, device: str) -> Callable[[Run], float]:
         return partial(do_bench, warmup=5, rep=25, return_mode="median")
 
 
-def tensors(result: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return result if isinstance(result, tuple) else (result,)
-
-
-def check(results: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
+def check(result: Any, expected: Any) -> None:
     """Raises AssertionError where results differ by more than sums in another order do."""
-    for result, target in zip(results, expected, strict=True):
+    for y, target in zip(*((x,) if isinstance(x, Tensor) else x for x in (result, expected)), strict=True):
         close = CLOSE[target.dtype]
         most = target.abs().max().item() if target.numel() else 0.0
-        torch.testing.assert_close(result, target, rtol=close, atol=close * most)
+        torch.testing.assert_close(y, target, rtol=close, atol=close * most)
 
 
 def show(options: Options) -> str:
@@ -408,56 +370,8 @@ def first_line(error: Exception) -> str:
     return lines[-1] if isinstance(error, triton.compiler.CompilationError) else lines[0]
 
 
-def as_entry(
-    asked: Problem, default: Options, best: Options, default_milliseconds: float, milliseconds: float
-) -> Entry:
-    """What the file keeps of a problem: the best options if they are clearly faster, else the default."""
-    faster = milliseconds <= FASTER * default_milliseconds
-    return {
-        **asdict(asked),
-        "sizes": list(asked.sizes),
-        "options": dict(best if faster else default),
-        "milliseconds": float(f"{milliseconds if faster else default_milliseconds:.4g}"),
-        "default_milliseconds": float(f"{default_milliseconds:.4g}"),
-    }
-
-
-def problem_of(entry: Entry) -> list[Any]:
-    """What tells an entry from others."""
-    return [entry[name] for name in ("kernel", "dtype", "layout", "sizes")]
-
-
-def read(path: Path, device: str) -> list[Entry]:
-    """Entries of the file; none if there is no file.
-
-    Raises:
-        click.UsageError: They are another device's.
-    """
-    if not path.exists():
-        return []
-    content = json.loads(path.read_text())
-    if content["device"] != device:
-        raise click.UsageError(f"{path} holds options for {content['device']}, and this is {device}.")
-    return list(content["tuned"])
-
-
-def write(path: Path, facts: Mapping[str, Any], entries: Iterable[Entry]) -> None:
-    """JSON with one line for each fact and each entry."""
-    head = "".join(f" {json.dumps(name)}: {json.dumps(value)},\n" for name, value in facts.items())
-    lines = ",\n".join(f"  {json.dumps(entry)}" for entry in entries)
-    with written_whole(path) as temporary:
-        temporary.write_text(f'{{\n{head} "tuned": [\n{lines}\n ]\n}}\n')
-
-
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--op", "names", multiple=True, type=click.Choice(list(SPECIFICATIONS)), help="Only these; repeatable.")
-@click.option("--dtype", "dtypes", multiple=True, type=click.Choice(DTYPES), help="Only these; repeatable.")
-@click.option(
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    show_default="kernels/configs/<GPU>.json",
-    help="File that receives the options; what else it holds stays.",
-)
 @click.option(
     "--budget",
     type=click.FloatRange(0, min_open=True),
@@ -466,12 +380,15 @@ def write(path: Path, facts: Mapping[str, Any], entries: Iterable[Entry]) -> Non
     help="Seconds in all, shared among the problems; the comparison under way as they end is finished.",
 )
 @click.option("--dry-run", is_flag=True, help="List what would be tried at first; needs no GPU.")
-def main(names: tuple[str, ...], dtypes: tuple[str, ...], output: Path | None, budget: float, dry_run: bool) -> None:
-    """Tune the Triton kernels for the sizes that matter on this GPU, from their defaults and tuned options on."""
+def main(names: tuple[str, ...], budget: float, dry_run: bool) -> None:
+    """Tune the Triton kernels for the sizes that matter on this GPU, for kernels/configs/<GPU>.json.
+
+    The search begins at their defaults and at what was tuned before.
+    """
     say = click.echo
     if not dry_run and not torch.cuda.is_available():
         raise click.ClickException("No NVIDIA GPU was found; --dry-run lists what would be tried on one.")
-    planned = list(plan(settings(names or tuple(SPECIFICATIONS), dtypes or DTYPES), say))
+    planned = list(plan(settings(names or tuple(SPECIFICATIONS)), say))
     if dry_run:
         for one in planned:
             count = len(list(neighbours(one.default, one.default, 1)))
@@ -479,7 +396,7 @@ def main(names: tuple[str, ...], dtypes: tuple[str, ...], output: Path | None, b
         say(f"{len(planned)} problems")
         return
     device = torch.cuda.get_device_name()
-    path = output or CONFIGURATIONS / f"{file_stem(device)}.json"
+    path = CONFIGURATIONS / f"{file_stem(device)}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     capability = list(torch.cuda.get_device_capability())
     facts = {"device": device, "capability": capability, "torch": torch.__version__, "triton": triton.__version__}

@@ -18,7 +18,7 @@ from benchmarks.harness.work import AbsentError, Inputs, Work
 from dasr_fast.training.step import WARM_UP
 
 INPUTS, EXPECTED = "inputs.pt", "expected.pt"
-"""Files that the processes of a work share."""
+"""Files that the processes of a work share, in a folder of their own."""
 
 SETTLING = WARM_UP
 """Calls on a GPU between the first and those that are timed: `Engine` captures its CUDA graph at the second call, a
@@ -26,22 +26,6 @@ training step after `WARM_UP` calls, and what a capture takes says nothing of th
 
 Find = Callable[[], Work]
 """Gives the work in any process."""
-
-
-class Draws:
-    """Makes a work's files."""
-
-    def __init__(self, work: Work, folder: Path) -> None:
-        self.work, self.folder = work, folder
-
-    def draw(self, compared: bool) -> None:
-        """Write the inputs, and if results are compared those in float64."""
-        inputs = self.work.inputs()
-        torch.save(inputs, self.folder / INPUTS)
-        (self.folder / EXPECTED).unlink(missing_ok=True)
-        if compared and self.work.expected is not None:
-            results = [x.detach() for x in self.work.read(self.work.expected(*inputs))]
-            torch.save(results, self.folder / EXPECTED)
 
 
 class Contends:
@@ -54,6 +38,14 @@ class Contends:
     def __call__(self) -> Any:
         self.turn = (self.turn + 1) % len(self.copies)
         return self.call(*self.copies[self.turn])
+
+    def draw(self, compared: bool) -> None:
+        """Write the work's inputs, and if results are compared those in float64."""
+        inputs = self.work.inputs()
+        torch.save(inputs, self.folder / INPUTS)
+        if compared and self.work.expected is not None:
+            results = [x.detach() for x in self.work.read(self.work.expected(*inputs))]
+            torch.save(results, self.folder / EXPECTED)
 
     def build(self) -> float | None:
         """Make the first call, which also compiles, packs weights and so on; returns its error, if it can be known."""
@@ -127,15 +119,14 @@ class Contends:
         path.write_text(profiled.key_averages().table(sort_by=key, row_limit=40, max_name_column_width=70))
 
 
-def serve(pipe: Connection, find: Find, folder: Path, name: str | None, device: str, threads: int) -> None:
-    """Do what is asked by the pipe until it is closed: methods of `Contends`, or without a name of `Draws`.
+def serve(pipe: Connection, find: Find, folder: Path, name: str, device: str, threads: int) -> None:
+    """Do what is asked by the pipe until it is closed: methods of `Contends`.
 
     Answers with the result, or with an exception's reason and whether something is only absent.
     """
     torch.set_num_threads(threads)
-    work = find()
-    one = Draws(work, folder) if name is None else Contends(work, folder, name, device)
-    with suppress(EOFError):
+    one = Contends(find(), folder, name, device)
+    with suppress(EOFError, BrokenPipeError):
         while True:
             method, *arguments = pipe.recv()
             try:

@@ -81,26 +81,20 @@ def ceilings(device: str, quick: bool) -> dict[str, float]:
 def _fastest(call: Callable[[], Any], rounds: int) -> float:
     times = []
     for _ in range(rounds):
-        _wait()
-        start = time.perf_counter()
-        call()
-        _wait()
+        for step in (lambda: None, call):  # What came before is waited for.
+            start = time.perf_counter()
+            step()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
     return min(times)
 
 
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    lines = info.read_text().splitlines() if info.exists() else []
+    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
 
 
 def _driver() -> str:

@@ -6,11 +6,14 @@ import torch
 
 from dasr_fast.degradation import bicubic_upsample
 from dasr_fast.evaluation import Setting, psnr, quantize
-from dasr_fast.images import Picture, read_image, write_image
+from dasr_fast.images import ImageError, Picture, read_image, write_image
 from dasr_fast.models import BlindSR
 
 SETTINGS = (Setting(sigma=2.4), Setting(sigma=3.5, sigma_y=1.5, theta=30, noise=10))
 """Degradations of the picture's rows: one of Table 2 and one of Table 3."""
+
+SIDE = 44
+"""Pixels that a photograph must have at least."""
 
 
 def unreadable() -> str | None:
@@ -23,13 +26,19 @@ def unreadable() -> str | None:
 
 
 def write_picture(photo: Path, weights: str, path: Path) -> str:
-    """Write HR, bicubic and SR side by side, a row for each of `SETTINGS`, and return their PSNR in words.
+    """Write HR, bicubic and SR side by side, a row for each of `SETTINGS`; returns their PSNR, or why there are none.
 
     Raises:
-        FileNotFoundError: There are no such weights.
+        FileNotFoundError: There is no such photograph, or no such weights.
+        ImageError: It can't be read, or is too small.
     """
+    obstacle = unreadable()
+    if obstacle is not None:
+        return f"No picture: {obstacle}."
     model = BlindSR.from_pretrained(weights)
     hr = read_image(photo).rgb()
+    if min(hr.shape[-2:]) < SIDE:
+        raise ImageError(f"{photo} is too small; at least {SIDE} pixels high and wide are needed.")
     hr = hr[..., : hr.shape[-2] // model.scale * model.scale, : hr.shape[-1] // model.scale * model.scale]
     rows, figures = [], []
     for setting in SETTINGS:

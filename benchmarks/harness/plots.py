@@ -2,22 +2,20 @@
 
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, NullLocator
 
 from benchmarks.harness.machine import title
-from benchmarks.harness.results import Best, Result, Run, ratios
+from benchmarks.harness.results import Best, Run, ratios
 from benchmarks.harness.work import BASELINE
 from dasr_fast.files import written_whole
 
@@ -29,21 +27,8 @@ WIDTH = 8.0
 SUITES_OF_BARS = {"speedup": ("network", "training", "degradation"), "ops": ("ops",)}
 
 
-@dataclass(frozen=True)
-class Theme:
-    """Colours on a page.
-
-    Attributes:
-        name: In the names of files.
-        text: Of what must be read.
-        muted: Of what may be.
-        grid: Of lines behind.
-        released: Of the baseline and its variants.
-        ours: Of this project in the baseline's precision.
-        half: Of this project in 16 bits.
-        series: Of further lines.
-        page: Of the page itself.
-    """
+class Theme(NamedTuple):
+    """Colours on a page: of text, of what may be read, of lines behind, of contenders and of further lines."""
 
     name: str
     text: str
@@ -53,12 +38,11 @@ class Theme:
     ours: str
     half: str
     series: tuple[str, ...]
-    page: str
 
 
 THEMES = (
-    Theme("light", "#1f2328", "#59636e", "#d1d9e0", "#8c959f", "#0969da", "#bc4c00", ("#1a7f37", "#8250df"), "#ffffff"),
-    Theme("dark", "#f0f6fc", "#9198a1", "#3d444d", "#7d8590", "#4493f8", "#f0883e", ("#3fb950", "#ab7df8"), "#0d1117"),
+    Theme("light", "#1f2328", "#59636e", "#d1d9e0", "#8c959f", "#0969da", "#bc4c00", ("#1a7f37", "#8250df")),
+    Theme("dark", "#f0f6fc", "#9198a1", "#3d444d", "#7d8590", "#4493f8", "#f0883e", ("#3fb950", "#ab7df8")),
 )
 
 
@@ -70,7 +54,7 @@ def draw(run: Run, folder: Path, source: str = "") -> list[Path]:
         folder: It exists.
         source: Where the results are from, for the files' metadata.
     """
-    plots: dict[str, Callable[[Run, Theme], Any]] = {"scaling": scaling, "roofline": roofline}
+    plots: dict[str, Callable[[Run, Theme], Any]] = {"scaling": scaling}
     plots |= {name: partial(bars, suites=suites) for name, suites in SUITES_OF_BARS.items()}
     written = []
     for name, theme in product(plots, THEMES):
@@ -162,64 +146,6 @@ def scaling(run: Run, theme: Theme) -> Any:
     _legend(figure, [Line2D([], [], label=name, **style) for name, style in styles.items()])
     figure.suptitle(f"x4, {title(run.machine)}", fontsize=9)
     return figure
-
-
-def roofline(run: Run, theme: Theme) -> Any:
-    """Operations a second of the ops against operations a byte, under both ceilings."""
-    points = [pair for (suite, _), results in run.works().items() if suite == "ops" and (pair := _pair(results))]
-    if not points:
-        return None
-    figure, (axes,) = _figure(4.4)
-    halo = [withStroke(linewidth=3, foreground=theme.page)]
-    text = {"fontsize": 8, "textcoords": "offset points", "path_effects": halo}
-    lowest: dict[str, tuple[float, float]] = {}
-    for intensity, heights, op, one in points:
-        axes.plot([intensity] * 2, heights, color=theme.muted, linewidth=0.8, zorder=2)
-        for height, colour in zip(heights, (theme.released, theme.ours), strict=True):
-            axes.plot(intensity, height, "s" if one else "o", color=colour, markersize=6, zorder=3)
-        lowest[op] = min(lowest.get(op, (0.0, float("inf"))), (intensity, min(heights)), key=lambda place: place[1])
-    for op, place in lowest.items():
-        axes.annotate(op, place, (0, -8), ha="center", va="top", zorder=4, **text)
-    peak, bandwidth = run.ceilings["float32"] / 1e9, run.ceilings["bytes"] / 1e9
-    left, right = min(x for x, *_ in points) / 6, max(x for x, *_ in points) * 4
-    knee = peak / bandwidth
-    axes.plot([left, knee, right], [bandwidth * left, peak, peak], color=theme.text, linewidth=1.2, zorder=1)
-    axes.annotate(f"{peak:.0f} GFLOP/s", (right, peak), (0, 4), ha="right", **text)
-    axes.annotate(f"{bandwidth:.1f} GB/s", (left, bandwidth * left), (10, 0), va="center", **text)
-    axes.set(xscale="log", yscale="log", xlabel="operations a byte", ylabel="GFLOP/s, counted as direct operations")
-    axes.grid()
-    kinds = (
-        ("released", theme.released, "o", "full"),
-        ("dasr-fast", theme.ours, "o", "full"),
-        ("batch", theme.muted, "o", "none"),
-        ("one image", theme.muted, "s", "none"),
-    )
-    _legend(
-        figure,
-        [
-            Line2D([], [], linestyle="", label=label, color=colour, marker=marker, fillstyle=fill)  # type: ignore[arg-type]
-            for label, colour, marker, fill in kinds
-        ],
-    )
-    axes.set_title(f"ops in float32, {title(run.machine)}")
-    return figure
-
-
-def _pair(results: list[Result]) -> tuple[float, list[float], str, bool] | None:
-    """Operations a byte, GFLOP/s of the baseline and of ours, name of the op, and whether it works on one image."""
-    work = results[0]
-    timed = {result.contender: median(result.seconds) for result in results if result.seconds}
-    if (
-        not (work.operations and work.bytes_moved)
-        or work.dtype != "float32"
-        or not {BASELINE, "dasr-fast"} <= set(timed)
-    ):
-        return None
-    op, size, *further = work.work.split()
-    if "backward" in further:
-        return None
-    rates = [work.operations / timed[name] / 1e9 for name in (BASELINE, "dasr-fast")]
-    return work.operations / work.bytes_moved, rates, op.rstrip(","), size.startswith("1x")
 
 
 def _figure(height: float, columns: int = 1) -> tuple[Any, list[Any]]:

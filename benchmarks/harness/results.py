@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -98,10 +99,12 @@ class Result:
         return 1 / AGREES <= self.alone / self.measured <= AGREES
 
     @property
-    def spread(self) -> float:
-        """Interquartile range over the median, of the seconds."""
-        statistics = _statistics(self.seconds)
-        return float(statistics.iqr / statistics.median)
+    def statistics(self) -> Stats:
+        """Of the seconds."""
+        found = Stats()
+        for second in self.seconds:
+            found.update(second)
+        return found
 
 
 @dataclass
@@ -124,7 +127,7 @@ class Run:
     ceilings: dict[str, float]
     left_out: list[str]
     results: list[Result]
-    commit: dict[str, Any] = field(default_factory=lambda: get_commit_info("dasr-fast"))
+    commit: dict[str, Any] = field(default_factory=partial(get_commit_info, "dasr-fast"))
     datetime: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
     seconds: float = 0.0
 
@@ -138,20 +141,17 @@ class Run:
     def floor(self, result: Result) -> float | None:
         """Seconds that the work takes at the ceilings, if its operations or bytes are counted."""
         bounds = []
-        if result.operations is not None and result.dtype in self.ceilings:
-            bounds.append(result.operations / self.ceilings[result.dtype])
-        if result.bytes_moved is not None and "bytes" in self.ceilings:
-            bounds.append(result.bytes_moved / self.ceilings["bytes"])
+        for amount, kind in ((result.operations, result.dtype), (result.bytes_moved, "bytes")):
+            if amount is not None and kind in self.ceilings:
+                bounds.append(amount / self.ceilings[kind])
         return max(bounds, default=None)
 
 
 def ratios(results: list[Result]) -> dict[str, float]:
     """What the baseline took over what each contender of one work took: time or memory."""
-    measured = {result.contender: result.measured for result in results if result.measured is not None}
+    measured = {result.contender: result.measured for result in results if result.measured}
     baseline = measured.get(BASELINE)
-    if baseline is None:
-        return {}
-    return {name: baseline / value for name, value in measured.items() if value}
+    return {name: baseline / value for name, value in measured.items()} if baseline else {}
 
 
 class Best(NamedTuple):
@@ -250,7 +250,6 @@ def joined(runs: Sequence[Run]) -> Run:
 
 
 def _as_benchmark(result: Result) -> dict[str, Any]:
-    statistics = _statistics(result.seconds)
     name = f"{result.work}[{result.contender}]"
     facts = asdict(result)
     del facts["seconds"]
@@ -262,12 +261,5 @@ def _as_benchmark(result: Result) -> dict[str, Any]:
         "param": result.contender,
         "extra_info": facts,
         "options": {"timer": "perf_counter"},
-        "stats": {**statistics.as_dict(), "data": result.seconds, "iterations": 1},
+        "stats": {**result.statistics.as_dict(), "data": result.seconds, "iterations": 1},
     }
-
-
-def _statistics(seconds: list[float]) -> Stats:
-    statistics = Stats()
-    for second in seconds:
-        statistics.update(second)
-    return statistics

@@ -82,7 +82,11 @@ def rows(run: Run, results: list[Result]) -> Iterator[tuple[str, ...]]:
             yield (name, *sizes, ratio)
             continue
         error = "random" if result.error is None else f"{result.error:.0e}"
-        cells = [_milliseconds(result.seconds), f"{result.spread:.0%}" if result.seconds else "", ratio]
+        cells = [
+            _milliseconds(result.seconds),
+            f"{result.statistics.iqr / result.measured:.0%}" if result.seconds and result.measured else "",
+            ratio,
+        ]
         if result.failure:
             cells[0], error = "failed", ""
         elif result.wrong:

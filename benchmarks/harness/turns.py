@@ -10,14 +10,13 @@ from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from types import TracebackType
 from typing import Any
 
 import torch
 
 from benchmarks.harness.contender import Find, serve
 from benchmarks.harness.results import Result
-from benchmarks.harness.work import Settings
+from benchmarks.harness.work import BASELINE, Settings
 
 SLEEP = 0.02
 """Seconds before a turn, in which threads of the one before it stop looking for work."""
@@ -57,7 +56,7 @@ class FailedError(Exception):
 
 
 class Process:
-    """A contender's process, or without a name one that draws inputs.
+    """A contender's process.
 
     Args:
         find: Gives the work there.
@@ -67,7 +66,7 @@ class Process:
         fresh: Whether it imports everything itself, or is forked from one that has, which takes no time.
     """
 
-    def __init__(self, find: Find, folder: Path, settings: Settings, name: str | None, *, fresh: bool = False) -> None:
+    def __init__(self, find: Find, folder: Path, settings: Settings, name: str, *, fresh: bool = False) -> None:
         forks = "forkserver" in get_all_start_methods() and not fresh
         context: Any = get_context("forkserver" if forks else "spawn")
         if forks:
@@ -81,7 +80,7 @@ class Process:
     def __enter__(self) -> "Process":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -126,7 +125,7 @@ def compare(
     results = [Result.of(work, name) for name in work.contenders]
     with TemporaryDirectory(dir=settings.folder) as name:
         start = partial(Process, find, Path(name), settings)
-        with start(None) as process:
+        with start(BASELINE) as process:  # Which ends then, so that nobody's memory is that of the inputs' making.
             process.ask("draw", work.timed)
         if work.timed:
             _in_turns(results, start, effort, profiles)
@@ -179,9 +178,8 @@ def _alone(process: Process, effort: Effort, *, timed: bool) -> float:
     if not timed:
         return float(process.ask("peak")[0])
     once = process.ask("settle")
-    repeats = effort.repeats(once)
-    rounds = range(effort.rounds(once * repeats, 1))
-    return median(process.ask("seconds", repeats)[0] for _ in rounds)
+    rounds = range(effort.rounds(once * effort.repeats(once), 1))
+    return median(process.ask("seconds", effort.repeats(once))[0] for _ in rounds)
 
 
 @contextmanager

@@ -78,18 +78,11 @@ def main(
 
 def show(results: dict[str, list[dict[str, Any]]]) -> None:
     """Print the table."""
-    table = Table(title="PSNR in dB on Y for widths of the blur")
-    for title in ("learned by", "dynamic kernel", "gate"):
-        table.add_column(title)
-    for kernel in [figures["kernel"] for figures in results[ROWS[0].name]]:
-        table.add_column(kernel, justify="right")
+    widths = [figures["kernel"] for figures in results[ROWS[0].name]]
+    table = Table(*("learned by", "dynamic kernel", "gate"), *widths, title="PSNR in dB on Y for widths of the blur")
     for row in ROWS:
-        parts = (
-            row.representation,
-            "yes" if row.depthwise == "dynamic" else "no",
-            "no" if row.gate == "none" else "yes",
-        )
-        table.add_row(*parts, *(f"{figures['psnr']:.2f}" for figures in results[row.name]))
+        yes = ("yes" if there else "no" for there in (row.depthwise == "dynamic", row.gate != "none"))
+        table.add_row(row.representation, *yes, *(f"{figures['psnr']:.2f}" for figures in results[row.name]))
     Console().print(table)
 
 

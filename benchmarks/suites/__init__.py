@@ -41,7 +41,7 @@ def find(settings: Settings, suite: str, label: str) -> Work:
 def left_out(settings: Settings) -> Iterator[str]:
     """What isn't compared here, and why: sentences."""
     if settings.quick:
-        yield "other sizes, 16 bits, torch.compile, ops and scaling, for --quick."
+        yield "other sizes, 16 bits, torch.compile, onnxruntime, OpenVINO, ops and scaling, for --quick."
     elif settings.device == "cpu" and not settings.everything:
         yield (
             "other scales and batches of the network, all but a few contenders at 960x540, a training step of 32, "

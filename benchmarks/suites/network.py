@@ -124,7 +124,8 @@ def contenders(scale: int, settings: Settings, *, compiles: bool) -> dict[str, C
     if device == "cuda":
         captured = {"released": "released, CUDA graph", "released, bf16": "released, CUDA graph bf16"}
         found |= {name: contender(variants[of], captured=True) for of, name in captured.items() if of in variants}
-    found |= runtimes.contenders(scale, settings, lambda: ours(released(), scale))
+    if not settings.quick:
+        found |= runtimes.contenders(scale, settings, lambda: ours(released(), scale))
     found["dasr-fast"] = Contender(lambda: ours(released(), scale).requires_grad_(False))
     precisions = {"fp32": "float32"} | ({} if settings.quick else {"bf16": "bfloat16"})
     precisions |= {"tf32": "float32", "fp16": "float16"} if device == "cuda" else {}

@@ -30,87 +30,75 @@ def works(settings: Settings) -> Iterator[Work]:
             case = _smaller(case) if settings.quick else case
             dtypes = [torch.float32] if specification.general or settings.device == "cpu" else []
             for dtype in dtypes + ([torch.float16] if settings.device == "cuda" else []):
-                yield _forward(specification, case, dtype, settings)
+                yield _work(specification, case, dtype, settings, backward=False)
                 if _trains(case):
-                    yield _backward(specification, case, dtype, settings)
+                    yield _work(specification, case, dtype, settings, backward=True)
 
 
-def _forward(specification: Specification, case: Case, dtype: torch.dtype, settings: Settings) -> Work:
-    names = list(case.tensors)
-    public: Call = partial(getattr(ops, specification.op), **case.options)
-
-    def expected(*inputs: Any) -> Tensor:
-        return public(*_wide(inputs), backend="reference")
-
-    return Work(
-        "ops",
-        _label(specification, case, dtype),
-        lambda: tuple(_arguments(specification, case, dtype, settings.device)[name] for name in names),
-        _contenders(specification, case, dtype, settings, lambda function: function),
-        expected,
-        settings.tolerance,
-        operations=lambda: specification.operations(case),
-        bytes_moved=specification.bytes_moved(case, dtype.itemsize),
-    )
-
-
-def _backward(specification: Specification, case: Case, dtype: torch.dtype, settings: Settings) -> Work:
-    forward = _forward(specification, case, dtype, settings)
-    reference = partial(getattr(ops, specification.op), **case.options, backend="reference")
-    moved = (specification.bytes_moved, specification.bytes_backward)
+def _work(spec: Specification, case: Case, dtype: torch.dtype, settings: Settings, *, backward: bool) -> Work:
+    """A case forward, or forward and backward."""
+    public: Call = partial(getattr(ops, spec.op), **case.options)
+    finish = _with_gradients if backward else lambda call: call
+    size = "x".join(str(n) for n in next(iter(case.tensors.values())) or ())
+    label = f"{spec.op} {size}" + ("" if dtype == torch.float32 else f" {str(dtype)[6:]}")
+    moved = spec.bytes_moved(case, dtype.itemsize) + (spec.bytes_backward(case, dtype.itemsize) if backward else 0)
 
     def inputs() -> Inputs:
-        arguments = forward.inputs()
-        result = partial(getattr(ops, specification.op), **case.options)(*arguments)
+        arguments = _arguments(spec, case, dtype, settings.device)
+        tensors = tuple(arguments[name] for name in case.tensors)
+        if not backward:
+            return tensors
+        result = public(*tensors)
         gradient = torch.randn(result.shape, generator=torch.Generator().manual_seed(1))
-        return (*arguments, torch.empty_like(result).copy_(gradient))  # In the result's memory format.
+        return (*tensors, torch.empty_like(result).copy_(gradient))  # In the result's memory format.
+
+    def expected(*inputs: Any) -> Any:
+        wide = (x.double() if isinstance(x, Tensor) else x for x in inputs)
+        return finish(partial(public, backend="reference"))(*wide)
 
     return Work(
         "ops",
-        f"{forward.label}, forward + backward",
+        f"{label}, forward + backward" if backward else label,
         inputs,
-        _contenders(specification, case, dtype, settings, _with_gradients),
-        lambda *inputs: _with_gradients(reference)(*_wide(inputs)),
-        lambda dtype: GRADIENT_TOLERANCE * settings.tolerance(dtype),
-        operations=lambda: 3 * specification.operations(case),
-        bytes_moved=sum(of_pass(case, dtype.itemsize) for of_pass in moved),
+        _contenders(spec, case, dtype, settings, finish),
+        expected,
+        lambda kind: (GRADIENT_TOLERANCE if backward else 1) * settings.tolerance(kind),
+        operations=lambda: (3 if backward else 1) * spec.operations(case),
+        bytes_moved=moved,
     )
 
 
 def _contenders(
-    specification: Specification,
-    case: Case,
-    dtype: torch.dtype,
-    settings: Settings,
-    finish: Callable[[Call], Call],
+    spec: Specification, case: Case, dtype: torch.dtype, settings: Settings, finish: Callable[[Call], Call]
 ) -> Mapping[str, Contender]:
-    op = specification.op
-    kind = str(dtype).removeprefix("torch.")
+    op, kind = spec.op, str(dtype).removeprefix("torch.")
     baseline: Call = partial(getattr(released_ops, op), **case.options)
     public: Call = partial(getattr(ops, op), **case.options)
 
-    def contender(call: Call, arrange: Callable[[Inputs], Inputs] | None = None, other: str = "") -> Contender:
-        return Contender(lambda: finish(call), arrange or (lambda inputs: inputs), kind, other)
+    def contender(
+        call: Call, arrange: Callable[[Inputs], Inputs] = lambda inputs: inputs, other: str = ""
+    ) -> Contender:
+        return Contender(lambda: finish(call), arrange, kind, other)
+
+    def by_inductor(mode: str) -> Contender:
+        return Contender(lambda: finish(compiled(baseline, mode)), dtype=kind)
 
     found = {BASELINE: contender(baseline, contiguous)}
-    given = "" if specification.general else "channels-last "
-    if not specification.general:
+    given = "" if spec.general else "channels-last "
+    if not spec.general:
         found["released, channels-last"] = contender(baseline)
     elif op != "blur_downsample":
         found["released, channels-last"] = contender(baseline, channels_last)
         found["dasr-fast, channels-last"] = contender(public, channels_last)
     if not settings.quick:
-        found[f"released, {given}compiled"] = Contender(lambda: finish(compiled(baseline)), dtype=kind)
-    if _autotunes(settings):
-        autotuned = "max-autotune-no-cudagraphs"
-        found[f"released, {given}max-autotune"] = Contender(lambda: finish(compiled(baseline, autotuned)), dtype=kind)
+        found[f"released, {given}compiled"] = by_inductor("default")
+    if settings.everything or (settings.device == "cuda" and not settings.quick):
+        found[f"released, {given}max-autotune"] = by_inductor("max-autotune-no-cudagraphs")
     for name, function in ALTERNATIVES.get(op, {}).items():
         found[name] = contender(partial(function, **case.options), other=OTHER.get(name, ""))
     found["dasr-fast"] = contender(public)
-    for backend in BACKENDS:
-        if state(op, backend) is None:
-            found[f"dasr-fast, {backend}"] = contender(partial(public, backend=backend))
-    return found
+    usable = [backend for backend in BACKENDS if state(op, backend) is None]
+    return found | {f"dasr-fast, {backend}": contender(partial(public, backend=backend)) for backend in usable}
 
 
 def _with_gradients(function: Call) -> Call:
@@ -129,16 +117,6 @@ def _with_gradients(function: Call) -> Call:
 def _trains(case: Case) -> bool:
     shape = next(iter(case.tensors.values())) or (0,)
     return len(shape) == 4 and shape[0] > 1
-
-
-def _autotunes(settings: Settings) -> bool:
-    return settings.everything or (settings.device == "cuda" and not settings.quick)
-
-
-def _label(specification: Specification, case: Case, dtype: torch.dtype) -> str:
-    size = "x".join(str(n) for n in next(iter(case.tensors.values())) or ())
-    kind = "" if dtype == torch.float32 else f" {str(dtype)[6:]}"
-    return f"{specification.op} {size}{kind}"
 
 
 def _arguments(specification: Specification, case: Case, dtype: torch.dtype, device: str) -> dict[str, Any]:
@@ -160,7 +138,3 @@ def _smaller(case: Case) -> Case:
 
     batch = (next(iter(case.tensors.values())) or (0,))[0]
     return Case(case.label, {name: less(shape, batch) for name, shape in case.tensors.items()}, case.options)
-
-
-def _wide(inputs: Inputs) -> Inputs:
-    return tuple(x.double() if isinstance(x, Tensor) else x for x in inputs)

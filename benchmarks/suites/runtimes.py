@@ -35,13 +35,11 @@ def contenders(scale: int, settings: Settings, network: Callable[[], nn.Module])
                 lambda: by_onnxruntime(exported, scale, "Tensorrt", trt_fp16_enable=True), dtype="float16"
             ),
         }
-    found = {
+    return {
         "onnxruntime": Contender(lambda: by_onnxruntime(exported, scale, "CPU")),
         "OpenVINO": Contender(lambda: by_openvino(exported, "f32")),
+        "OpenVINO bf16": Contender(lambda: by_openvino(exported, "bf16"), dtype="bfloat16"),
     }
-    if not settings.quick:
-        found["OpenVINO bf16"] = Contender(lambda: by_openvino(exported, "bf16"), dtype="bfloat16")
-    return found
 
 
 def by_onnxruntime(exported: Callable[[], Path], scale: int, provider: str, **options: Any) -> Restores:
@@ -79,11 +77,8 @@ def by_openvino(exported: Callable[[], Path], precision: str) -> Restores:
     if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise AbsentError("OpenVINO computes in bfloat16 only where the processor does")
     model = core.read_model(exported())
-    wanted = {
-        "INFERENCE_PRECISION_HINT": precision,
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "PERFORMANCE_HINT": "LATENCY",
-    }
+    threads = torch.get_num_threads()
+    wanted = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     compiled: list[Any] = []
 
     def restore(lr: Tensor) -> Tensor:

@@ -36,11 +36,6 @@ On a CPU float32 has errors of 3e-4 to 2e-3 and bfloat16 of 0.13; TF32, in which
 """
 
 
-def tolerance(device: str, dtype: str) -> float:
-    """That of `TOLERANCE` for what a contender computes in on a device."""
-    return TOLERANCE[rounding(device, dtype)]
-
-
 def works(settings: Settings) -> Iterator[Work]:
     """Both stages from LR patches that all contenders share, and everything from HR patches; one of them if quick."""
     for batch in batches(settings):
@@ -72,7 +67,7 @@ def step_work(suite: str, stage: Stage, batch: int, settings: Settings) -> Work:
         inputs,
         contenders(stage, settings),
         expected,
-        partial(tolerance, settings.device),
+        lambda dtype: TOLERANCE[rounding(settings.device, dtype)],
         losses_and_gradients,
         operations=lambda: operations(stage, batch),
         pixels=batch * PATCH**2,
@@ -109,7 +104,7 @@ def from_hr(batch: int, settings: Settings) -> Work:
             **({"dasr-fast, CUDA graph": Contender(partial(fast, capture=CudaCapture))} if graphs else {}),
         },
         None,
-        partial(tolerance, settings.device),
+        lambda dtype: TOLERANCE[rounding(settings.device, dtype)],
         lambda _: [],
         pixels=batch * PATCH**2,
     )

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks.compare import changes, main
+from benchmarks.compare import WORSE, changes, main
 from benchmarks.harness.results import Result, Run, write
 from benchmarks.harness.work import BASELINE
 
@@ -54,7 +54,7 @@ def test_what_breaks_and_what_is_mended(run: Run):
     by_name["ops", "wrong"].seconds, by_name["ops", "wrong"].error = [1.0], 0.0
     by_name["memory", "dasr-fast"].peak = 2_200_000
     after.results.remove(by_name["scaling", "Engine fp32"])
-    found = {change.key[::2]: (change.verdict, change.regression) for change in changes(run, after)}
+    found = {change.key[::2]: (change.verdict, change.verdict in WORSE) for change in changes(run, after)}
     assert found["ops", "dasr-fast"] == ("wrong now", True)
     assert found["ops", "another"] == ("fails now", True)
     assert found["ops", "wrong"] == ("right now", False)

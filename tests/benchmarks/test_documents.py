@@ -36,5 +36,5 @@ def test_plots_are_those_of_the_results():
     shown = [(document, stem) for document in DOCUMENTS for stem in plotted(document.read_text())]
     assert len(shown) == 1
     plots = sorted(IMAGES.glob("*.svg"))
-    assert len(plots) == 8
+    assert len(plots) == 6
     assert all(source(shown[0][1]) in path.read_text() for path in plots), "Call `python benchmarks/report.py`."

@@ -76,7 +76,7 @@ def test_steps_for_which_no_time_is_left_are_skipped(run: Any):
 
 def test_commands_are_things_that_are_there(tmp_path: Path):
     for on_gpu in (True, False):
-        steps = list(gpu_acceptance.steps(tmp_path, on_gpu=on_gpu, reference=(), save=False))
+        steps = list(gpu_acceptance.steps(tmp_path, on_gpu=on_gpu, reference=()))
         assert len({step.name for step in steps}) == len(steps)
         words = [word for step in steps for command in step.commands.values() for word in command]
         paths = [word for word in words if word.startswith(("tests/", "benchmarks/"))]

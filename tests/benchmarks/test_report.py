@@ -25,7 +25,7 @@ def test_tables_and_plots_from_the_file_alone(run: Run, tmp_path: Path):
     assert "| dasr-fast | 1100 | 14% | 1.91x | 73% | 1e-07 |" in markdown
     assert "| dasr-fast | 2 | 3 | 2.00x |" in markdown
     plots = sorted(path.name for path in (tmp_path / "plots").iterdir())
-    assert plots == [f"{name}-{theme}.svg" for name in ("ops", "roofline", "scaling") for theme in ("dark", "light")]
+    assert plots == [f"{name}-{theme}.svg" for name in ("ops", "scaling") for theme in ("dark", "light")]
     for plot in plots:
         root = ElementTree.parse(tmp_path / "plots" / plot).getroot()
         assert root.get("width") == "576pt"

@@ -16,7 +16,7 @@ from torch import nn
 from benchmarks import run as command
 from benchmarks import suites
 from benchmarks.harness import machine
-from benchmarks.harness.contender import Contends, Draws
+from benchmarks.harness.contender import Contends
 from benchmarks.harness.results import RESULTS, read
 from benchmarks.harness.work import BASELINE, Settings, Work
 from benchmarks.suites import memory, network, ops, runtimes, training
@@ -32,7 +32,7 @@ RUNTIMES = [name for name in ("onnxruntime", "openvino") if importlib.util.find_
 
 def errors(work: Work, folder: Path) -> dict[str, float]:
     """Over what is allowed, of each contender that isn't absent."""
-    Draws(work, folder).draw(True)
+    Contends(work, folder, BASELINE, "cpu").draw(True)
     found = {}
     for name, contender in work.contenders.items():
         with suppress(ModuleNotFoundError):
@@ -73,7 +73,7 @@ def test_a_wrong_backend_is_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     right = reference.channel_modulation
     work = next(work for work in ops.works(QUICK) if work.label.startswith("channel_modulation"))
     some = {name: work.contenders[name] for name in (BASELINE, "dasr-fast, reference")}
-    Draws(work, tmp_path).draw(True)
+    Contends(work, tmp_path, BASELINE, "cpu").draw(True)
     monkeypatch.setattr(reference, "channel_modulation", lambda *inputs: right(*inputs) * 1.0001)
     found = {name: Contends(replace(work, contenders=some), tmp_path, name, "cpu").build() for name in some}
     assert found[BASELINE] < 1e-6

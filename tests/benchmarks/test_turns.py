@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks.harness import contender
-from benchmarks.harness.contender import Contends, Draws, difference, reason
+from benchmarks.harness.contender import Contends, difference, reason
 from benchmarks.harness.tables import confirmation
 from benchmarks.harness.turns import Effort, compare
 from benchmarks.harness.work import BASELINE, Contender, Settings, Work
@@ -87,7 +87,7 @@ def test_graphs_are_captured_before_anything_is_timed(
     monkeypatch.setattr(Contends, "seconds", lambda self, repeats: happened.append("timed") or (1.0, 0.1))
     step = Contender(lambda: Repeated(dict, Capture()))
     work = Work("suite", "label", tuple, {BASELINE: step}, None, lambda _: 0.0, read=lambda _: [])
-    Draws(work, tmp_path).draw(True)
+    Contends(work, tmp_path, BASELINE, "cpu").draw(True)
     one = Contends(work, tmp_path, BASELINE, device)
     one.build()
     one.settle()

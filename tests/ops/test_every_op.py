@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -38,7 +39,10 @@ CASES = [
     for case in SPECIFICATIONS[str(running.values[0])].cases
     if not case.timed or (running.values[1] != "reference" and not INTERPRETED)
 ]
-EXAMPLES = 8 if INTERPRETED or torch.cuda.is_available() else 25
+ASKED = int(os.environ.get("DASR_FAST_EXAMPLES", "0"))
+EXAMPLES = ASKED or (8 if INTERPRETED or torch.cuda.is_available() else 25)
+LARGER = [64, 128, 180, 256] if ASKED else []
+"""Sizes of more than a tile, where more random calls are asked for."""
 """Few where Triton interprets, or compiles kernels for nearly each of them."""
 every_op = pytest.mark.parametrize(("op", "backend", "device"), RUNNING)
 of_images = pytest.mark.parametrize(
@@ -407,9 +411,9 @@ sizes = st.integers(1, 9)
 @settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
 @given(
     b=st.integers(0, 3),
-    c=st.sampled_from([*range(1, 10), 17]),
-    h=sizes,
-    w=st.sampled_from([*range(1, 10), 17]),
+    c=st.sampled_from([*range(1, 10), 17, *LARGER]),
+    h=st.sampled_from([*range(1, 10), *LARGER[:2]]),
+    w=st.sampled_from([*range(1, 10), 17, *LARGER[:2]]),
     k=st.sampled_from([1, 3, 5, 7]),
     dtype=st.sampled_from(DTYPES[1:]),
     layout=st.sampled_from(["contiguous", *LAYOUTS]),
@@ -439,8 +443,8 @@ def test_features_of_any_shape(
 @settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
 @given(
     b=st.integers(0, 3),
-    h=st.integers(4, 24),
-    w=st.integers(4, 24),
+    h=st.integers(4, max(24, *LARGER, 0)),
+    w=st.integers(4, max(24, *LARGER, 0)),
     k=st.tuples(st.integers(1, 7), st.integers(1, 7)),
     scale=st.integers(1, 4),
     mode=st.sampled_from(["bicubic", "s-fold"]),

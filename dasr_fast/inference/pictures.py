@@ -84,6 +84,8 @@ def _restored(engine: Engine, picture: Picture, v: Tensor, tile: Tile) -> tuple[
     for (_, _, rows, columns), sr in engine.pieces(padded, v, tile=tile):
         if not torch.isfinite(sr).all():
             return pixels, "The network's result holds NaN or infinity."
+        if rows.start == columns.start == 0:  # A new attempt, after one that ran out of memory.
+            outside = 0.0
         outside += (sr - sr.clamp(low, high)).abs().double().sum().item()
         pixels[rows, columns] = picture.replaced(sr, None).pixels
     far = outside / (3 * height * width) > FAR * max(high - low, FLAT)

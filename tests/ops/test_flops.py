@@ -38,7 +38,7 @@ def counted(y: Any, inputs: list[Tensor]) -> tuple[int, int]:
 def test_ops_count_what_their_mathematics_do(op: str, shapes: dict[str, Any], options: dict[str, Any]):
     tensors = {name: shape and torch.randn(shape, requires_grad=True) for name, shape in shapes.items()}
     inputs = [tensor for tensor in tensors.values() if tensor is not None]
-    forward, backward = counted(lambda: getattr(ops, op)(**tensors, **options), inputs)
+    forward, backward = counted(lambda: getattr(ops, op)(**tensors, **options, backend="reference"), inputs)
     # PyTorch forgets the groups of a convolution's gradients, so that only the result's operations are compared.
     with FlopCounterMode(display=False) as counter:
         getattr(reference, op)(*tensors.values(), *options.values())

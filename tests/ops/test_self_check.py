@@ -13,6 +13,7 @@ from dasr_fast.ops.backends import BACKENDS, IMPLEMENTATIONS, OPS
 CPU = torch.device("cpu")
 KERNELS = "triton" if backends.INTERPRETED else "cpp"
 CHECKED = [op for op in OPS if not isinstance(IMPLEMENTATIONS[op, KERNELS], str)]
+pytestmark = pytest.mark.skipif(not CHECKED, reason=f"no kernels: {IMPLEMENTATIONS[OPS[0], KERNELS]}")
 
 
 @pytest.fixture(autouse=True)

@@ -50,4 +50,4 @@ def write_picture(photo: Path, weights: str, path: Path) -> str:
         dbs = [f"{name} {psnr(image, hr, border=model.scale).item():.2f} dB" for name, image in images.items()]
         figures.append(f"kernel {setting.kernel} and noise {setting.noise:g}: {', '.join(dbs)}")
     write_image(path, Picture(torch.cat(rows, dim=2)[0].permute(1, 2, 0).byte().numpy()))
-    return f"{path}, x{model.scale}, left to right HR, bicubic, DASR; {'; '.join(figures)}"
+    return "\n  ".join([f"{path}: x{model.scale}; from left to right HR, bicubic, DASR", *figures])

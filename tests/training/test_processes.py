@@ -51,7 +51,7 @@ def test_all_stop_after_the_same_step(settings: dict[str, Any], tmp_path: Path):
     while len(read_log(folder / "log.jsonl")) < 4 and process.poll() is None:
         time.sleep(0.05)
     os.kill(worker(process.pid, rank=1), signal.SIGTERM)
-    output, error = process.communicate(timeout=120)
+    output, error = process.communicate(timeout=600)
     last = read_log(folder / "log.jsonl")[-1]["step"]
     assert f"Stopped after step {last};" in output, error
     assert [path.name for path in (folder / "checkpoints").iterdir()] == [f"step-{last:08}.pt"]

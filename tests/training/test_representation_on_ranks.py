@@ -26,7 +26,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         subprocess.Popen([*program, str(rank), str(WORLD), folder], stderr=subprocess.PIPE) for rank in range(WORLD)
     ]
     for process in processes:
-        _, error = process.communicate(timeout=120)
+        _, error = process.communicate(timeout=600)
         assert process.returncode == 0, error.decode()
     return [{"lr": torch.load(folder / "lr.pt"), **torch.load(folder / f"{rank}.pt")} for rank in range(WORLD)]
 

@@ -296,7 +296,7 @@ def test_two_processes_are_one_with_the_joint_batch(
         both = {"representation": representation, "batch": 8, "batch_statistics": statistics}
         store(configure(None, settings | both), folder / "begin.toml")
     script = Path(two_processes.__file__)
-    subprocess.run([*TORCHRUN, script, tmp_path], env=ENVIRONMENT, check=True, timeout=300, capture_output=True)
+    subprocess.run([*TORCHRUN, script, tmp_path], env=ENVIRONMENT, check=True, timeout=600, capture_output=True)
     assert [(tmp_path / f"answers{rank}").read_text() for rank in (0, 1)] == ["2 [False, True, True]"] * 2
     for representation, statistics in kinds:
         folder = tmp_path / f"{representation} {statistics}"

@@ -28,14 +28,8 @@ Key = tuple[str, str, str]
 
 
 class Change(NamedTuple):
-    """One contender's change.
-
-    Attributes:
-        key: Suite, work, contender.
-        verdict: One of `WORSE`, or another.
-        ratio: What it takes after over what it took before; None if it can't be compared.
-        probability: Of such times if nothing changed (Mann-Whitney), if there are several.
-    """
+    """One contender's change: a verdict, what it takes after over what it took before, if that can be compared, and the
+    probability of such times if nothing changed (Mann-Whitney), if there are several."""
 
     key: Key
     verdict: str
@@ -44,14 +38,10 @@ class Change(NamedTuple):
 
 
 def changes(before: Run, after: Run, threshold: float = 0.05, relative: bool = True) -> list[Change]:
-    """Changes of all contenders that `before` has.
+    """Changes of all contenders that `before` has; `threshold` is the least change of the median that counts.
 
-    Args:
-        before: One run.
-        after: Another.
-        threshold: Least change of the median that counts.
-        relative: Whether times are taken relative to the baseline's in the same round, so that a machine that was
-            slower as a whole changes nothing. Only where both runs have the same baseline.
+    Times are taken relative to the baseline's in the same round, so that a machine that was slower as a whole changes
+    nothing, unless that isn't wanted or the baselines differ.
     """
     found = []
     relative = relative and before.baseline == after.baseline

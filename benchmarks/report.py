@@ -13,9 +13,8 @@ from benchmarks.harness import documents, plots, results, tables
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--json", "joined", type=click.Path(dir_okay=False, path_type=Path), help="Write all FILES as one.")
-@click.option("--markdown", type=click.Path(dir_okay=False, path_type=Path), help="Write the tables there too.")
 @click.option("--plots", "folder", type=click.Path(file_okay=False, path_type=Path), help="Folder for the plots.")
-def main(files: tuple[Path, ...], joined: Path | None, markdown: Path | None, folder: Path | None) -> None:
+def main(files: tuple[Path, ...], joined: Path | None, folder: Path | None) -> None:
     """Print the tables of FILES, which benchmarks/run.py has written on one machine, such as one for each suite.
 
     Without FILES, write README's and docs' tables and plots anew from benchmarks/results.
@@ -30,8 +29,6 @@ def main(files: tuple[Path, ...], joined: Path | None, markdown: Path | None, fo
     tables.show(tables.markdown(run))
     if joined is not None:
         results.write(run, joined)
-    if markdown is not None:
-        markdown.write_text(tables.markdown(run))
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         for path in plots.draw(run, folder):

@@ -1,5 +1,6 @@
 """Compare dasr-fast with the released code and with what else people use, on this machine."""
 
+import re
 import sys
 import time
 from functools import partial
@@ -25,27 +26,27 @@ from tests.released.baseline import NoCheckoutError, find_baseline
 QUICK = Effort(seconds=1.0, least=3, most=5, round_seconds=0.05)
 
 
-class Size(click.ParamType[tuple[int, int]]):
-    """Width and height, such as 320x180."""
-
-    name = "WxH"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        parts = str(value).split("x")
-        if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-            self.fail(f"{value} is no width and height such as 320x180.", param, ctx)
-        return int(parts[0]), int(parts[1])
+def _sizes(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+    for value in values:
+        if not re.fullmatch(r"[1-9]\d*x[1-9]\d*", value):
+            raise click.BadParameter(f"{value} is no width and height such as 320x180.")
+    return tuple(tuple(map(int, value.split("x"))) for value in values)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--quick", is_flag=True, help="A few works in a minute and a half, and a picture.")
 @click.option("--everything", is_flag=True, help="All sizes and contenders: hours on a CPU.")
 @click.option("--suite", "names", multiple=True, type=click.Choice(list(suites.SUITES)), help="Only these; repeatable.")
-@click.option("--size", "sizes", multiple=True, type=Size(), help="Only these LR sizes of the network; repeatable.")
-@click.option("--scale", "scales", multiple=True, type=click.IntRange(2, 4), help="Only these scales; repeatable.")
 @click.option(
-    "--batch", "batches", multiple=True, type=click.IntRange(1), help="Only these batches of network and training."
+    "--size",
+    "sizes",
+    multiple=True,
+    callback=_sizes,
+    metavar="WxH",
+    help="Only these LR sizes of the network; repeatable.",
 )
+@click.option("--scale", "scales", multiple=True, type=click.IntRange(2, 4), help="Only these scales; repeatable.")
+@click.option("--batch", "batches", multiple=True, type=click.IntRange(1), help="Only these batches; repeatable.")
 @click.option("--without", multiple=True, help="Leave out contenders with this in their names; repeatable.")
 @click.option(
     "--reference",
@@ -60,9 +61,7 @@ class Size(click.ParamType[tuple[int, int]]):
     show_default=True,
     help="Folder for results.json, table.md, plots and picture; those of an earlier run are replaced.",
 )
-@click.option(
-    "--confirm", is_flag=True, help="Ask each figure again of a fresh process, alone; exit with 1 if one differs."
-)
+@click.option("--confirm", is_flag=True, help="Ask each figure again, alone; name those that differ, and exit with 1.")
 @click.option("--profile", is_flag=True, help="Write a profile of each contender's call to OUTPUT/profiles.")
 @click.option("--save", is_flag=True, help="Keep the results in benchmarks/results/<machine>.json and .md too.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
@@ -93,7 +92,7 @@ def main(
         settings = Settings(device=kind, folder=Path(folder), **which)
         profiles = output / "profiles" if profile else None
         try:
-            description = find_baseline(settings.reference, kind).description
+            baseline = find_baseline(settings.reference, kind).description
             (profiles or output).mkdir(parents=True, exist_ok=True)
             click.echo(picture.write_picture(settings.image, "x4", output / "picture.png"))
         except (ImageError, FileNotFoundError, NoCheckoutError) as error:
@@ -101,7 +100,7 @@ def main(
         chosen = names or (suites.QUICK if settings.quick else tuple(suites.SUITES))
         omitted, ceilings = list(suites.left_out(settings)), machine.ceilings(kind, settings.quick)
         run, effort = (
-            Run(machine.facts(kind), description, ceilings, omitted, []),
+            Run(machine.facts(kind), baseline, ceilings, omitted, []),
             QUICK if settings.quick else Effort(),
         )
         for work in suites.works(chosen, settings):

@@ -44,7 +44,7 @@ DTYPES = ("float16", "float32", "bfloat16")
 LAYOUTS = ("channels_last", "contiguous")
 SCALES = (2, 3, 4)
 
-FEWEST, MOST = {"num_warps": 1, "num_stages": 1}, {"num_warps": 8, "num_stages": 4}
+MOST = {"num_warps": 8, "num_stages": 4}
 GROWTH = 4
 """How much larger than the default's a thread's part of a tile may be."""
 
@@ -54,8 +54,6 @@ FASTER = 0.98
 """Share of the default's time that options may take to be kept instead of it."""
 LEAST = 4.0
 """Seconds for a problem at least: what it takes to compile the alternatives of one option after the other."""
-ROUNDS = 3
-"""How often the default and the fastest options are timed once more, in turn."""
 
 Run = Callable[[], Any]
 Say = Callable[[str], None]
@@ -65,9 +63,7 @@ Entry = dict[str, Any]
 class Setting(NamedTuple):
     """One call of an op, forward and backward.
 
-    Attributes:
-        dtype: Of the first tensor; the others have it too if it is a floating type, else float32.
-        layout: Of the tensors of the first one's shape.
+    The first tensor has the type, the others too if it is a floating one, else float32; all of its shape the layout.
     """
 
     op: str
@@ -202,7 +198,7 @@ def neighbours(default: Options, options: Options, changes: int) -> Iterator[Opt
         return math.prod(value for name, value in some.items() if name.startswith("BLOCK_")) / some.get("num_warps", 4)
 
     def allowed(name: str, value: int) -> bool:
-        return FEWEST.get(name, 1) <= value <= max(MOST.get(name, value), default[name])
+        return 1 <= value <= max(MOST.get(name, value), default[name])
 
     varied = [name for name in options if name.isupper() or name in MOST]
     for names in combinations(varied, changes):
@@ -223,13 +219,8 @@ def fastest(
 ) -> tuple[Options, int]:
     """The fastest options, and how many were tried: from the best of the seeds, change one at a time while it helps.
 
-    Changes of two are tried where none of one helps.
-
-    Args:
-        seeds: To begin with; the first is the default, which is timed in any case.
-        milliseconds: Times options; infinite if they don't work.
-        prepare: Told what is timed next, all that is known of it.
-        in_time: Whether there is time to try more.
+    Changes of two are tried where none of one helps. The first seed is the default, which is timed in any case. Times
+    are infinite where options don't work. `prepare` is told what is timed next.
     """
     tried: list[tuple[float, Options]] = [(milliseconds(seeds[0]), seeds[0])]
 
@@ -256,15 +247,9 @@ def fastest(
 def tune(
     planned: Sequence[Planned], device: str, path: Path, facts: Mapping[str, Any], budget: float, say: Say
 ) -> None:
-    """Tune for each problem, and after each write all to `path`.
+    """Tune for each problem, and after each write all to `path`, with `facts` and the entries of other problems.
 
-    Args:
-        planned: The problems.
-        device: "cuda", or "cpu" where Triton kernels are interpreted.
-        path: File that receives the options; entries of other problems stay.
-        facts: What the file tells besides the options.
-        budget: Seconds in all; each problem may take an equal part of what is left, or `LEAST`.
-        say: Receives lines of text.
+    Each may take an equal part of what is left of `budget` seconds, or `LEAST`. On a CPU kernels are interpreted.
     """
     entries = json.loads(path.read_text())["tuned"] if path.exists() else []
     end = time.monotonic() + budget
@@ -276,7 +261,7 @@ def tune(
         run = calls(one.setting, device, say)[one.function]
         entry = tune_one(one, run, device, max(LEAST, (end - now) / left), entries, say)
         if entry is not None:
-            known = {str(list(each.values())[:4]): each for each in [*entries, entry]}  # By problem.
+            known = {json.dumps(list(each.values())[:4]): each for each in [*entries, entry]}  # By problem.
             entries = [known[problem] for problem in sorted(known)]
             with written_whole(path) as temporary:
                 temporary.write_text(json.dumps({**facts, "tuned": entries}, indent=1) + "\n")
@@ -312,9 +297,9 @@ def tune_one(one: Planned, run: Run, device: str, seconds: float, entries: Seque
 
     deadline = time.monotonic() + seconds  # The default has been compiled by now.
     alike = [entry["options"] for entry in entries if entry["kernel"] == kernel and entry["layout"] == asked.layout]
-    seeds = [default, *(options for options in alike if options.keys() == default.keys())]
+    seeds = [default, *({show(some): some for some in alike if some.keys() == default.keys()}).values()]
     best, tried = fastest(seeds, milliseconds, prepare, lambda: time.monotonic() < deadline)
-    rounds = [[milliseconds(options) for options in (default, best)] for _ in range(ROUNDS)]  # In turns.
+    rounds = [[milliseconds(options) for options in (default, best)] for _ in range(3)]  # Once more, in turns.
     by_default, tuned = (median(some) for some in zip(*rounds, strict=True))
     if not math.isfinite(by_default):
         return None
@@ -366,19 +351,13 @@ def show(options: Options) -> str:
 
 def first_line(error: Exception) -> str:
     """The reason in one line; compilers put it last, after the source."""
-    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[-1] if isinstance(error, triton.compiler.CompilationError) else lines[0]
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--op", "names", multiple=True, type=click.Choice(list(SPECIFICATIONS)), help="Only these; repeatable.")
-@click.option(
-    "--budget",
-    type=click.FloatRange(0, min_open=True),
-    default=1800.0,
-    show_default=True,
-    help="Seconds in all, shared among the problems; the comparison under way as they end is finished.",
-)
+@click.option("--budget", type=click.FloatRange(1), default=1800.0, show_default=True, help="Seconds for all problems.")
 @click.option("--dry-run", is_flag=True, help="List what would be tried at first; needs no GPU.")
 def main(names: tuple[str, ...], budget: float, dry_run: bool) -> None:
     """Tune the Triton kernels for the sizes that matter on this GPU, for kernels/configs/<GPU>.json.

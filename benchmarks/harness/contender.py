@@ -33,7 +33,7 @@ class Contends:
 
     def __init__(self, work: Work, folder: Path, name: str, device: str) -> None:
         self.work, self.folder, self.name, self.device = work, folder, name, device
-        self.before, self.turn = _resident(), 0
+        self.before, self.turn = _status("VmRSS") or _highest(), 0
 
     def __call__(self) -> Any:
         self.turn = (self.turn + 1) % len(self.copies)
@@ -51,7 +51,8 @@ class Contends:
         """Make the first call, which also compiles, packs weights and so on; returns its error, if it can be known."""
         contender, inputs = self.work.contenders[self.name], torch.load(self.folder / INPUTS)
         copies = _copies(inputs, self.device)
-        self.copies = [contender.arrange(_copied(inputs) if copies > 1 else inputs) for _ in range(copies)]
+        self.copies = [contender.arrange(inputs)]
+        self.copies += [contender.arrange(torch.load(self.folder / INPUTS)) for _ in range(copies - 1)]
         self.call = contender.make()
         outputs = self()
         if not (self.folder / EXPECTED).exists():
@@ -169,10 +170,6 @@ def _settle_allocator() -> None:
     torch.empty(31 * 2**20, dtype=torch.uint8)
 
 
-def _copied(inputs: Inputs) -> Inputs:
-    return tuple(x.clone() if isinstance(x, Tensor) else x for x in inputs)
-
-
 def _copies(inputs: Inputs, device: str) -> int:
     """How many of them don't fit into the GPU's L2 cache together."""
     if device != "cuda":
@@ -188,10 +185,6 @@ def _highest() -> int:
     """
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return _status("VmHWM") or (most if sys.platform == "darwin" else 1024 * most)
-
-
-def _resident() -> int:
-    return _status("VmRSS") or _highest()
 
 
 def _status(name: str) -> int | None:

@@ -64,11 +64,6 @@ def source(stem: str) -> str:
     return f"{stem}.json, SHA-256 {hashlib.sha256(content).hexdigest()}"
 
 
-def plotted(text: str) -> list[str]:
-    """Names of the files whose plots a document shows."""
-    return [stem for _, kind, stem, *_ in _BLOCK.findall(text) if kind == "plots"]
-
-
 def loose(text: str) -> list[str]:
     """Times, sizes of memory and speed-ups of a document that come from nowhere; the paper's own are quoted."""
     return _FIGURE.findall(_QUOTED.sub("", _BLOCK.sub("", text)))

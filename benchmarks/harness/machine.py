@@ -3,7 +3,6 @@
 import platform
 import re
 import subprocess
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,12 +10,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch.utils.benchmark import Timer
 
 from dasr_fast import __version__, precision
 from dasr_fast.ops.backends import BACKENDS, state
-
-EMULATED = "which PyTorch emulates on this processor, many times slower than float32."
-"""Why a type is left out where `emulates_bfloat16` says so."""
 
 
 def facts(device: str) -> dict[str, Any]:
@@ -51,11 +48,10 @@ def title(machine: dict[str, Any]) -> str:
 
 
 def ceilings(device: str, quick: bool) -> dict[str, float]:
-    """Operations a second in each type and bytes a second, of what PyTorch does fastest.
+    """Operations a second in each type, but emulated ones, and bytes a second, of what PyTorch does fastest.
 
-    That is the faster of a large matrix product and a large 3x3 convolution, which on some CPUs come from two
-    libraries, and a large copy. Winograd's convolutions do fewer operations than are counted and may exceed it.
-    There is none in a type that PyTorch emulates.
+    That is the faster of a large matrix product and a large 3x3 convolution, and a large copy. Winograd's convolutions
+    do fewer operations than are counted and may exceed it.
     """
     side, length, rounds = (8192, 2**28, 20) if device == "cuda" else (1024 if quick else 2048, 2**25, 10)
     found = {}
@@ -79,15 +75,8 @@ def ceilings(device: str, quick: bool) -> dict[str, float]:
 
 
 def _fastest(call: Callable[[], Any], rounds: int) -> float:
-    times = []
-    for _ in range(rounds):
-        for step in (lambda: None, call):  # What came before is waited for.
-            start = time.perf_counter()
-            step()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return min(times)
+    timer = Timer("call()", globals={"call": call}, num_threads=torch.get_num_threads())
+    return min(timer.timeit(1).median for _ in range(rounds))
 
 
 def _processor() -> str:
@@ -100,6 +89,6 @@ def _processor() -> str:
 def _driver() -> str:
     query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
-        return subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()[0]
-    except (OSError, subprocess.CalledProcessError, IndexError):
+        return subprocess.run(query, capture_output=True, text=True).stdout.split("\n")[0] or "unknown"
+    except OSError:
         return "unknown"

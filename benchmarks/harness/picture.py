@@ -16,15 +16,6 @@ SIDE = 44
 """Pixels that a photograph must have at least."""
 
 
-def unreadable() -> str | None:
-    """Why this machine can't read photographs, in a sentence without a full stop, or None."""
-    try:
-        import pyvips as pyvips
-    except (ImportError, OSError) as error:  # The package is missing, or libvips.
-        return f"photographs need the Python package pyvips: {str(error).splitlines()[0].rstrip('.')}"
-    return None
-
-
 def write_picture(photo: Path, weights: str, path: Path) -> str:
     """Write HR, bicubic and SR side by side, a row for each of `SETTINGS`; returns their PSNR, or why there are none.
 
@@ -32,9 +23,10 @@ def write_picture(photo: Path, weights: str, path: Path) -> str:
         FileNotFoundError: There is no such photograph, or no such weights.
         ImageError: It can't be read, or is too small.
     """
-    obstacle = unreadable()
-    if obstacle is not None:
-        return f"No picture: {obstacle}."
+    try:
+        import pyvips as pyvips
+    except (ImportError, OSError) as error:  # The package is missing, or libvips.
+        return f"No picture: photographs need the Python package pyvips: {str(error).splitlines()[0].rstrip('.')}."
     model = BlindSR.from_pretrained(weights)
     hr = read_image(photo).rgb()
     if min(hr.shape[-2:]) < SIDE:

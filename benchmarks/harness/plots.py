@@ -1,5 +1,6 @@
 """Results as plots, each for a light and for a dark page."""
 
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -10,7 +11,6 @@ from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib import pyplot as plt
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullLocator
 
@@ -49,10 +49,7 @@ THEMES = (
 def draw(run: Run, folder: Path, source: str = "") -> list[Path]:
     """Write `<plot>-light.svg` and `<plot>-dark.svg` for each plot that has results, and return their paths.
 
-    Args:
-        run: All results.
-        folder: It exists.
-        source: Where the results are from, for the files' metadata.
+    `source` says where the results are from, in the files' metadata.
     """
     plots: dict[str, Callable[[Run, Theme], Any]] = {"scaling": scaling}
     plots |= {name: partial(bars, suites=suites) for name, suites in SUITES_OF_BARS.items()}
@@ -106,50 +103,43 @@ def bars(run: Run, theme: Theme, suites: Sequence[str]) -> Any:
 
 
 def scaling(run: Run, theme: Theme) -> Any:
-    """Time of the network against LR pixels of one image, and against the batch, with the floor."""
-    everything = [results for (suite, _), results in run.works().items() if suite == "scaling"]
-    images = [results for results in everything if "batch" not in results[0].work]
-    batches = [results for results in everything if results[0].work.startswith("x4 of 48x48")]
-    if not images:
+    """Time of the network against LR pixels of one image, x4, with the floor."""
+    images = [r for (suite, work), r in run.works().items() if suite == "network" and re.fullmatch(r"x4 of \w+", work)]
+    if len(images) < 2:
         return None
-    panels = [(images, "LR image"), *([(batches, "batch of 48x48")] if len(batches) > 1 else [])]
-    figure, side_by_side = _figure(3.7, columns=len(panels))
-    contenders = list(dict.fromkeys(r.contender for results in everything for r in results if r.seconds))
-    further = iter((*theme.series, theme.text, theme.muted))
-    fixed = {BASELINE: theme.released, "Engine fp32": theme.ours, "Engine fp16": theme.half}
+    named = {BASELINE: theme.released, "Engine fp32": theme.ours, "Engine bf16": theme.half, "Engine fp16": theme.half}
+    named |= dict(zip(("onnxruntime", "OpenVINO"), theme.series, strict=True))
     styles: dict[str, dict[str, Any]] = {
-        name: {"color": fixed.get(name) or next(further), "marker": "o", "markersize": 4} for name in contenders
+        name: {"color": c, "marker": "o", "markersize": 4} for name, c in named.items()
     }
     floor = "floor: direct operations at the ceiling"
     styles[floor] = {"color": theme.muted, "linestyle": "--", "linewidth": 1}
-    for axes, (works, label) in zip(side_by_side, panels, strict=True):
-        lines: dict[str, list[tuple[int, float]]] = {name: [] for name in styles}
-        for results in works:
-            pixels = results[0].pixels or 0
-            for result in results:
-                if result.seconds:
-                    lines[result.contender].append((pixels, median(result.seconds) * 1e3))
-            if least := run.floor(results[0]):
-                lines[floor].append((pixels, least * 1e3))
-        for name, points in lines.items():
-            axes.plot(*zip(*sorted(points), strict=True), **styles[name])
-        axes.set(xscale="log", yscale="log", xlabel=label)
-        ticks = {r[0].pixels: r[0].work.split("batch ")[-1].removeprefix("x4 of ") for r in works}
-        if works is batches:
-            ticks = {pixels: "1" if "x" in tick else tick for pixels, tick in ticks.items()}
-        axes.set_xticks(list(ticks), list(ticks.values()))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g} ms")
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.grid()
-    _legend(figure, [Line2D([], [], label=name, **style) for name, style in styles.items()])
+    figure, (axes,) = _figure(3.7)
+    lines: dict[str, list[tuple[int, float]]] = {name: [] for name in styles}
+    for results in images:
+        pixels, least = results[0].pixels or 0, run.floor(results[0])
+        lines[floor] += [(pixels, least * 1e3)] if least else []
+        for result in results:
+            if result.seconds and result.contender in lines:
+                lines[result.contender].append((pixels, median(result.seconds) * 1e3))
+    for name, points in lines.items():
+        if points:
+            axes.plot(*zip(*sorted(points), strict=True), label=name, **styles[name])
+    axes.set(xscale="log", yscale="log", xlabel="LR image")
+    ticks = {results[0].pixels: results[0].work.removeprefix("x4 of ") for results in images}
+    axes.set_xticks(list(ticks), list(ticks.values()))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g} ms")
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.grid()
+    _legend(figure, axes.get_lines())
     figure.suptitle(f"x4, {title(run.machine)}", fontsize=9)
     return figure
 
 
-def _figure(height: float, columns: int = 1) -> tuple[Any, list[Any]]:
-    figure, axes = plt.subplots(1, columns, figsize=(WIDTH, height), layout="constrained", squeeze=False)
+def _figure(height: float) -> tuple[Any, list[Any]]:
+    figure, axes = plt.subplots(figsize=(WIDTH, height), layout="constrained", squeeze=False)
     return figure, list(axes.flat)
 
 

@@ -117,9 +117,7 @@ class Run:
         ceilings: Most operations a second of each type ("float32", ...) and bytes a second ("bytes"), as measured.
         left_out: What wasn't compared, and why: sentences.
         results: Those of a work follow one another.
-        commit: Of the repository.
-        datetime: When the run ended, in UTC.
-        seconds: How long the run took.
+        commit, datetime, seconds: Of the repository; when the run ended, in UTC; how long it took.
     """
 
     machine: dict[str, Any]
@@ -157,12 +155,8 @@ def ratios(results: list[Result]) -> dict[str, float]:
 class Best(NamedTuple):
     """The results of one work that matter: the least of each kind, of those that compute the same.
 
-    Attributes:
-        released: The baseline's.
-        alternative: The best of all that isn't this project's.
-        accelerated: The released network's after `accelerate`.
-        ours: This project's best in the baseline's precision.
-        narrow: This project's best in 16 bits.
+    `accelerated` is the released network after `accelerate`, `ours` this project's best in the baseline's precision,
+    `narrow` its best in 16 bits.
     """
 
     released: Result | None
@@ -231,7 +225,7 @@ def read(path: Path) -> Run:
 
 
 def joined(runs: Sequence[Run]) -> Run:
-    """Runs of several suites on one machine as one; of a work that several measured, the last run's results.
+    """Runs of several suites as one; of a work that several measured, the last run's results.
 
     Raises:
         ValueError: Machine, versions or baselines differ, so that the results can't be compared.

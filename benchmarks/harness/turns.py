@@ -24,14 +24,7 @@ SLEEP = 0.02
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure.
-
-    Attributes:
-        seconds: For each contender of a work, about.
-        least: Rounds at least.
-        most: Rounds at most.
-        round_seconds: A round repeats a call until that is reached.
-    """
+    """How long to measure: seconds for each contender, rounds, and the seconds that a round's calls take at least."""
 
     seconds: float = 2.0
     least: int = 5
@@ -48,22 +41,13 @@ class Effort:
 
 
 class FailedError(Exception):
-    """What a process couldn't do."""
-
-    def __init__(self, reason: str, absent: bool = False) -> None:
-        super().__init__(reason)
-        self.absent = absent
+    """What a process couldn't do, and whether something is only absent."""
 
 
 class Process:
-    """A contender's process.
+    """A contender's process, which finds the work by itself.
 
-    Args:
-        find: Gives the work there.
-        folder: Of the files that the processes of the work share.
-        settings: Of the run.
-        name: The contender's.
-        fresh: Whether it imports everything itself, or is forked from one that has, which takes no time.
+    A fresh one imports everything; others are forked from one that has, which takes no time.
     """
 
     def __init__(self, find: Find, folder: Path, settings: Settings, name: str, *, fresh: bool = False) -> None:
@@ -101,7 +85,7 @@ class Process:
             result, failure = self.pipe.recv()
         except (EOFError, OSError):
             self.process.join(10)
-            raise FailedError(f"its process ended with status {self.process.exitcode}") from None
+            raise FailedError(f"its process ended with status {self.process.exitcode}", False) from None
         if failure is not None:
             raise FailedError(*failure)
         return result
@@ -112,14 +96,8 @@ def compare(
 ) -> list[Result]:
     """Check every contender, then time the right ones in turn, in the other order each round.
 
-    Of works without times each contender's memory is measured, in one process after the other.
-
-    Args:
-        find: Gives the work in any process.
-        settings: Of the run.
-        effort: How long to measure.
-        again: Whether each figure is asked again of a fresh process, alone.
-        profiles: Folder for profiles of all calls, if they are wanted.
+    Of works without times each contender's memory is measured, in one process after the other. If asked `again`, each
+    figure comes once more from a fresh process, alone. Profiles of the calls go to a folder if there is one for them.
     """
     work = find()
     results = [Result.of(work, name) for name in work.contenders]
@@ -188,4 +166,4 @@ def _failures(result: Result) -> Iterator[None]:
     try:
         yield
     except FailedError as error:
-        result.failure, result.absent = str(error), error.absent
+        result.failure, result.absent = error.args

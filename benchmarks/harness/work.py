@@ -40,9 +40,7 @@ class Settings:
         everything: All sizes and contenders, however long they take on this device.
         reference: A checkout of the released code; None for its operations written anew.
         image: A photograph.
-        sizes: LR widths and heights of the network to keep to, if any.
-        scales: Scales of the network to keep to, if any.
-        batches: Batches of the network and of training to keep to, if any.
+        sizes, scales, batches: LR widths and heights, scales and batches to keep to, if any.
         without: Parts of names of contenders to leave out.
         folder: What processes share, such as the network in ONNX's format; it exists.
     """

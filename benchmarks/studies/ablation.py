@@ -25,16 +25,16 @@ class Row(NamedTuple):
     """A network of the table."""
 
     name: str
-    representation: str
+    representation: str = "moco"
     depthwise: str = "dynamic"
     gate: str = "parallel"
 
 
 ROWS = (
     Row("sr-loss", "sr-loss"),
-    Row("static", "moco", depthwise="static"),
-    Row("no-gate", "moco", gate="none"),
-    Row("dasr", "moco"),
+    Row("static", depthwise="static"),
+    Row("no-gate", gate="none"),
+    Row("dasr"),
     Row("oracle", "oracle"),
 )
 """Without degradation representation learning, without dynamic convolution, without channel modulation, whole, and with

@@ -9,9 +9,11 @@ Each set is a folder of HR images; for those of the paper its own figures are sh
 import json
 import sys
 from itertools import groupby
+from math import inf
+from operator import itemgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any
 
 import click
 
@@ -26,19 +28,6 @@ from dasr_fast.models import BlindSR, CheckpointError
 PAPER = Path(__file__).with_name("paper.json")
 
 
-class Mean(NamedTuple):
-    """Means over a set, in a row of a table of the paper; PSNR is None where it is infinite, of equal images."""
-
-    table: str
-    scale: int
-    images: str
-    method: str
-    kernel: str
-    noise: float
-    psnr: float | None
-    ssim: float
-
-
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("sets", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--weights", required=True, help="Name or path.")
@@ -47,8 +36,8 @@ class Mean(NamedTuple):
 def main(sets: tuple[Path, ...], weights: str, tables: tuple[str, ...], output: Path) -> None:
     """Write the means over each of SETS to OUTPUT.json, and tables of them to OUTPUT.md; earlier ones are replaced."""
     figures, text = output.with_suffix(".json"), output.with_suffix(".md")
-    for target in (figures, text):
-        check_target(target, overwrite=True)
+    check_target(figures, overwrite=True)
+    check_target(text, overwrite=True)
     try:
         scale = BlindSR.from_pretrained(weights).scale
     except (FileNotFoundError, CheckpointError) as error:
@@ -61,14 +50,17 @@ def main(sets: tuple[Path, ...], weights: str, tables: tuple[str, ...], output: 
         for mean in evaluate(images, method, scale, table)
     ]
     with written_whole(figures) as temporary:
-        temporary.write_text(json.dumps([mean._asdict() for mean in means], indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(means, indent=1) + "\n", encoding="utf-8")
     with written_whole(text) as temporary:
         temporary.write_text(markdown(means), encoding="utf-8")
     click.echo(f"Wrote {figures} and {text}")
 
 
-def evaluate(images: Path, method: str, scale: int, table: str) -> list[Mean]:
-    """The means of a method over a set, by `dasr-fast evaluate`; leaves with its exit code if an image failed."""
+def evaluate(images: Path, method: str, scale: int, table: str) -> list[dict[str, Any]]:
+    """The means of a method over a set in a table of the paper, by `dasr-fast evaluate`.
+
+    PSNR is None where it is infinite, of equal images. Leaves with the command's exit code if an image failed.
+    """
     with TemporaryDirectory() as folder:
         figures = Path(folder) / "figures.json"
         options = [f"--scale={scale}", f"--method={method}", f"--table{table}", f"--json={figures}"]
@@ -77,32 +69,28 @@ def evaluate(images: Path, method: str, scale: int, table: str) -> list[Mean]:
             sys.exit(code)
         rows = json.loads(figures.read_text(encoding="utf-8"))["rows"]
     name = method if method == "bicubic" else Path(method).stem
-    settings = [Setting(row["sigma"], row["sigma_y"], row["theta"], row["noise"]) for row in rows]
-    return [
-        Mean(table, scale, images.resolve().name, name, setting.kernel, setting.noise, row["psnr"], row["ssim"])
-        for setting, row in zip(settings, rows, strict=True)
-    ]
+    same = {"table": table, "scale": scale, "images": images.resolve().name, "method": name}
+    kernels = [Setting(row["sigma"], row["sigma_y"], row["theta"], row["noise"]).kernel for row in rows]
+    pairs = zip(kernels, rows, strict=True)
+    return [{**same, "kernel": kernel, **{k: row[k] for k in ("noise", "psnr", "ssim")}} for kernel, row in pairs]
 
 
-def markdown(means: list[Mean]) -> str:
+def markdown(means: list[dict[str, Any]]) -> str:
     """A table for each of the paper's, with a column for each kernel: PSNR in dB / SSIM, and the paper's PSNR."""
     lines, quoted = [], json.loads(PAPER.read_text(encoding="utf-8"))["rows"]
-    for table, of_table in groupby(means, lambda mean: mean.table):
+    for table, of_table in groupby(means, itemgetter("table")):
         rows = list(of_table)
-        kernels = list(dict.fromkeys(mean.kernel for mean in rows))
+        kernels = list(dict.fromkeys(mean["kernel"] for mean in rows))
         lines += [f"Degradations of Table {table}; columns are kernels:", ""]
         lines += [f"| set | noise | method | {' | '.join(kernels)} |", f"|---|---|---|{'---|' * len(kernels)}"]
-        for images, of_images in groupby(rows, lambda mean: mean.images):
+        for place, of_images in groupby(rows, itemgetter("table", "scale", "images")):
             figures = list(of_images)
-            theirs = [row for row in quoted if [row[k] for k in ("table", "scale", "images")] == [*figures[0][:3]]]
-            for noise in sorted({mean.noise for mean in figures}):
-                begin = f"| {images} | {noise:g} |"
-                for method in dict.fromkeys(mean.method for mean in figures):
-                    cells = [
-                        f"{'inf' if m.psnr is None else f'{m.psnr:.2f}'} / {m.ssim:.3f}"
-                        for m in figures
-                        if (m.noise, m.method) == (noise, method)
-                    ]
+            theirs = [row for row in quoted if itemgetter("table", "scale", "images")(row) == place]
+            for noise in sorted({mean["noise"] for mean in figures}):
+                begin = f"| {place[-1]} | {noise:g} |"
+                for method in dict.fromkeys(mean["method"] for mean in figures):
+                    some = [m for m in figures if (m["noise"], m["method"]) == (noise, method)]
+                    cells = [f"{inf if m['psnr'] is None else m['psnr']:.2f} / {m['ssim']:.3f}" for m in some]
                     lines.append(f"{begin} {method} | {' | '.join(cells)} |")
                 for row in (row for row in theirs if row["noise"] == noise):
                     cells = [f"{psnr:.2f}" for psnr in row["psnr"]]

@@ -4,10 +4,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from types import ModuleType
 
-from benchmarks.harness.machine import EMULATED
-from benchmarks.harness.picture import unreadable
 from benchmarks.harness.work import Settings, Work
-from benchmarks.suites import degradation, memory, network, ops, scaling, training
+from benchmarks.suites import degradation, memory, network, ops, training
 from dasr_fast import precision
 from dasr_fast.ops.backends import BACKENDS, state
 
@@ -17,7 +15,6 @@ SUITES: dict[str, ModuleType] = {
     "degradation": degradation,
     "memory": memory,
     "ops": ops,
-    "scaling": scaling,
 }
 """By name; each has `works(settings)`."""
 
@@ -41,19 +38,13 @@ def find(settings: Settings, suite: str, label: str) -> Work:
 def left_out(settings: Settings) -> Iterator[str]:
     """What isn't compared here, and why: sentences."""
     if settings.quick:
-        yield "other sizes, 16 bits, torch.compile, onnxruntime, OpenVINO, ops and scaling, for --quick."
+        yield "other sizes, 16 bits, torch.compile, onnxruntime, OpenVINO and ops, for --quick."
     elif settings.device == "cpu" and not settings.everything:
-        yield (
-            "other scales and batches of the network, all but a few contenders at 960x540, a training step of 32, "
-            "sides over 256, max-autotune, and torch.compile at others than x4 of 320x180, which take hours on a CPU; "
-            "--everything has them."
-        )
+        yield "what takes hours on a CPU: other scales and batches, large images by most, most of torch.compile."
     if settings.device == "cuda":
         yield "CUDA graphs of the released training step, which asks the GPU for the queue's pointer."
     if precision.emulates_bfloat16(settings.device):
-        yield f"the released code in bfloat16, {EMULATED}"
-    if (obstacle := unreadable()) is not None:
-        yield f"degradation of a photograph: {obstacle}."
+        yield "the released code in bfloat16, which PyTorch emulates on this processor, many times slower than float32."
     for name in BACKENDS:
         if (obstacle := state("da_conv", name)) is not None:
             yield f"dasr-fast's backend {name}: {obstacle}."

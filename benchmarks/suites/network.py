@@ -41,9 +41,7 @@ class Case(NamedTuple):
         return f"x{self.scale} of {self.width}x{self.height}" + (f", batch {self.batch}" if self.batch > 1 else "")
 
 
-ON_A_CPU = tuple(
-    Case(*sizes) for sizes in ((320, 180, 2, 1), (320, 180, 3, 1), (320, 180, 4, 1), (640, 360, 4, 1), (960, 540, 4, 1))
-)
+ON_A_CPU = (*(Case(320, 180, scale, 1) for scale in SCALES), Case(640, 360, 4, 1), Case(960, 540, 4, 1))
 QUICK = (Case(160, 90, 4, 1),)
 LARGE = 640 * 360
 """LR pixels up to which a CPU takes minutes for all contenders."""

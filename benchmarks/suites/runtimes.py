@@ -14,13 +14,7 @@ Restores = Callable[[Tensor], Tensor]
 
 
 def contenders(scale: int, settings: Settings, network: Callable[[], nn.Module]) -> dict[str, Contender]:
-    """onnxruntime, on a GPU TensorRT by it too, and on a CPU OpenVINO.
-
-    Args:
-        scale: Of the network.
-        settings: Of the run; all processes share one file in its folder.
-        network: Builds what is exported.
-    """
+    """onnxruntime, on a GPU TensorRT by it too, and on a CPU OpenVINO; all processes share one file of the network."""
 
     def exported() -> Path:
         path = settings.folder / f"x{scale}.onnx"

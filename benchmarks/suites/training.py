@@ -131,14 +131,7 @@ def contenders(stage: Stage, settings: Settings) -> dict[str, Contender]:
 
 
 class ReleasedStep:
-    """A step as the released trainer takes it, with a network that is called like the released one.
-
-    Args:
-        network: On the device.
-        stage: Of training.
-        baseline: Whose network it is, or None.
-        bf16: Whether convolutions and products compute in bfloat16 (autocast).
-    """
+    """A step as the released trainer takes it, with a network that is called like the released one."""
 
     def __init__(
         self, network: nn.Module, stage: Stage, baseline: Baseline | None = None, *, bf16: bool = False

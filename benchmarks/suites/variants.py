@@ -15,12 +15,7 @@ Changed = TypeVar("Changed")
 
 
 class Variant(NamedTuple):
-    """A way to run the released network.
-
-    Attributes:
-        change: Changes the network.
-        dtype: What it computes in; bfloat16 is by autocast.
-    """
+    """A change of the released network, and what it then computes in; bfloat16 is by autocast."""
 
     change: Callable[[nn.Module], nn.Module]
     dtype: str = "float32"
@@ -81,26 +76,12 @@ def in_bfloat16(call: Call, device: str) -> Call:
 
 
 def in_graph(call: Call) -> Call:
-    """Captured in a CUDA graph at the first call; later ones copy their inputs into its."""
-    captured: list[tuple[torch.cuda.CUDAGraph, list[Tensor], Any]] = []
+    """Captured in a CUDA graph at the first call."""
+    captured: list[Call] = []
 
     def replay(*inputs: Tensor) -> Any:
         if not captured:
-            own = [x.clone() for x in inputs]
-            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(stream):
-                for _ in range(3):  # Choices of kernels and workspaces are made before the capture.
-                    call(*own)
-            torch.cuda.current_stream().wait_stream(stream)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                output = call(*own)
-            captured.append((graph, own, output))
-        graph, own, output = captured[0]
-        for mine, given in zip(own, inputs, strict=True):
-            mine.copy_(given)
-        graph.replay()
-        return output
+            captured.append(torch.cuda.make_graphed_callables(call, inputs))
+        return captured[0](*inputs)
 
     return replay

@@ -53,13 +53,13 @@ def test_what_breaks_and_what_is_mended(run: Run):
     by_name["ops", "another"].seconds, by_name["ops", "another"].failure = [], "it needs a GPU."
     by_name["ops", "wrong"].seconds, by_name["ops", "wrong"].error = [1.0], 0.0
     by_name["memory", "dasr-fast"].peak = 2_200_000
-    after.results.remove(by_name["scaling", "Engine fp32"])
+    after.results.remove(by_name["network", "Engine fp32"])
     found = {change.key[::2]: (change.verdict, change.verdict in WORSE) for change in changes(run, after)}
     assert found["ops", "dasr-fast"] == ("wrong now", True)
     assert found["ops", "another"] == ("fails now", True)
     assert found["ops", "wrong"] == ("right now", False)
     assert found["memory", "dasr-fast"] == ("more memory", True)
-    assert found["scaling", "Engine fp32"] == ("gone", True)
+    assert found["network", "Engine fp32"] == ("gone", True)
     assert found["ops", "absent"] == ("same", False)
 
 

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,9 @@ from dasr_fast.nn.convolution import features_format
 PLAIN = (Tensor, nn.Parameter)
 """Subclasses of `Tensor` mean something else by their operations."""
 
-WORTHWHILE = 8
-"""Pixels of a batch for each channel from which on a CPU gains: for fewer, preparing weights takes longer than the rest
-saves (measured with AVX2)."""
+WORTHWHILE, WORTHWHILE_ALONE = 10, 16
+"""Pixels of a batch for each channel from which blocks and larger units on a CPU gain, and from which single layers do:
+for fewer, preparing weights takes longer than the rest saves (measured with AVX2 and AVX-512)."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ class Signature:
 
 
 def is_large(x: Tensor) -> bool:
-    """Whether computing features `[B, C, H, W]` in another way pays for what it prepares."""
+    """Whether a single layer that computes features `[B, C, H, W]` in another way gains."""
     b, channels, h, w = x.shape
-    return b * h * w >= WORTHWHILE * channels or not x.is_cpu
+    return b * h * w >= WORTHWHILE_ALONE * channels or not x.is_cpu
 
 
 def signatures(channels: int, representation: int) -> Iterator[Signature]:
@@ -84,19 +84,32 @@ class LayerPlan(Plan):
         any_size: Whether `compute` is used for small features too, where the layer itself is faster.
     """
 
+    worthwhile: ClassVar[int] = WORTHWHILE
     signature: Signature
     any_size: bool = field(default=False, kw_only=True)
 
     def of_any_size(self) -> "LayerPlan":
         return replace(self, any_size=True)
 
-    def is_worthwhile(self, x: Tensor) -> bool:
-        """Whether features `[B, C, H, W]` are large enough for `compute` to be faster than the layer itself."""
-        return self.any_size or is_large(x)
+    @property
+    def feature_channels(self) -> int:
+        """Channels of the features, whatever goes in."""
+        return self.signature.channels
+
+    @property
+    def _fewest(self) -> int:
+        """Numbers that go in from which on a CPU gains."""
+        return 0 if self.any_size else self.worthwhile * self.feature_channels * self.signature.channels
+
+    def leaves(self, arguments: Sequence[Any]) -> bool:
+        x = arguments[0] if arguments else None
+        x = x[0] if type(x) in (list, tuple) and x else x
+        return type(x) in PLAIN and x.numel() < self._fewest and x.is_cpu and x.is_contiguous()
 
     def call(self, replaced: nn.Module, original: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Any:
         inputs = None if keywords else self.signature.inputs(arguments)
-        if inputs is None or not self.is_worthwhile(inputs[0]) or not self.is_intact(replaced):
+        small = inputs is None or (inputs[0].numel() < self._fewest and inputs[0].is_cpu)
+        if inputs is None or small or not self.is_intact(replaced):
             return original(*map(_contiguous, arguments), **keywords)
         return self.compute(replaced, *inputs)
 

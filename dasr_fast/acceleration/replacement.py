@@ -7,7 +7,7 @@ DataParallel and pickle, behave alike.
 
 import copyreg
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -46,6 +46,10 @@ class Plan:
     def of_any_size(self) -> "Plan":
         """The same plan, which doesn't leave small inputs to the object itself; for comparing both."""
         return self
+
+    def leaves(self, arguments: Sequence[Any]) -> bool:
+        """Whether the object itself computes a call in any case; a few operations on a CPU are asked before others."""
+        return False
 
     def is_intact(self, replaced: Any) -> bool:
         """Whether the object's parts are still what the plan says, and nobody watches those that aren't called."""
@@ -126,6 +130,11 @@ def observer() -> str | None:
     return None
 
 
+def _follows_sizes() -> bool:
+    """Whether comparing sizes would become part of a program, and cost more than it saves."""
+    return torch.compiler.is_compiling() or _JIT.is_tracing()
+
+
 _JIT: Any = torch.jit
 
 # Longer than any name that foreign classes have, since they would hide it.
@@ -156,7 +165,9 @@ def _planned(original: type, method: str) -> Callable[..., Any]:
     def call(self: Any, *arguments: Any, **keywords: Any) -> Any:
         own = functools.partial(getattr(original, method), self)
         plan: Plan | None = self.__dict__.get(_PLAN)
-        if plan is None or (not plan.asks_for_observers and observer() is not None):
+        if plan is None or (not _follows_sizes() and plan.leaves(arguments)):
+            return own(*arguments, **keywords)
+        if not plan.asks_for_observers and observer() is not None:
             return own(*arguments, **keywords)
         return plan.call(self, own, *arguments, **keywords)
 

@@ -71,11 +71,8 @@ def run_tail(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
     Returns:
         Contiguous images, in the type that the modules give.
     """
-    b, _, h, w = x.shape
     layers = [layer for module in modules for layer in layers_of(module)]
-    # An exported program is for any size, so that nothing may depend on it.
-    large = not torch.compiler.is_exporting() and b * h * w >= WORTHWHILE and min(h, w) >= SMALLEST
-    if not large or not collapsible(layers) or not untouched(*layers) or not _computes(layers[0], x):
+    if not collapses(x) or not collapsible(layers) or not untouched(*layers) or not _computes(layers[0], x):
         for module in modules:
             x = run_layers(module, x)
         return x.contiguous()
@@ -85,6 +82,13 @@ def run_tail(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
         kernels = region_kernels(*collapse_tail(layers, accumulation_dtype(dtype)), dtype)
     y = convolve_regions(x, kernels)
     return shuffle(y, y.dtype)
+
+
+def collapses(x: Tensor) -> bool:
+    """Whether collapsing the layers after features `[B, C, H, W]` is faster than running them."""
+    b, _, h, w = x.shape
+    # An exported program is for any size, so that nothing may depend on it.
+    return not torch.compiler.is_exporting() and b * h * w >= WORTHWHILE and min(h, w) >= SMALLEST
 
 
 class FixedTail:

@@ -6,7 +6,7 @@ from acceleration.models_related import Rectified, accelerated, call
 from torch import Tensor, nn
 
 import dasr_fast
-from dasr_fast.acceleration import layer
+from dasr_fast.acceleration.layer import WORTHWHILE_ALONE
 from dasr_fast.acceleration.accelerate import report
 from tests.released.network import Block
 
@@ -67,9 +67,9 @@ def test_hooks_in_the_tail_are_called():
 
 
 def test_small_features_go_to_the_own_forward(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.undo()  # What conftest.py does for all others.
     model, original = accelerated(Rectified())
-    monkeypatch.setattr(layer, "WORTHWHILE", 8)
-    for pixels, same in ((10, True), (12, False)):
-        x, v = torch.randn(1, model.channels, pixels, 12), torch.randn(1, model.representation)
+    for pixels, same in ((WORTHWHILE_ALONE - 1, True), (WORTHWHILE_ALONE, False)):
+        x, v = torch.randn(1, model.channels, pixels, model.channels), torch.randn(1, model.representation)
         assert torch.equal(call(model, x, v), call(original, x, v)) == same
         torch.testing.assert_close(call(model, x, v), call(original, x, v), rtol=1e-4, atol=1e-4)

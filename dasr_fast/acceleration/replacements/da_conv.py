@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dasr_fast import ops
-from dasr_fast.acceleration.layer import LayerPlan, Signature, signatures
+from dasr_fast.acceleration.layer import WORTHWHILE_ALONE, LayerPlan, Signature, signatures
 from dasr_fast.acceleration.replacement import Proposal
 from dasr_fast.acceleration.structure import (
     GateNet,
@@ -84,6 +84,7 @@ class DAConvPlan(LayerPlan):
     """
 
     released = "DA_conv"
+    worthwhile = WORTHWHILE_ALONE
     kernel_size: int
     kernel: str
     conv: str | None

@@ -77,6 +77,10 @@ class DASRPlan(LayerPlan):
     conv: str
     after: tuple[str, ...]
 
+    @property
+    def feature_channels(self) -> int:
+        return self.groups[0].plan.feature_channels
+
     @classmethod
     def proposals(cls, candidate: Any) -> Iterator[Proposal]:
         parts = flattened(candidate)

@@ -3,7 +3,7 @@
 They have nothing to do with the representation, and are only replaced in models that hold replaced layers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dasr_fast import ops
 from dasr_fast.acceleration.layer import PLAIN, is_large
 from dasr_fast.acceleration.replacement import Plan
-from dasr_fast.nn.collapsed_tail import collapsible, layers_of, run_tail
+from dasr_fast.nn.collapsed_tail import collapses, collapsible, layers_of, run_tail
 from dasr_fast.nn.convolution import is_plain
 from dasr_fast.ops.registration import autocasts
 
@@ -24,10 +24,12 @@ FEWEST = 16
 class _SurroundingPlan(Plan):
     """Plan of a module of PyTorch's that takes features alone."""
 
+    def leaves(self, arguments: Sequence[Any]) -> bool:
+        x: Any = arguments[0] if len(arguments) == 1 else None
+        return type(x) not in PLAIN or not x.is_cpu or x.dim() != 4 or not is_large(x)
+
     def call(self, replaced: Any, original: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Any:
-        x: Any = arguments[0] if len(arguments) == 1 and not keywords else None
-        taken = type(x) in PLAIN and x.is_cpu and x.dim() == 4 and is_large(x)
-        y = self.compute(replaced, x) if taken else None
+        y = None if keywords else self.compute(replaced, arguments[0])
         return original(*arguments, **keywords) if y is None else y
 
     def compute(self, module: Any, x: Tensor) -> Tensor | None:
@@ -63,4 +65,4 @@ class TailPlan(_SurroundingPlan):
         return type(module) is nn.Sequential and collapsible(layers_of(module))
 
     def compute(self, module: Any, x: Tensor) -> Tensor | None:
-        return run_tail([*module], x)
+        return run_tail([*module], x) if collapses(x) else None

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from dasr_fast.build.library import cpp
-from dasr_fast.compiled.cpp.support import in_tiles, is_slow
+from dasr_fast.compiled.cpp.support import in_tiles, is_slow_under_autocast
 from dasr_fast.compiled.cpp.support import unsupported as unsupported_type
 from dasr_fast.reference.conv3x3 import finished
 
@@ -16,10 +16,23 @@ FEWEST = 16
 """Channels that make it worthwhile; with fewer, transforming tiles takes longer than PyTorch's whole convolution."""
 
 
+PIXELS = 4
+"""Pixels of a batch for each output channel from which it is faster: before, weights are transformed in vain."""
+
+PRODUCTS = 2_000_000
+"""Multiplications of the convolution from which it is faster than PyTorch's, which is called with less ado."""
+
+
 def unsupported(x: Tensor, *_: Any) -> str | None:
     if (reason := unsupported_type(x)) is not None:
         return reason
     return None if x.shape[1] >= FEWEST else f"it needs {FEWEST} channels or more, and x has {x.shape[1]}"
+
+
+def is_slow(x: Tensor, weight: Tensor, *_: Any) -> bool:
+    """Whether PyTorch's convolution is faster: for few pixels, and under autocast to most types."""
+    pixels = x.shape[0] * x.shape[2] * x.shape[3]
+    return is_slow_under_autocast(x) or pixels < PIXELS * weight.shape[0] or pixels * weight.numel() < PRODUCTS
 
 
 def conv3x3(x: Tensor, *arguments: Any) -> Tensor:

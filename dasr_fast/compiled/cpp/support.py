@@ -15,7 +15,7 @@ def unsupported(x: Tensor, *_: Any) -> str | None:
     return "it computes in float32, and an argument is float64" if x.dtype == torch.float64 else None
 
 
-def is_slow(x: Tensor, *_: Any) -> bool:
+def is_slow_under_autocast(x: Tensor, *_: Any) -> bool:
     """Whether autocast is on and its type one in which PyTorch's 3x3 convolution is faster than these kernels."""
     return torch.is_autocast_enabled("cpu") and not in_tiles(x)
 

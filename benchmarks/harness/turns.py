@@ -109,7 +109,7 @@ def compare(
             _in_turns(results, start, effort, profiles)
         else:
             for result in results:
-                with _failures(result), start(result.contender, fresh=True) as process:
+                with _failures(result), start(result.contender) as process:
                     process.ask("build")
                     result.peak, result.process = process.ask("peak")
         for result in results if again else ():

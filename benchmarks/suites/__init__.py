@@ -38,7 +38,7 @@ def find(settings: Settings, suite: str, label: str) -> Work:
 def left_out(settings: Settings) -> Iterator[str]:
     """What isn't compared here, and why: sentences."""
     if settings.quick:
-        yield "other sizes, 16 bits, torch.compile, onnxruntime, OpenVINO and ops, for --quick."
+        yield "other sizes, 16 bits, torch.compile, accelerate, onnxruntime, OpenVINO and ops, for --quick."
     elif settings.device == "cpu" and not settings.everything:
         yield "what takes hours on a CPU: other scales and batches, large images by most, most of torch.compile."
     if settings.device == "cuda":

@@ -1,4 +1,4 @@
-"""Suite `memory`: what inference and a training step need at most, each contender in a fresh process, alone."""
+"""Suite `memory`: what inference and a training step need at most, each contender in a process of its own, alone."""
 
 from collections.abc import Iterator
 from dataclasses import replace

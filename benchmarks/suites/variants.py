@@ -24,14 +24,15 @@ class Variant(NamedTuple):
 def of_network(settings: Settings, *, compiles: bool, mode: str) -> dict[str, Variant]:
     """All that are possible here, by name; whether some are compiled, and the mode of the one that takes long."""
     found = {"released": Variant(lambda network: network), "released, channels-last": Variant(last)}
-    if not settings.quick:
-        found["released, bf16"] = Variant(lambda network: network, "bfloat16")
-        found["released, channels-last bf16"] = Variant(last, "bfloat16")
-        if compiles:
-            found["released, compiled"] = Variant(in_parts("default"))
-        if settings.everything or settings.device == "cuda":
-            found["released, max-autotune"] = Variant(in_parts(mode))
-            found["released, max-autotune bf16"] = Variant(lambda network: in_parts(mode)(last(network)), "bfloat16")
+    if settings.quick:
+        return found
+    found["released, bf16"] = Variant(lambda network: network, "bfloat16")
+    found["released, channels-last bf16"] = Variant(last, "bfloat16")
+    if compiles:
+        found["released, compiled"] = Variant(in_parts("default"))
+    if settings.everything or settings.device == "cuda":
+        found["released, max-autotune"] = Variant(in_parts(mode))
+        found["released, max-autotune bf16"] = Variant(lambda network: in_parts(mode)(last(network)), "bfloat16")
     found["accelerate(released)"] = Variant(accelerated)
     if precision.emulates_bfloat16(settings.device):
         found = {name: one for name, one in found.items() if one.dtype != "bfloat16"}

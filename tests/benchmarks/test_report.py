@@ -37,13 +37,6 @@ def test_the_same_results_give_the_same_plots(run: Run, tmp_path: Path):
         assert one.read_bytes() == two.read_bytes()
 
 
-def test_a_file_that_holds_something_else(tmp_path: Path):
-    (tmp_path / "other.json").write_text("{}")
-    shown = CliRunner().invoke(main, [str(tmp_path / "other.json")])
-    assert shown.exit_code == 2
-    assert "holds no results" in shown.output
-
-
 def test_several_files_are_one(run: Run, tmp_path: Path):
     """One file for each suite, as if all had been measured at once."""
     suites = sorted({result.suite for result in run.results})
@@ -58,9 +51,11 @@ def test_several_files_are_one(run: Run, tmp_path: Path):
     assert sorted(map(str, whole.results)) == sorted(map(str, run.results))
 
 
-def test_files_of_different_machines(run: Run, tmp_path: Path):
-    write(run, tmp_path / "one.json")
-    write(replace(run, machine={**run.machine, "threads": 99}), tmp_path / "other.json")
-    shown = CliRunner().invoke(main, [str(tmp_path / "one.json"), str(tmp_path / "other.json")])
-    assert shown.exit_code == 2
-    assert "different machines" in shown.output
+def test_files_of_different_machines_or_of_something_else(run: Run, tmp_path: Path):
+    one, other, strange = (tmp_path / f"{name}.json" for name in ("one", "other", "strange"))
+    write(run, one)
+    write(replace(run, machine={**run.machine, "threads": 99}), other)
+    strange.write_text("{}")
+    for files, said in (([one, other], "different machines"), ([strange], "holds no results")):
+        shown = CliRunner().invoke(main, list(map(str, files)))
+        assert (shown.exit_code, said in shown.output) == (2, True)

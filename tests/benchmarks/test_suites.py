@@ -22,8 +22,6 @@ from benchmarks.harness.work import BASELINE, Settings, Work
 from benchmarks.suites import memory, network, ops, runtimes, training
 from benchmarks.suites.network import Case
 from dasr_fast import precision
-from dasr_fast.ops.backends import IMPLEMENTATIONS
-from dasr_fast.training import networks
 from tests.released.network import Blind
 
 QUICK = Settings(quick=True)
@@ -68,21 +66,9 @@ def test_forward_and_backward_are_counted_apart():
     assert moved["channel_modulation 4x64x48x48, forward + backward"] == 4 * (forward + backward)
 
 
-def test_a_wrong_backend_is_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    reference = IMPLEMENTATIONS["channel_modulation", "reference"]
-    right = reference.channel_modulation
-    work = next(work for work in ops.works(QUICK) if work.label.startswith("channel_modulation"))
-    some = {name: work.contenders[name] for name in (BASELINE, "dasr-fast, reference")}
-    Contends(work, tmp_path, BASELINE, "cpu").draw(True)
-    monkeypatch.setattr(reference, "channel_modulation", lambda *inputs: right(*inputs) * 1.0001)
-    found = {name: Contends(replace(work, contenders=some), tmp_path, name, "cpu").build() for name in some}
-    assert found[BASELINE] < 1e-6
-    assert found["dasr-fast, reference"] == pytest.approx(1e-4, rel=0.1)
-
-
 def test_networks_are_right(tmp_path: Path):
-    everybody = network.contenders(2, QUICK, compiles=False)
-    some = {name: contender for name, contender in everybody.items() if name not in ("onnxruntime", "OpenVINO")}
+    everybody = network.contenders(2, Settings(), compiles=False)
+    some = {name: everybody[name] for name in (BASELINE, "accelerate(released)", "dasr-fast", "Engine fp32")}
     found = errors(network.network_work("network", Case(17, 12, 2, 1), QUICK, some), tmp_path)
     assert list(found) == list(some)
     assert max(found.values()) < 0.3
@@ -93,16 +79,8 @@ def test_other_runtimes_restore_as_the_network_does(tmp_path: Path, monkeypatch:
     model = nn.Upsample(scale_factor=2, mode="nearest").eval()
 
     def export(network: nn.Module, path: Path) -> None:
-        any_size = {"lr": {0: "batch", 2: "height", 3: "width"}}
-        torch.onnx.export(
-            network,
-            (torch.zeros(1, 3, 4, 5),),
-            path,
-            input_names=["lr"],
-            output_names=["sr"],
-            dynamic_axes=any_size,
-            dynamo=False,
-        )
+        named = {"input_names": ["lr"], "output_names": ["sr"], "dynamic_axes": {"lr": [0, 2, 3]}}
+        torch.onnx.export(network, (torch.zeros(1, 3, 4, 5),), path, **named, dynamo=False)
 
     monkeypatch.setattr(runtimes, "export_onnx", export)
     lr = network.smooth_images(2, 9, 7)
@@ -134,7 +112,7 @@ def test_results_of_a_cpu_are_kept_by_its_instructions():
 
 @pytest.mark.parametrize("stage", training.STAGES)
 def test_training_steps_are_right_and_a_wrong_gradient_is_not(stage: Any, tmp_path: Path):
-    work = training.step_work("training", stage, 2, QUICK)
+    work = training.step_work("training", stage, 2, Settings())
     some = {name: work.contenders[name] for name in (BASELINE, "accelerate(released)", "dasr-fast")}
 
     def make_wrong() -> Any:
@@ -150,13 +128,6 @@ def test_training_steps_are_right_and_a_wrong_gradient_is_not(stage: Any, tmp_pa
     some["wrong"] = replace(some["dasr-fast"], make=make_wrong)
     found = errors(replace(work, contenders=some), tmp_path)
     assert [name for name, error in found.items() if error > 1] == ["wrong"], found
-
-
-def test_measured_steps_place_networks_as_the_trainer_does(monkeypatch: pytest.MonkeyPatch):
-    placed: list[torch.device] = []
-    monkeypatch.setattr(training, "placed", lambda *given: placed.append(given[1]) or networks.placed(*given))
-    training.our_step("everything", QUICK)
-    assert placed == [torch.device("cpu")]
 
 
 @pytest.mark.parametrize(("scale", "batch"), [(2, 1), (3, 2)])

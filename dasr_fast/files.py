@@ -3,6 +3,7 @@
 import os
 import secrets
 import stat
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -73,3 +74,29 @@ def find_images(folder: str | Path) -> list[Path]:
     return sorted(
         p for p in Path(folder).iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()
     )
+
+
+def search(folder: str | Path, *, without: Path | None = None) -> tuple[list[Path], Counter[str]]:
+    """Image files in a folder and its subfolders by their endings, sorted, and how many others of each kind there are.
+
+    Hidden files and folders aren't images, and links to folders aren't followed. What is in the folder `without` isn't
+    looked at.
+    """
+    images, others = [], Counter[str]()
+    for place, folders, files in os.walk(folder):
+        hidden = [name for name in (*folders, *files) if name.startswith(".")]
+        links = [name for name in folders if name not in hidden and os.path.islink(os.path.join(place, name))]
+        folders[:] = sorted(
+            name
+            for name in folders
+            if name not in (*hidden, *links) and (without is None or not _is(os.path.join(place, name), without))
+        )
+        seen = [name for name in files if name not in hidden]
+        found = [name for name in seen if os.path.splitext(name)[1].lower() in SUFFIXES]
+        images += [Path(place, name) for name in found]
+        others.update({"hidden": len(hidden), "linked folders": len(links), "of other formats": len(seen) - len(found)})
+    return sorted(images), +others
+
+
+def _is(path: str, other: Path) -> bool:
+    return other.exists() and os.path.samefile(path, other)

@@ -5,7 +5,7 @@ libvips decodes and encodes; nothing here interprets pixels beyond that.
 
 import os
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,15 @@ from torch import Tensor
 
 from dasr_fast.files import SUFFIXES, written_whole
 from dasr_fast.memory import available_memory
-from dasr_fast.metadata import EXIF, JPEG_COMMENTS, PNG_TEXT, add_metadata, frames_of_png, read_metadata
+from dasr_fast.metadata import (
+    EXIF,
+    JPEG_COMMENTS,
+    PNG_TEXT,
+    add_metadata,
+    frames_of_png,
+    is_lossless_webp,
+    read_metadata,
+)
 
 Pixels = npt.NDArray[Any]
 
@@ -38,6 +46,7 @@ class Picture:
         alpha: `[H, W]` of the same type, or None.
         metadata: Type and value of the colour profile, EXIF and such, by libvips' names, for `write_image`.
         resolution: Pixels per millimetre, horizontally and vertically.
+        lossless: Whether it was read from a file of a format that can lose something, and didn't.
 
     Raises:
         TypeError: Pixels or alpha aren't an array, or one of another type.
@@ -48,6 +57,7 @@ class Picture:
     alpha: Pixels | None = None
     metadata: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     resolution: tuple[float, float] = (1.0, 1.0)
+    lossless: bool = False
 
     def __post_init__(self) -> None:
         for name, array in (("pixels", self.pixels), ("alpha", self.alpha)):
@@ -101,7 +111,7 @@ class Picture:
         if self.pixels.shape[2] == 1:
             image = image.mean(1, keepdim=True)
         planes = self._array(image), None if alpha is None else self._array(alpha)[:, :, 0]
-        return Picture(*planes, self.metadata, self.resolution)
+        return Picture(*planes, self.metadata, self.resolution, self.lossless)
 
     def _tensor(self, pixels: Pixels) -> Tensor:
         tensor = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None]
@@ -158,7 +168,7 @@ def read_image(path: str | Path) -> Picture:
     metadata |= {name: (pyvips.GValue.blob_type, value) for name, value in read_metadata(kind, content).items()}
     alpha = np.ascontiguousarray(array[:, :, -1]) if image.hasalpha() else None
     pixels = np.ascontiguousarray(array[:, :, : array.shape[2] - (alpha is not None)])
-    return Picture(pixels, alpha, metadata, (image.xres, image.yres))
+    return Picture(pixels, alpha, metadata, (image.xres, image.yres), kind == "webp" and is_lossless_webp(content))
 
 
 def check_format(path: str | Path, picture: Picture) -> None:
@@ -172,10 +182,24 @@ def check_format(path: str | Path, picture: Picture) -> None:
         raise ImageError(f"{path.name}: JPEG can't hold transparency; choose .png, .webp or .tif.")
 
 
-def write_image(path: str | Path, picture: Picture) -> None:
+def resized(picture: Picture, width: int, height: int) -> Picture:
+    """The picture reduced to another width and height in pixels, by libvips' Lanczos filter."""
+    import pyvips
+
+    def reduced(pixels: Pixels) -> Pixels:
+        image = pyvips.Image.new_from_array(np.ascontiguousarray(pixels))
+        image = image.resize(width / pixels.shape[1], vscale=height / pixels.shape[0])
+        return np.asarray(image.numpy()).reshape(height, width, -1)
+
+    alpha = None if picture.alpha is None else reduced(picture.alpha[:, :, None])[:, :, 0]
+    return replace(picture, pixels=reduced(picture.pixels), alpha=alpha)
+
+
+def write_image(path: str | Path, picture: Picture, *, quality: int | None = None) -> None:
     """Write a picture whole or not at all; the ending of `path` names the format.
 
-    JPEG and WebP are written at quality 95 and in 8 bits. An `ImageWarning` names metadata that the format can't hold.
+    JPEG and WebP are written in 8 bits, at the quality given or at 95; WebP of pictures that are `lossless` without
+    loss, unless a quality is given. An `ImageWarning` names metadata that the format can't hold.
 
     Raises:
         FileNotFoundError: There is no such folder.
@@ -202,7 +226,7 @@ def write_image(path: str | Path, picture: Picture) -> None:
     if kind == "webp" and picture.pixels.dtype == np.uint16:
         image = image.colourspace("srgb" if picture.pixels.shape[2] == 3 else "b-w")
     try:
-        content = image.write_to_buffer(suffix, **_OPTIONS.get(kind, {}))
+        content = image.write_to_buffer(suffix, **_options(kind, picture.lossless, quality))
     except pyvips.Error as error:
         raise ImageError(f"{path} could not be written: {_reason(error)}.") from None
     own = {name: value for name, (_, value) in picture.metadata.items() if name in (EXIF, PNG_TEXT, JPEG_COMMENTS)}
@@ -215,7 +239,6 @@ def write_image(path: str | Path, picture: Picture) -> None:
 
 
 _KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff"}
-_OPTIONS: dict[str, dict[str, Any]] = {"jpeg": {"Q": 95}, "webp": {"Q": 95}, "tiff": {"compression": "deflate"}}
 _MARKS = {"png": (b"\x89PNG\r\n\x1a\n",), "jpeg": (b"\xff\xd8\xff",), "tiff": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")}
 _KEPT = ("icc-profile-data", "xmp-data", "iptc-data", EXIF, "resolution-unit")
 _HELD_BY = {
@@ -224,6 +247,14 @@ _HELD_BY = {
     JPEG_COMMENTS: ("comments", ("jpeg",)),
 }
 """Metadata that not all formats can hold, and those which can."""
+
+
+def _options(kind: str, lossless: bool, quality: int | None) -> dict[str, Any]:
+    """How libvips writes a format."""
+    if kind == "webp" and lossless and quality is None:
+        return {"lossless": True}
+    return {"Q": quality or 95} if kind in ("jpeg", "webp") else {"compression": "deflate"} if kind == "tiff" else {}
+
 
 _owner: int | None = None  # The process that has libvips' threads.
 

@@ -44,6 +44,17 @@ def frames_of_png(content: bytes) -> int:
     return next(counts, 1)
 
 
+def is_lossless_webp(content: bytes) -> bool:
+    """Whether the pixels of a WebP file are compressed without loss."""
+    place = 12
+    while place + 8 <= len(content):
+        name, length = content[place : place + 4], int.from_bytes(content[place + 4 : place + 8], "little")
+        if name in (b"VP8L", b"VP8 "):
+            return name == b"VP8L"
+        place += 8 + length + length % 2
+    return False
+
+
 def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Name and bytes of each chunk without pixels."""
     place = 8

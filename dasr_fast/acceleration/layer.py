@@ -102,7 +102,7 @@ class LayerPlan(Plan):
         return 0 if self.any_size else self.worthwhile * self.feature_channels * self.signature.channels
 
     def leaves(self, arguments: Sequence[Any]) -> bool:
-        x = arguments[0] if arguments else None
+        x: Any = arguments[0] if arguments else None
         x = x[0] if type(x) in (list, tuple) and x else x
         return type(x) in PLAIN and x.numel() < self._fewest and x.is_cpu and x.is_contiguous()
 

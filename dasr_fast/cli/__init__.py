@@ -13,6 +13,7 @@ from dasr_fast.cli.export import export
 from dasr_fast.cli.represent import represent
 from dasr_fast.cli.train import train
 from dasr_fast.cli.upscale import upscale
+from dasr_fast.cli.weights import weights
 
 USAGE = 2
 """Exit code when nothing was tried because the call was wrong."""
@@ -27,7 +28,7 @@ def commands() -> None:
     """
 
 
-for command in (upscale, degrade, evaluate, train, export, represent, doctor):
+for command in (upscale, degrade, evaluate, train, export, represent, weights, doctor):
     commands.add_command(command)
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import click
 
-from dasr_fast.files import SUFFIXES, WriteError, check_writable, find_images, written_whole
+from dasr_fast.files import SUFFIXES, WriteError, check_writable, find_images, search, written_whole
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -47,6 +47,9 @@ class FilePath(_NotBlank, click.Path):
 class Name(_NotBlank, click.types.StringParamType):
     """A name or path of weights."""
 
+
+WORDS = ("image", "name", "trained for", "licence")
+"""Titles of a table's columns that hold words."""
 
 PATH = FilePath(path_type=Path)
 NAME = Name()
@@ -106,11 +109,12 @@ def reason(error: BaseException) -> str:
 
 @dataclass
 class Report:
-    """What became of each file: those done, those whose results were there already, and those that failed."""
+    """What became of each file: those done, those whose results were there already, those that failed, and others."""
 
     done: list[Path] = field(default_factory=list)
     there: list[Path] = field(default_factory=list)
     failed: list[tuple[Path, str]] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
 
     @contextmanager
     def guard(self, path: Path, *, counted: bool = True) -> Iterator[None]:
@@ -154,7 +158,9 @@ class Report:
             for name, files in (("there already", self.there), ("failed", self.failed))
             if files
         )
-        click.echo(printable(f"{what}: {len(self.done)} done{''.join(others)}"))
+        left = "; left out: " if self.others else ""
+        left += ", ".join(f"{count} {kind}" for kind, count in self.others.items())
+        click.echo(printable(f"{what}: {len(self.done)} done{''.join(others)}{left}"))
         return 1 if self.failed else 0
 
 
@@ -174,10 +180,27 @@ def input_images(source: Path) -> list[Path]:
     return [source]
 
 
+def images_of_tree(source: Path, output: Path | None, report: Report) -> list[Path]:
+    """The file itself, or the images in the folder and its subfolders but those in `output`; others are counted.
+
+    Raises:
+        click.UsageError: There is nothing, or no image in the folder.
+    """
+    if not source.is_dir():
+        return input_images(source)
+    images, others = search(source, without=output)
+    if not images:
+        raise click.UsageError(f"The folder {source} holds no image ({', '.join(SUFFIXES)}).")
+    report.others += others
+    return images
+
+
 def output_paths(
     source: Path, images: list[Path], output: Path | None, mark: str, suffix: str | None
 ) -> dict[Path, Path]:
     """Where the result of each image goes: a named file, a folder (same names), or beside the source with `mark`.
+
+    Subfolders of a folder are kept.
 
     Raises:
         click.UsageError: Two results would have one name, or many images are to go into one file.
@@ -186,10 +209,13 @@ def output_paths(
     def renamed(image: Path, mark: str = "") -> str:
         return f"{image.stem}{mark}{suffix or image.suffix}"
 
+    def inside(folder: Path, image: Path) -> Path:
+        return folder / (image.parent.relative_to(source) if source in image.parents else "") / renamed(image)
+
     if output is None:
         beside = source.resolve()
         targets = (
-            {image: beside.with_name(beside.name + mark) / renamed(image) for image in images}
+            {image: inside(beside.with_name(beside.name + mark), image) for image in images}
             if source.is_dir()
             else {source: source.with_name(renamed(source, mark))}
         )
@@ -203,7 +229,7 @@ def output_paths(
             raise click.UsageError(f"The images of a folder can't all go into the file {output}; name a folder.")
         targets = {source: output}
     else:
-        targets = {image: output / renamed(image) for image in images}
+        targets = {image: inside(output, image) if source.is_dir() else output / renamed(image) for image in images}
     refuse_same_names(targets.values())
     return targets
 
@@ -250,16 +276,18 @@ def make_folder(folder: Path) -> None:
 
 
 @contextmanager
-def results_in(folder: Path) -> Iterator[None]:
-    """Create the folder of results, and remove it and its new parents again if nothing is in them after the block.
+def results_in(*folders: Path) -> Iterator[None]:
+    """Create the folders of results, and remove them and their new parents again if they are empty after the block.
 
     Raises:
-        click.UsageError: It can't be made, or files can't be written into it; the message says why.
+        click.UsageError: One can't be made, or files can't be written into it; the message says why.
     """
-    new = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
+    places = {place for folder in folders for place in (folder, *folder.parents)}
+    new = sorted((place for place in places if not os.path.lexists(place)), reverse=True)
     try:
-        make_folder(folder)
-        _check_folder(folder)
+        for folder in folders:
+            make_folder(folder)
+            _check_folder(folder)
         yield
     finally:
         for place in new:
@@ -275,14 +303,14 @@ def _check_folder(folder: Path) -> None:
 
 
 def print_table(title: str, columns: Iterable[str], *sections: Iterable[Iterable[str]]) -> None:
-    """Print a table on standard output, numbers to the right and names of images to the left."""
+    """Print a table on standard output: words to the left, and in all other columns numbers to the right."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     table = Table(title=escape(printable(title)))
     for name in columns:
-        table.add_column(escape(printable(name)), justify="left" if name == "image" else "right")
+        table.add_column(escape(printable(name)), justify="left" if name in WORDS else "right")
     for rows in sections:
         for row in rows:
             table.add_row(*(escape(printable(text)) for text in row))

@@ -1,5 +1,7 @@
 """`dasr-fast upscale`."""
 
+import math
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +12,7 @@ from typing import Any
 import click
 
 from dasr_fast.cli import common
-from dasr_fast.cli.common import NAME, PATH, Report, option
+from dasr_fast.cli.common import NAME, PATH, Number, Report, option
 from dasr_fast.progress import progress
 
 
@@ -25,7 +27,7 @@ def _tile(_: click.Context, __: click.Parameter, value: str) -> Any:
 
 
 @click.command()
-@click.argument("source", type=PATH)
+@click.argument("sources", metavar="SOURCE...", type=PATH, nargs=-1, required=True)
 @option("-o", "--output", type=PATH, help="File or folder; beside SOURCE if left out.")
 @option("--scale", type=click.IntRange(2, 4), help="2, 3 or 4; that of --weights if left out, else 4.")
 @option("--weights", type=NAME, help="Name of weights that come with the package, or path of a checkpoint or run.")
@@ -35,6 +37,14 @@ def _tile(_: click.Context, __: click.Parameter, value: str) -> Any:
     type=click.Choice(["png", "jpg", "webp", "tif"]),
     help="Format of the results; that of each image if left out.",
 )
+@option("--quality", type=click.IntRange(1, 100), help="Of JPEG and WebP; 95 if left out, and WebP stays lossless.")
+@option(
+    "--factor",
+    type=Number(min=1),
+    help="How many times as wide and high the results become: weights of the next scale compute them, larger.",
+)
+@option("--width", type=click.IntRange(1), help="Width of the results in pixels, instead of --factor.")
+@option("--height", type=click.IntRange(1), help="Height of the results in pixels, instead of --factor.")
 @option(
     "--precision",
     type=click.Choice(["auto", "fp32", "tf32", "fp16", "bf16"]),
@@ -58,18 +68,22 @@ def _tile(_: click.Context, __: click.Parameter, value: str) -> Any:
 @common.device_option
 @common.overwrite_option
 def upscale(
-    source: Path,
+    sources: tuple[Path, ...],
     output: Path | None,
     scale: int | None,
     weights: str | None,
     suffix: str | None,
+    quality: int | None,
+    factor: float | None,
+    width: int | None,
+    height: int | None,
     precision: str,
     tile: Any,
     compare: bool,
     device: str,
     overwrite: bool,
 ) -> int:
-    """Super-resolve SOURCE, an image or a folder of images.
+    """Super-resolve each SOURCE, an image or a folder of images, whose subfolders are kept.
 
     PNG, JPEG, WebP and TIFF, 8 or 16 bits, grey or RGB, are read and written; palettes and CMYK become RGB, and JPEG
     and WebP are written with 8 bits. Images are turned upright. Transparency, colour profile, resolution, EXIF and XMP
@@ -83,34 +97,70 @@ def upscale(
     \b
     dasr-fast upscale photo.png -o large.png --scale 4
     dasr-fast upscale photos/ -o large/ --weights model_600.pt --compare
+    dasr-fast upscale *.jpg -o posters/ --width 3000 --format webp --quality 80
     """
-    from dasr_fast.images import check_format, read_image, write_image
+    from dasr_fast.images import check_format, read_image, resized, write_image
     from dasr_fast.inference.engine import Engine
     from dasr_fast.inference.pictures import comparison
     from dasr_fast.inference.pictures import upscale as upscale_picture
 
-    images = common.input_images(source)
+    if factor is not None and (width is not None or height is not None):
+        raise click.UsageError("--factor and --width or --height both tell the size; leave one out.")
+    if factor is not None and factor > 4:
+        raise click.UsageError(f"--factor is {factor:g}; images become at most 4 times as large.")
+    report = Report()
+    images = {source: common.images_of_tree(source, output, report) for source in sources}
+    if scale is None and weights is None and factor is not None:
+        scale = max(2, math.ceil(factor))
     engine = Engine(common.load_model(weights, scale, device), precision)
-    targets = common.output_paths(source, images, output, f"_x{engine.scale}", f".{suffix}" if suffix else None)
+    if factor is not None and factor > engine.scale:
+        raise click.UsageError(f"--factor is {factor:g}, and the weights are for scale {engine.scale}.")
+    if output is not None and len(sources) > 1 and output.suffix and not output.is_dir():
+        raise click.UsageError(f"The images of {len(sources)} sources can't all go into {output}; name a folder.")
+    mark, ending = f"_x{engine.scale}", f".{suffix}" if suffix else None
+    targets: dict[Path, Path] = {}
+    for source, found in images.items():
+        targets |= common.output_paths(source, found, output, mark, ending)
     results = {image: [target, *([_comparison_path(target)] if compare else ())] for image, target in targets.items()}
     common.refuse_same_names(file for files in results.values() for file in files)
-    folder = targets[images[0]].parent
-    report = Report()
-    to_do = report.unfinished(results, overwrite) if source.is_dir() else results
-    with common.results_in(folder):
+    several = len(sources) > 1 or sources[0].is_dir()
+    to_do = report.unfinished(results, overwrite) if several else results
+    folders = list(dict.fromkeys(target.parent for target in targets.values()))
+    with common.results_in(*folders):
         for image, files in progress(to_do.items(), "Upscaling", len(to_do)):
             with report.guard(image), _named_in_warnings(image):
                 for file in files:
                     common.refuse_overwriting(file, overwrite)
                 lr = read_image(image)
                 check_format(files[0], lr)
+                size = _size(lr.pixels.shape[1], lr.pixels.shape[0], engine.scale, factor, width, height)
                 sr = upscale_picture(engine, lr, tile=tile)
-                write_image(files[0], sr)
+                write_image(files[0], sr if size is None else resized(sr, *size), quality=quality)
                 if compare:
                     shown = comparison(lr, sr)
                     profile = {name: value for name, value in shown.metadata.items() if name == "icc-profile-data"}
                     write_image(files[1], replace(shown, metadata=profile))
-    return report.finish(f"Upscaled to {folder}")
+    return report.finish(f"Upscaled to {folders[0] if len(folders) == 1 else common.printable(str(_common(folders)))}")
+
+
+def _size(
+    w: int, h: int, scale: int, factor: float | None, width: int | None, height: int | None
+) -> tuple[int, int] | None:
+    """Width and height asked for of the result of an image of w x h; None for those of the scale."""
+    if factor is not None:
+        width, height = max(1, round(w * factor)), max(1, round(h * factor))
+    elif width is None and height is None:
+        return None
+    width = width or max(1, round(w * (height or h) / h))
+    height = height or max(1, round(h * width / w))
+    if width > scale * w or height > scale * h:
+        raise ValueError(f"it has {w}x{h} pixels, and {width}x{height} are more than {scale} times as many a side.")
+    return width, height
+
+
+def _common(folders: list[Path]) -> Path:
+    """The folder that holds them all."""
+    return Path(os.path.commonpath([folder.absolute() for folder in folders]))
 
 
 def _comparison_path(target: Path) -> Path:

@@ -39,7 +39,7 @@ class PictureWarning(UserWarning):
     """A picture is of a kind that the weights don't know, and its result may be poor."""
 
 
-def upscale(engine: Engine, picture: Picture, *, tile: Tile = "auto") -> Picture:
+def upscale(engine: Engine, picture: Picture, *, tile: Tile = "auto", v: Tensor | None = None) -> Picture:
     """The picture enlarged by the model's scale: colours by the network, alpha by bicubic upsampling.
 
     Beyond its edges the network sees the picture's outermost pixels repeated, where a call of the engine has zeros.
@@ -49,6 +49,7 @@ def upscale(engine: Engine, picture: Picture, *, tile: Tile = "auto") -> Picture
         engine: Computes the colours.
         picture: Grey or RGB, 8 or 16 bits; the result is of the same kind.
         tile: See `Engine`.
+        v: Embedding `[256]` or `[1, 256]`, such as another picture's; the picture's own if None.
 
     Warns:
         PictureWarning: The picture has more noise than the weights were trained with, or is unlike their training
@@ -59,8 +60,9 @@ def upscale(engine: Engine, picture: Picture, *, tile: Tile = "auto") -> Picture
             isn't enough memory.
     """
     lr = picture.rgb()
-    v = engine.encode(_continued(lr, LEAST_ENCODED), tile=tile)
-    _tell_what_is_unknown(engine, lr, v)
+    if v is None:
+        v = embed(engine, picture, tile=tile)
+        _tell_what_is_unknown(engine, lr, v)
     pixels, problem = _restored(engine, picture, v, tile)
     if problem and engine.bounds is not None:
         message = "It was restored with a mean representation, since its own gave values far outside of its range."
@@ -70,6 +72,11 @@ def upscale(engine: Engine, picture: Picture, *, tile: Tile = "auto") -> Picture
         raise RuntimeError(problem)
     alpha = None if picture.alpha is None else _bicubic(Picture(picture.alpha[:, :, None]), engine.scale)[:, :, 0]
     return replace(picture, pixels=pixels, alpha=alpha)
+
+
+def embed(engine: Engine, picture: Picture, *, tile: Tile = "auto") -> Tensor:
+    """The embedding `[1, 256]` of a picture's degradation, on the engine's device."""
+    return engine.encode(_continued(picture.rgb(), LEAST_ENCODED), tile=tile)
 
 
 def _restored(engine: Engine, picture: Picture, v: Tensor, tile: Tile) -> tuple[Pixels, str | None]:

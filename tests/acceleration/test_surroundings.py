@@ -6,8 +6,8 @@ from acceleration.models_related import Rectified, accelerated, call
 from torch import Tensor, nn
 
 import dasr_fast
-from dasr_fast.acceleration.layer import WORTHWHILE_ALONE
 from dasr_fast.acceleration.accelerate import report
+from dasr_fast.acceleration.layer import WORTHWHILE_ALONE
 from tests.released.network import Block
 
 

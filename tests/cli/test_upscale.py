@@ -112,7 +112,7 @@ def test_grey_alpha_and_16_bits_are_kept(upscale: Call, tmp_path: Path):
         (["{photo}", "--tile", "-1"], "-1 is neither auto"),
         (["{photo}", "--tile", "big"], "big is neither auto"),
         (["{pair}", "-o", "{empty}", "--compare"], "would both be written to"),
-        ([], "Missing argument 'SOURCE'"),
+        ([], "Missing argument 'SOURCE...'"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_2(
@@ -245,3 +245,58 @@ def test_a_noisy_image_is_told_by_name(call: Call, tmp_path: Path):
     for line, name in zip(err.splitlines(), ("a", "b"), strict=True):
         assert f"{name}.png: The result may be poor: it seems to have noise of 1" in line
         assert line.endswith("grey levels or more, and the weights were trained without noise.")
+
+
+def test_subfolders_and_several_sources(upscale: Call, photo: Path, tmp_path: Path):
+    tree = tmp_path / "tree"
+    for place in (tree / "a.png", tree / "in" / "deep" / "a.png", tree / ".hidden" / "a.png", tree / ".a.png"):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(photo.read_bytes())
+    (tree / "in" / "notes.txt").write_text("no image")
+    (tree / "link").symlink_to(tree / "in")
+    large = tree / "large"
+    code, out, err = upscale(tree, photo, "-o", large)
+    assert (code, err) == (0, "")
+    assert out == f"Upscaled to {large}: 3 done; left out: 2 hidden, 1 linked folders, 1 of other formats\n"
+    made = [large / "a.png", large / "in" / "deep" / "a.png", large / photo.name]
+    assert sorted(path for path in large.rglob("*") if path.is_file()) == sorted(made)
+    assert upscale(tree, photo, "-o", large)[:2] == (0, out.replace("3 done", "0 done, 3 there already"))
+    assert upscale(tree)[0] == 0  # What lies in "large" is no result of this call.
+    assert (tmp_path / "tree_x2" / "large" / "in" / "deep" / "a.png").is_file()
+    fails(upscale, 2, "name a folder", tree, photo, "-o", tmp_path / "one.png")
+    fails(
+        upscale, 2, "would both be written to", tree / "a.png", tree / "in" / "deep" / "a.png", "-o", tmp_path / "two"
+    )
+
+
+def test_any_size(upscale: Call, photo: Path, tmp_path: Path):
+    target = tmp_path / "out.png"
+    whole = tmp_path / "whole.png"
+    assert upscale(photo, "-o", whole)[0] == 0
+    for options, size in (
+        (["--factor", 1.5], (144, 126)),
+        (["--width", 100], (114, 100)),
+        (["--height", 120, "--width", 150], (120, 150)),
+    ):
+        assert upscale(photo, "-o", target, "--overwrite", *options)[::2] == (0, "")
+        assert pixels(target).shape == (*size, 3)
+        smaller = np.array(Image.open(whole).resize(size[::-1], Image.Resampling.LANCZOS)).astype(float)
+        inner = np.s_[4:-4, 4:-4]
+        assert np.abs(pixels(target).astype(float) - smaller)[inner].mean() < 1.0
+    fails(upscale, 1, "are more than 2 times as many a side", photo, "-o", tmp_path / "n.png", "--width", 1000)
+    fails(upscale, 2, "leave one out", photo, "--factor", 2, "--width", 9)
+    fails(upscale, 2, "weights are for scale 2", photo, "--factor", 3)
+
+
+def test_quality_and_losslessness(upscale: Call, photo: Path, tmp_path: Path):
+    lossless, small, large = (tmp_path / f"{name}.webp" for name in ("lossless", "small", "large"))
+    Image.open(photo).save(lossless, lossless=True)
+    assert upscale(lossless, "-o", large)[0] == 0
+    np.testing.assert_array_equal(pixels(large), pixels(_upscaled_png(upscale, photo, tmp_path)))
+    assert upscale(lossless, "-o", small, "--quality", 20)[0] == 0
+    assert small.stat().st_size < large.stat().st_size / 4
+
+
+def _upscaled_png(upscale: Call, photo: Path, folder: Path) -> Path:
+    assert upscale(photo, "-o", folder / "exact.png")[0] == 0
+    return folder / "exact.png"

@@ -1,0 +1,38 @@
+"""`dasr-fast weights`."""
+
+import re
+
+import click
+
+from dasr_fast.cli.common import print_table
+
+
+@click.command()
+@click.argument("name", required=False)
+def weights(name: str | None) -> int:
+    """List the weights that come with the package, and what each was trained for; with NAME, print its model card.
+
+    Pictures of another kind can be super-resolved too, but often look worse: weights without noise sharpen the noise of
+    a noisy picture. docs/accuracy.md in the repository has all figures.
+
+    \b
+    dasr-fast weights
+    dasr-fast weights x4
+    """
+    from dasr_fast.models.checkpoint import SHIPPED, find_weights
+
+    if name is not None:
+        card = find_weights(name).with_suffix(".md")
+        if not card.is_file():
+            raise click.UsageError(f"{name} has no model card: there is no {card.name} beside it.")
+        click.echo(card.read_text(encoding="utf-8").rstrip())
+        return 0
+    rows = []
+    for path in sorted(SHIPPED.glob("*.safetensors")):
+        facts = dict(
+            re.findall(r"^\| (\w[\w ]*) \| (.+) \|$", path.with_suffix(".md").read_text("utf-8"), re.MULTILINE)
+        )
+        rows.append([path.stem, path.stem[1], facts["degradation"], facts["licence"]])
+    print_table("Weights that come with dasr-fast", ["name", "scale", "trained for", "licence"], rows)
+    click.echo("dasr-fast weights NAME prints a model card; dasr-fast upscale --weights NAME uses the weights.")
+    return 0

@@ -1,0 +1,1 @@
+"""DASR in other people's programs: `spandrel` (chaiNNer, ComfyUI and others load models by it), ComfyUI's nodes."""

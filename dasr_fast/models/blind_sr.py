@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dasr_fast.models import hub
 from dasr_fast.models.checkpoint import (
     check_weights,
     find_weights,
@@ -43,10 +44,14 @@ class BlindSR(nn.Module):
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | Path, **options: Any) -> "BlindSR":
-        """The model whose weights have that name (shipped with the package) or path, in float32 and evaluation mode.
+        """The model whose weights have that name or path, in float32 and evaluation mode.
+
+        A name is that of weights that come with the package, or of a repository `owner/name` of the Hugging Face hub
+        (extra `hub`).
 
         Scale, sizes and what is left out (`gate="none"`, `depthwise="static"`) are those of the weights: a `.pt` or
-        `.safetensors` file with the released model's keys, wrapped in whatever way, or the folder of a training run. A
+        `.safetensors` file with the released model's keys, wrapped in whatever way, or the folder of a training run or
+        of `save_pretrained`. A
         `.safetensors` file may also hold the limits of what they were trained with: the bounds of the embeddings,
         `G.bounds`, and `noise`.
 
@@ -69,6 +74,35 @@ class BlindSR(nn.Module):
         if not any(key.startswith("E.encoder_k.") for key in state):
             model.E.copy_query_to_key()
         return model.eval()
+
+    def save_pretrained(self, folder: str | Path, *, card: str | None = None) -> None:
+        """Write weights, settings and a model card into a folder, for `from_pretrained` and the Hugging Face hub.
+
+        Args:
+            folder: It is made if it isn't there; files of the same names are replaced.
+            card: Text of the model card; a beginning of one if None.
+
+        Raises:
+            OSError: Something can't be written.
+        """
+        hub.save(self, Path(folder), card)
+
+    def push_to_hub(
+        self, repository: str, *, private: bool = False, card: str | None = None, token: str | None = None
+    ) -> str:
+        """Write what `save_pretrained` writes into a repository of the Hugging Face hub, and return its address.
+
+        Args:
+            repository: `owner/name`; it is made if it isn't there.
+            private: Whether a new one is.
+            card: Text of the model card; a beginning of one if None.
+            token: Of the hub; the one that is logged in if None.
+
+        Raises:
+            ImportError: huggingface_hub isn't installed (extra `hub`).
+            OSError: The hub can't be reached, or refuses.
+        """
+        return hub.push(self, repository, private=private, card=card, token=token)
 
     @property
     def scale(self) -> int:

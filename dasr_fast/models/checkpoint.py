@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import importlib.util
 import io
 import math
 import pathlib
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from dasr_fast.files import written_whole
 from dasr_fast.models import bounds as embedding_bounds
+from dasr_fast.models import hub
 from dasr_fast.models.wrapped import FIRST, find_state, names_in, plain
 
 if TYPE_CHECKING:
@@ -59,7 +61,9 @@ class CheckpointError(ValueError):
 def find_weights(name_or_path: str | Path) -> Path:
     """Path of the weights with that name (shipped with the package) or path.
 
-    A training run's folder stands for its `weights.safetensors`, or else for its latest checkpoint.
+    A training run's folder stands for its `weights.safetensors`, or else for its latest checkpoint, and a folder of
+    `BlindSR.save_pretrained` for its weights. `owner/name`, where there is no folder `owner`, is a repository of the
+    Hugging Face hub if the extra `hub` is installed.
 
     Raises:
         FileNotFoundError: There are none.
@@ -74,10 +78,13 @@ def find_weights(name_or_path: str | Path) -> Path:
         return shipped[str(name_or_path)]
     if path.is_dir():
         of_run = [*path.glob("step-*.pt"), *path.glob("checkpoints/step-*.pt")]
-        for found in (path / "weights.safetensors", path / "weights.pt", *sorted(of_run, reverse=True)):
+        names = ("weights.safetensors", "weights.pt", "model.safetensors")
+        for found in (*(path / name for name in names), *sorted(of_run, reverse=True)):
             if found.is_file():
                 return found
         raise FileNotFoundError(f"The folder {path} holds no weights.safetensors and no checkpoint of a run.")
+    if hub.may_be_repository(str(name_or_path)) and importlib.util.find_spec("huggingface_hub") is not None:
+        return hub.download(str(name_or_path))
     raise FileNotFoundError(
         f"No weights at {name_or_path}, and none of that name come with the package (which has {', '.join(shipped)})."
     )

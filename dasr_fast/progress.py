@@ -23,10 +23,12 @@ def progress(items: Iterable[Item], what: str, total: int, *, every: float = 30.
 
 def _with_bar(items: Iterable[Item], what: str, total: int) -> Iterator[Item]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+    from rich.progress import TimeElapsedColumn as Elapsed
+    from rich.progress import TimeRemainingColumn as Remaining
 
     text = TextColumn("[progress.description]{task.description}")
-    columns = (SpinnerColumn(), text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (SpinnerColumn(), text, BarColumn(), MofNCompleteColumn(), Elapsed(), Remaining())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         yield from bar.track(items, total=total, description=what)
 
@@ -36,7 +38,9 @@ def _with_lines(items: Iterable[Item], what: str, total: int, every: float) -> I
 
     def tell() -> None:
         while not finished.wait(every):
-            print(f"{what}: {done} of {total} done after {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+            seconds = time.monotonic() - began
+            left = f", {seconds * (total - done) / done:.0f} s left" if 0 < done <= total else ""
+            print(f"{what}: {done} of {total} done after {seconds:.0f} s{left}", file=sys.stderr, flush=True)
 
     threading.Thread(target=tell, daemon=True).start()
     try:

@@ -15,6 +15,9 @@ from dasr_fast.cli import common
 from dasr_fast.cli.common import NAME, PATH, Number, Report, option
 from dasr_fast.progress import progress
 
+VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
+"""Endings of the files that are taken for videos."""
+
 
 def _tile(_: click.Context, __: click.Parameter, value: str) -> Any:
     from dasr_fast.inference.tiling import SMALLEST
@@ -65,6 +68,12 @@ def _tile(_: click.Context, __: click.Parameter, value: str) -> Any:
     help="Also write NAME_compare.png beside each result: the input (its pixels enlarged), bicubic upsampling and the "
     "result side by side; of large images the centre, 1024 pixels of the result wide and high at most.",
 )
+@option(
+    "--representation",
+    type=click.Choice(["each", "first", "shot"]),
+    default="shot",
+    help="Frames of a video whose degradation is found out: each, the first, or the first after every cut.",
+)
 @common.device_option
 @common.overwrite_option
 def upscale(
@@ -80,15 +89,19 @@ def upscale(
     precision: str,
     tile: Any,
     compare: bool,
+    representation: Any,
     device: str,
     overwrite: bool,
 ) -> int:
-    """Super-resolve each SOURCE, an image or a folder of images, whose subfolders are kept.
+    """Super-resolve each SOURCE: an image, a folder of images, whose subfolders are kept, or a video.
 
     PNG, JPEG, WebP and TIFF, 8 or 16 bits, grey or RGB, are read and written; palettes and CMYK become RGB, and JPEG
     and WebP are written with 8 bits. Images are turned upright. Transparency, colour profile, resolution, EXIF and XMP
     are kept, IPTC data in JPEG and TIFF, text in PNG, and comments in JPEG. A warning names what is left out, such as
     all but the first frame of an animation.
+
+    Of a video (MP4, MOV, MKV, WebM, AVI; extra video) all other streams are copied, and so are metadata, rotation,
+    colours and the time of each frame.
 
     Images that can't be read are reported and skipped, and so are those of a folder whose results exist already. Images
     that the weights don't know, such as noisy ones, are done with a warning. Exit code: 0 if all was done, 1 if an
@@ -109,6 +122,14 @@ def upscale(
     if factor is not None and factor > 4:
         raise click.UsageError(f"--factor is {factor:g}; images become at most 4 times as large.")
     report = Report()
+    if any(source.suffix.lower() in VIDEOS for source in sources):
+        unused = (suffix, quality, factor, width, height, compare or None)
+        if len(sources) > 1 or any(option is not None for option in unused):
+            raise click.UsageError(
+                "A video is upscaled by itself, without --format, --quality, --factor, --width, --height and --compare."
+            )
+        engine = Engine(common.load_model(weights, scale, device), precision)
+        return _upscale_video(engine, sources[0], output, representation, overwrite)
     images = {source: common.images_of_tree(source, output, report) for source in sources}
     if scale is None and weights is None and factor is not None:
         scale = max(2, math.ceil(factor))
@@ -141,6 +162,27 @@ def upscale(
                     profile = {name: value for name, value in shown.metadata.items() if name == "icc-profile-data"}
                     write_image(files[1], replace(shown, metadata=profile))
     return report.finish(f"Upscaled to {folders[0] if len(folders) == 1 else common.printable(str(_common(folders)))}")
+
+
+def _upscale_video(engine: Any, source: Path, output: Path | None, representation: Any, overwrite: bool) -> int:
+    from dasr_fast.integrations.video import Video, VideoError
+
+    output = output or source.with_name(f"{source.stem}_x{engine.scale}{source.suffix}")
+    target = output / source.name if output.is_dir() else output
+    if target.suffix.lower() not in VIDEOS:
+        raise click.UsageError(f"{target}: videos are written as {', '.join(VIDEOS)}.")
+    common.check_target(target, overwrite)
+    try:
+        video = Video(source, target, engine, representation=representation)
+        for _ in progress(video.upscaled(), "Upscaling frames", video.frames):
+            pass
+    except (VideoError, OSError) as error:
+        common.warn(common.reason(error))
+        return 1
+    for what in video.left_out:
+        common.warn(f"{target.name} can't hold {what} of {source.name}, which was left out.")
+    click.echo(common.printable(f"Upscaled to {target}"))
+    return 0
 
 
 def _size(

@@ -1,0 +1,169 @@
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dasr_fast.cli import run
+from dasr_fast.images import Picture
+from dasr_fast.inference import Engine
+from dasr_fast.inference.pictures import upscale
+from dasr_fast.integrations.video import Video, VideoError
+from dasr_fast.models import BlindSR
+from dasr_fast.models.checkpoint import save_weights
+
+av = pytest.importorskip("av")
+
+TICKS = [0, 2, 3, 7, 9, 10]
+"""Times of the frames in 25ths of a second: not all alike."""
+
+
+@pytest.fixture(scope="module")
+def network() -> BlindSR:
+    torch.manual_seed(0)
+    return BlindSR(2, groups=1, blocks=1).eval()
+
+
+@pytest.fixture
+def engine(network: BlindSR) -> Engine:
+    return Engine(network, "fp32")
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a clip of six smooth frames, with a cut before the fourth, and of sound."""
+
+    def make(
+        name: str = "clip.mp4", pixels: str = "yuv444p", size: tuple[int, int] = (48, 36), rotation: int = 0
+    ) -> Path:
+        width, height = size
+        with av.open(str(tmp_path / name), "w") as output:
+            output.metadata["title"] = "Waves"
+            codec = "libvpx-vp9" if name.endswith("webm") else "libx264"
+            video = output.add_stream(codec, rate=25, options={"crf": "0", "lossless": "1"})
+            video.width, video.height, video.pix_fmt = width, height, pixels
+            video.codec_context.color_range, video.codec_context.colorspace = 1, 1
+            if rotation:
+                video.set_display_rotation(rotation)
+            sound = output.add_stream("aac", rate=44100) if name.endswith(("mp4", "mkv")) else None
+            for number, tick in enumerate(TICKS):
+                y, x = np.mgrid[:height, :width]
+                planes = np.stack([40 + 2 * x + number, 200 - 3 * y, 90 + x + y + 60 * (number > 2)], -1)
+                frame = av.VideoFrame.from_ndarray(planes.clip(0, 255).astype(np.uint8), "rgb24")
+                frame = frame.reformat(format=pixels, dst_colorspace=1, dst_color_range=1, src_color_range=2)
+                frame.pts, frame.time_base = tick, Fraction(1, 25)
+                output.mux(video.encode(frame))
+                if sound is not None:
+                    wave = np.sin(np.arange(1024) / 9 + number).astype(np.float32)
+                    heard = av.AudioFrame.from_ndarray(wave[None], "fltp", "mono")
+                    heard.sample_rate = 44100
+                    output.mux(sound.encode(heard))
+            for stream in filter(None, (video, sound)):
+                output.mux(stream.encode(None))
+        return tmp_path / name
+
+    return make
+
+
+def frames(path: Path) -> list[np.ndarray]:
+    with av.open(str(path)) as container:
+        return [
+            frame.reformat(format="rgb24", src_colorspace=1, src_color_range=1, dst_color_range=2).to_ndarray()
+            for frame in container.decode(video=0)
+        ]
+
+
+def packets(path: Path) -> list[bytes]:
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(audio=0)]
+
+
+def test_frames_are_those_of_pictures_and_all_else_is_kept(clip: Any, engine: Engine, tmp_path: Path):
+    source, target = clip(rotation=90), tmp_path / "large.mp4"
+    video = Video(source, target, engine, representation="each", quality=0)
+    assert (video.frames, list(video.upscaled()), video.left_out) == (6, [1, 2, 3, 4, 5, 6], [])
+    for small, large in zip(frames(source), frames(target), strict=True):
+        right = upscale(engine, Picture(small)).pixels.astype(float)
+        assert np.abs(large - right).max() <= 4  # YUV of 8 bits.
+        assert np.abs(large - right).mean() < 0.8
+    assert packets(target) == packets(source)
+    with av.open(str(target)) as container:
+        assert container.metadata["title"] == "Waves"
+        stream = container.streams.video[0]
+        context = stream.codec_context
+        assert (context.width, context.height, context.format.name) == (96, 72, "yuv444p")
+        assert (context.color_range, context.colorspace) == (1, 1)
+        decoded = list(container.decode(stream))
+    assert [float(frame.time) for frame in decoded] == [tick / 25 for tick in TICKS]
+    assert {frame.rotation for frame in decoded} == {90}
+
+
+@pytest.mark.parametrize(("representation", "count"), [("each", 6), ("first", 1), ("shot", 2)])
+def test_what_is_encoded(
+    clip: Any, engine: Engine, representation: Any, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    encoded: list[Any] = []
+    encode = engine.encode
+    monkeypatch.setattr(engine, "encode", lambda *given, **options: encoded.append(1) or encode(*given, **options))
+    assert list(Video(clip(), tmp_path / "large.mp4", engine, representation=representation).upscaled())[-1] == 6
+    assert len(encoded) == count
+
+
+def test_more_than_8_bits_and_odd_sizes(clip: Any, network: BlindSR, engine: Engine, tmp_path: Path):
+    deep = tmp_path / "deep.mkv"
+    assert list(Video(clip("ten.mkv", "yuv420p10le"), deep, engine, quality=0).upscaled())[-1] == 6
+    with av.open(str(deep)) as container:
+        assert container.streams.video[0].codec_context.format.name == "yuv420p10le"
+    odd = tmp_path / "odd.mp4"
+    thrice = Engine(BlindSR(3, groups=1, blocks=1).eval(), "fp32")
+    list(Video(clip("odd.mkv", "yuv444p", (33, 27)), odd, thrice).upscaled())
+    assert frames(odd)[0].shape == (81, 99, 3)
+
+
+def test_another_format(clip: Any, engine: Engine, tmp_path: Path):
+    video = Video(clip(), tmp_path / "large.webm", engine)
+    assert list(video.upscaled())[-1] == 6
+    assert len(frames(tmp_path / "large.webm")) == 6
+    assert video.left_out == ["stream 1 (audio)"]  # WebM holds no AAC.
+
+
+def test_an_interruption_leaves_nothing(clip: Any, engine: Engine, tmp_path: Path):
+    source = clip()
+    upscaled = Video(source, tmp_path / "large.mp4", engine).upscaled()
+    next(upscaled)
+    upscaled.close()
+    assert list(tmp_path.iterdir()) == [source]
+
+
+@pytest.mark.parametrize("content", [b"", b"nothing like a video" * 50])
+def test_what_is_no_video(engine: Engine, content: bytes, tmp_path: Path):
+    source = tmp_path / "clip.mp4"
+    with pytest.raises(FileNotFoundError, match="There is no file"):
+        Video(source, tmp_path / "large.mp4", engine)
+    source.write_bytes(content)
+    with pytest.raises(VideoError, match=r"clip\.mp4 is not a video that can be read"):
+        Video(source, tmp_path / "large.mp4", engine)
+
+
+def test_the_command(clip: Any, network: BlindSR, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    save_weights(network, tmp_path / "small.safetensors")
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        options = ("--weights", tmp_path / "small.safetensors", "--device", "cpu")
+        return run(list(map(str, ("upscale", *arguments, *options)))), *capsys.readouterr()
+
+    source = clip()
+    (tmp_path / "broken.mp4").write_bytes(source.read_bytes()[:600])
+    assert call(source) == (0, f"Upscaled to {tmp_path / 'clip_x2.mp4'}\n", "")
+    assert len(frames(tmp_path / "clip_x2.mp4")) == 6
+    for arguments, code, message in (
+        ([source], 2, "exists already; --overwrite replaces it"),
+        ([source, "-o", tmp_path / "clip.png"], 2, "videos are written as"),
+        ([source, "--width", 100], 2, "A video is upscaled by itself"),
+        ([tmp_path / "broken.mp4"], 1, "broken.mp4 is not a video"),
+    ):
+        found, _, error = call(*arguments)
+        assert (found, message in error, error.count("\n")) == (code, True, 1)

@@ -7,6 +7,7 @@ import click
 
 from dasr_fast.cli.common import reason, warn, warnings_as_lines
 from dasr_fast.cli.degrade import degrade
+from dasr_fast.cli.demo import demo
 from dasr_fast.cli.doctor import doctor
 from dasr_fast.cli.evaluate import evaluate
 from dasr_fast.cli.export import export
@@ -28,7 +29,7 @@ def commands() -> None:
     """
 
 
-for command in (upscale, degrade, evaluate, train, export, represent, weights, doctor):
+for command in (upscale, degrade, evaluate, train, export, represent, weights, demo, doctor):
     commands.add_command(command)
 
 

@@ -1,7 +1,5 @@
 """`dasr-fast weights`."""
 
-import re
-
 import click
 
 from dasr_fast.cli.common import print_table
@@ -19,7 +17,7 @@ def weights(name: str | None) -> int:
     dasr-fast weights
     dasr-fast weights x4
     """
-    from dasr_fast.models.checkpoint import SHIPPED, find_weights
+    from dasr_fast.models.checkpoint import SHIPPED, card_facts, find_weights
 
     if name is not None:
         card = find_weights(name).with_suffix(".md")
@@ -29,9 +27,7 @@ def weights(name: str | None) -> int:
         return 0
     rows = []
     for path in sorted(SHIPPED.glob("*.safetensors")):
-        facts = dict(
-            re.findall(r"^\| (\w[\w ]*) \| (.+) \|$", path.with_suffix(".md").read_text("utf-8"), re.MULTILINE)
-        )
+        facts = card_facts(path.stem)
         rows.append([path.stem, path.stem[1], facts["degradation"], facts["licence"]])
     print_table("Weights that come with dasr-fast", ["name", "scale", "trained for", "licence"], rows)
     click.echo("dasr-fast weights NAME prints a model card; dasr-fast upscale --weights NAME uses the weights.")

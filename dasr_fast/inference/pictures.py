@@ -70,7 +70,7 @@ def upscale(engine: Engine, picture: Picture, *, tile: Tile = "auto", v: Tensor 
         pixels, problem = _restored(engine, picture, engine.bounds[1], tile)
     if problem:
         raise RuntimeError(problem)
-    alpha = None if picture.alpha is None else _bicubic(Picture(picture.alpha[:, :, None]), engine.scale)[:, :, 0]
+    alpha = None if picture.alpha is None else bicubic(Picture(picture.alpha[:, :, None]), engine.scale)[:, :, 0]
     return replace(picture, pixels=pixels, alpha=alpha)
 
 
@@ -134,13 +134,13 @@ def comparison(lr: Picture, sr: Picture, *, most: int = 1024) -> Picture:
     part = replace(lr, pixels=lr.pixels[rows.cut(), columns.cut()], alpha=None)
     shown = rows.kept(scale), columns.kept(scale)
     enlarged = part.pixels.repeat(scale, axis=0).repeat(scale, axis=1)[shown]
-    bicubic = _bicubic(part, scale)[shown]
+    upsampled = bicubic(part, scale)[shown]
     restored = sr.pixels[rows.place(scale), columns.place(scale)]
-    return replace(sr, pixels=np.concatenate((enlarged, bicubic, restored), axis=1), alpha=None)
+    return replace(sr, pixels=np.concatenate((enlarged, upsampled, restored), axis=1), alpha=None)
 
 
-def _bicubic(picture: Picture, scale: int) -> Pixels:
-    """Pixels of the picture's colours upsampled, strip by strip; `REACH` makes that exact."""
+def bicubic(picture: Picture, scale: int) -> Pixels:
+    """Pixels of the picture's colours upsampled bicubically, strip by strip; `REACH` makes that exact."""
     height, width, channels = picture.pixels.shape
     pixels = np.empty((height * scale, width * scale, channels), picture.pixels.dtype)
     for rows in overlapping_spans(height, 128, REACH):

@@ -90,6 +90,12 @@ def find_weights(name_or_path: str | Path) -> Path:
     )
 
 
+def card_facts(name: str) -> dict[str, str]:
+    """The first table in the model card of weights that come with the package, such as `degradation`."""
+    text = (SHIPPED / f"{name}.md").read_text(encoding="utf-8")
+    return dict(re.findall(r"^\| (\w[\w ]*) \| (.+) \|$", text, re.MULTILINE))
+
+
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """Tensors of a DASR model by the released model's keys, on the CPU.
 

@@ -74,7 +74,7 @@ def evaluate_image(hr: Tensor, name: str, restore: Restore, setting: Setting, sc
     check_scale("evaluate_image", scale)
     height, width = (size // scale * scale for size in hr.shape[-2:])
     hr = hr[:, :height, :width]
-    lr, _ = setting.degradation(scale)(hr[None].float(), generator=image_generator(name, seed))
+    lr = setting.degrade(hr[None].float(), scale, image_generator(name, seed))
     sr, hr = quantize(restore(lr)[0].to(hr.device)), quantize(hr.float())
     return Score(psnr(sr, hr, border=scale).item(), ssim(sr, hr, border=scale).item())
 

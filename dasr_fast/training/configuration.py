@@ -46,6 +46,11 @@ class Configuration(BaseModel):
     licence: str = Field("not stated", description="Licence of the weights, for the model card.")
 
     scale: Literal[2, 3, 4] = Field(4, description="Factor between LR and SR.")
+    degradation: Literal["paper", "photo"] = Field(
+        "paper",
+        description="From HR to LR. paper: Gaussian blur, downsampling and noise, by the next five settings. photo: "
+        "what happens to photographs, JPEG compression included, with its own kernels and noise.",
+    )
     kernel: Literal["isotropic", "anisotropic"] = Field("anisotropic", description="Kind of Gaussian blur kernels.")
     sigma_min: Width = Field(0.2, description="Smallest standard deviation of the kernels in pixels.")
     sigma_max: Width | None = Field(None, description="Largest one; the scale if left out, as in the paper.")
@@ -126,6 +131,12 @@ class Configuration(BaseModel):
                 raise ValueError(f"{name} is for schedule = stable")
         if self.decay_steps is not None and self.decay_steps > self.steps:
             raise ValueError(f"decay_steps is {self.decay_steps}, above steps, which is {self.steps}")
+        if self.degradation != "paper":
+            for name in ("kernel", "sigma_min", "sigma_max", "noise", "mode"):
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"{name} is for degradation = paper; {self.degradation} has its own")
+            if self.representation in ("memory-bank", "oracle"):
+                raise ValueError(f"representation = {self.representation} is for degradation = paper")
         if self.sigma_min > self.largest_sigma:
             raise ValueError(f"sigma_min is {self.sigma_min:g}, above sigma_max, which is {self.largest_sigma:g}")
         return self

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from dasr_fast.cuda_graph import Capture, CaptureError
-from dasr_fast.degradation.degradation import Degradation, Drawn
+from dasr_fast.degradation import Degradation, Pipeline
+from dasr_fast.degradation.degradation import Drawn
+from dasr_fast.degradation.part import on_device
 from dasr_fast.models import DASR
 from dasr_fast.training.average import MovingAverage
 from dasr_fast.training.processes import Processes
@@ -56,7 +58,7 @@ class TrainingStep:
         self,
         learner: Learner,
         sr: DASR,
-        degradation: Degradation,
+        degradation: Degradation | Pipeline,
         schedule: Schedule,
         processes: Processes,
         *,
@@ -100,12 +102,14 @@ class TrainingStep:
         batch, rank = hr.shape[0], self.processes.rank
         self._generator.manual_seed(zlib.crc32(f"{self.seed} {step}".encode()))
         shape = (batch * self.processes.world, *hr.shape[1:])
-        drawn = self.degradation.draw(shape, hr.device, self._generator)[rank * batch : (rank + 1) * batch]
+        own = slice(rank * batch, (rank + 1) * batch)
+        degradation: Any = self.degradation  # Each kind degrades with what it has drawn.
+        drawn = degradation.draw(shape, hr.device, self._generator)[own]
         if self.of_images is not None:
-            own = self.of_images[indices]
-            drawn = Drawn(own.kernels, own.level, drawn.noise)
-        level = hr.new_zeros(batch, dtype=torch.float32) if drawn.level is None else drawn.level
-        return self.degradation.degrade(hr, drawn), DegradationTarget(drawn.kernels, level, indices)
+            of_images = self.of_images[indices]
+            drawn = Drawn(of_images.kernels, of_images.level, drawn.noise)
+        numbers = on_device(degradation.describe(drawn), hr.device)
+        return degradation.degrade(hr, drawn), DegradationTarget(numbers, indices)
 
     def load_optimizer(self, state: dict[str, Any]) -> None:
         """Go on with an optimizer's state that was stored.

@@ -20,6 +20,7 @@ from dasr_fast.models import CheckpointError
 from dasr_fast.precision import choose_precision, tf32_convolutions
 from dasr_fast.training.average import MovingAverage
 from dasr_fast.training.configuration import Configuration, ConfigurationError, configure, store
+from dasr_fast.training.degradation import make_degradation
 from dasr_fast.training.display import Display
 from dasr_fast.training.folder import Checkpoints
 from dasr_fast.training.image_cache import ImageCache
@@ -55,8 +56,9 @@ class Trainer:
         self._checkpoints = Checkpoints(folder / "checkpoints")
         self.images = ImageCache.open(c.data, c.cache, smallest=c.scale * c.patch)
         self.validation = ImageCache.open(c.validation, c.cache, smallest=SMALLEST) if c.validation else None
+        self.degradation = make_degradation(c)
         self.network, self.learner = make_networks(
-            c, len(self.images), processes, begun=bool(self._checkpoints.steps())
+            c, len(self.images), self.degradation, processes, begun=bool(self._checkpoints.steps())
         )
         self.schedule = _schedule(c, self.learner.learns_alone)
         self.average = MovingAverage(followed(self.network, self.learner), c.ema) if c.ema else None
@@ -68,15 +70,15 @@ class Trainer:
 
     def _make_step(self) -> TrainingStep:
         c, device = self.configuration, self.processes.device
-        degradation = Degradation(c.scale, c.kernel, c.noise, sigma=(c.sigma_min, c.largest_sigma), mode=c.mode)
         of_images = None
         if self.learner.fixed_degradations:
+            assert isinstance(self.degradation, Degradation)  # `Configuration` sees to it.
             generator = torch.Generator().manual_seed(c.seed)  # The same images' on every device.
-            of_images = degradation.draw((len(self.images), 3, 0, 0), torch.device("cpu"), generator).to(device)
+            of_images = self.degradation.draw((len(self.images), 3, 0, 0), torch.device("cpu"), generator).to(device)
         return TrainingStep(
             self.learner,
             self.network.G,
-            degradation,
+            self.degradation,
             self.schedule,
             self.processes,
             bf16=c.precision == "bf16",
@@ -242,9 +244,9 @@ class Trainer:
     def _restore(self, setting: Setting) -> Restore:
         """The present networks, told of the setting, at which only the oracle looks."""
         device = self.processes.device
-        kernels = setting.degradation(self.configuration.scale).draw_kernels(1, device, torch.Generator())
-        levels = torch.full((1,), setting.noise, device=device)
-        target = DegradationTarget(kernels, levels, torch.zeros(1, dtype=torch.long, device=device))
+        degradation = setting.degradation(self.configuration.scale)
+        numbers = degradation.describe(degradation.draw((1, 3, 0, 0), device, torch.Generator()))
+        target = DegradationTarget(numbers, torch.zeros(1, dtype=torch.long, device=device))
 
         @torch.no_grad()
         def restore(lr: Tensor) -> Tensor:

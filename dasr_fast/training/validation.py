@@ -32,6 +32,7 @@ class Row:
     noise: float
     psnr: float
     ssim: float
+    jpeg: int | None = None
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,12 @@ def settings(configuration: Configuration) -> list[Setting]:
     """The degradations of a validation, none stronger than those that the run trains for.
 
     Isotropic kernels have the widths of the paper's Table 2, up to the run's largest. Anisotropic ones are three of
-    Table 3, scaled so that its largest width is the run's. Noise is 0, and 10 too if the run has that much.
+    Table 3, scaled so that its largest width is the run's. Noise is 0, and 10 too if the run has that much. Those of
+    photographs are three degrees of blur, noise and compression.
     """
+    if configuration.degradation != "paper":
+        degrees = ((0.0, 0.0, 90), (1.0, 5.0, 65), (2.0, 10.0, 40))
+        return [Setting(sigma, noise=noise, jpeg=quality) for sigma, noise, quality in degrees]
     largest = configuration.largest_sigma
     kernels = [setting for setting in table2(configuration.scale) if setting.sigma <= largest]
     if configuration.kernel == "anisotropic":
@@ -67,7 +72,7 @@ def validate(images: ImageCache, make_restore: MakeRestore, chosen: list[Setting
             for name, hr in zip(images.names, _each(images), strict=True)
         ]
         mean = mean_score(scores)
-        rows.append(Row(setting.kernel, setting.noise, mean.psnr, mean.ssim))
+        rows.append(Row(setting.kernel, setting.noise, mean.psnr, mean.ssim, setting.jpeg))
     return rows
 
 
@@ -79,7 +84,7 @@ def pictures(
     for name, hr in islice(zip(images.names, _each(images), strict=True), PICTURES):
         height, width = (size // scale * scale for size in hr.shape[-2:])
         hr = hr[:, :height, :width].float()
-        lr, _ = setting.degradation(scale)(hr[None], generator=image_generator(name))
+        lr = setting.degrade(hr[None], scale, image_generator(name))
         yield name, torch.cat((bicubic_upsample(lr, scale)[0], restore(lr)[0].cpu(), hr), dim=-1)
 
 

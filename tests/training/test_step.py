@@ -117,7 +117,7 @@ def test_the_golden_step():
     learner = MoCoLearner(moco)
     placed(learner, CPU.device)
     lr = torch.stack((golden["moco/q"], golden["moco/k"]), dim=1)
-    losses = Objective(learner, None)(lr, lr[:, 0], DegradationTarget(lr, lr, lr))
+    losses = Objective(learner, None)(lr, lr[:, 0], DegradationTarget(lr, lr))
     losses["loss"].backward()
     assert losses["loss"].item() == pytest.approx(golden["moco/loss"].item(), rel=1e-5)
     assert error(moco.queue[:, -8:], golden["moco/queue_last8"]) < 1e-5
@@ -156,8 +156,7 @@ def test_degradations_depend_on_the_step_alone_and_several_processes_share_them(
         processes = Processes(torch.device("cpu"), rank, world=3)
         own_lr, own = make_step(small(), processes=processes).degraded(7, hr[part], torch.arange(6)[part])
         assert torch.equal(own_lr, lr[part])
-        assert torch.equal(own.kernels, target.kernels[part])
-        assert torch.equal(own.noise_levels, target.noise_levels[part])
+        assert torch.equal(own.numbers, target.numbers[part])
         assert torch.equal(own.indices, target.indices[part])
 
 
@@ -168,11 +167,11 @@ def test_degradations_that_belong_to_images():
     hr, indices = patches(0), torch.tensor([7, 2, 2, 8])
     for number in range(2):
         lr, target = step.degraded(number, hr, indices)
-        assert torch.equal(target.kernels, step.of_images.kernels[indices])
-        assert torch.equal(target.noise_levels, step.of_images.level[indices])
-        noise = lr - step.degradation.degrade(hr, Drawn(target.kernels))
+        of_images = step.of_images[indices]
+        assert torch.equal(target.numbers, step.degradation.describe(of_images))
+        noise = lr - step.degradation.degrade(hr, Drawn(of_images.kernels))
         spread = noise.flatten(1).std(1)
-        assert torch.corrcoef(torch.stack((spread, target.noise_levels)))[0, 1] > 0.95
+        assert torch.corrcoef(torch.stack((spread, of_images.level)))[0, 1] > 0.95
     assert not torch.equal(lr, step.degraded(0, hr, indices)[0])
 
 
@@ -181,11 +180,11 @@ def test_the_target_tells_the_degradation():
     step.degradation = Degradation(2, noise=(12.0, 12.0))
     hr = torch.full((2, 2, 3, 64, 64), 128).byte()
     lr, target = step.degraded(0, hr, torch.arange(2))
-    assert target.noise_levels.tolist() == [12.0, 12.0]
+    assert (target.numbers[:, 3] * 6.25).tolist() == [12.0, 12.0]
     assert lr.std().item() == pytest.approx(12.0, rel=0.05)
     step.degradation = Degradation(2, noise=0.0)
     lr, target = step.degraded(0, hr, torch.arange(2))
-    assert target.noise_levels.tolist() == [0.0, 0.0]
+    assert target.numbers[:, 3].tolist() == [0.0, 0.0]
     assert (lr == 128).all()
 
 

@@ -131,6 +131,32 @@ class Blur(Part):
         return blur_numbers(drawn.numbers["kernel"]) * smooth[:, None]
 
 
+@dataclass(frozen=True)
+class Ringing(Part):
+    """A sinc filter, which makes edges ring as sharpening and resizing do.
+
+    Attributes:
+        probability: Of any filter.
+        sizes: Rows and columns, odd; one of them is drawn.
+        cutoff: Largest frequency in radians per pixel.
+    """
+
+    probability: float
+    sizes: Sequence[int] = range(7, 22, 2)
+    cutoff: Range = (math.pi / 3, math.pi)
+
+    def draw(self, draws: Draws) -> Parameters:
+        """See `Part`."""
+        size = torch.tensor(list(self.sizes))[draws.whole(0, len(self.sizes) - 1)]
+        cutoff, rings = draws.uniform(*self.cutoff), draws.happens(self.probability)
+        kernel = sinc_kernel(size, cutoff, max(self.sizes))
+        return draws.parameters({"rings": rings, "size": size, "cutoff": cutoff, "kernel": kernel})
+
+    def degrade(self, images: Sequence[Tensor], drawn: Parameters) -> list[Tensor]:
+        """See `Part`."""
+        return blurred(images, drawn.numbers["kernel"], drawn.numbers["size"], drawn.numbers["rings"])
+
+
 def blurred(images: Sequence[Tensor], kernel: Tensor, size: Tensor, where: Tensor) -> list[Tensor]:
     """Images correlated with the middle `size` `[B]` of kernels `[B, k, k]`; less if an image is smaller than that."""
     largest = torch.tensor([2 * min(image.shape[-2:]) - 1 for image in images])

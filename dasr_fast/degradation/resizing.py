@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -47,22 +48,27 @@ class Resize(Part):
 
     def degrade(self, images: Sequence[Tensor], drawn: Parameters) -> list[Tensor]:
         """See `Part`."""
-        return resized(images, drawn.numbers["size"], drawn.numbers["mode"], antialias=self.antialias)
+        smooth = torch.full((len(images),), self.antialias)
+        return resized(images, drawn.numbers["size"], drawn.numbers["mode"], smooth)
 
     def describe(self, drawn: Parameters) -> Tensor:
         """See `Part`."""
         return drawn.numbers["factor"].log2()[:, None] if self.quantities else super().describe(drawn)
 
 
-def resized(images: Sequence[Tensor], size: Tensor, mode: Tensor, *, antialias: bool) -> list[Tensor]:
-    """Images of `size` `[B, 2]`, each by the method of `MODES` with its number in `mode` `[B]`."""
-    sizes, methods = size.tolist(), mode.tolist()
+def resized(images: Sequence[Tensor], size: Tensor, mode: Tensor, antialias: Tensor) -> list[Tensor]:
+    """Images of `size` `[B, 2]`, each by the method of `MODES` with its number in `mode` `[B]`, see `Resize`."""
+    wanted = [((height, width), *how) for (height, width), *how in zip(*_lists(size, mode, antialias), strict=True)]
 
     def resize(stacked: Tensor, numbers: list[int]) -> Tensor:
-        new, method = sizes[numbers[0]], MODES[methods[numbers[0]]]
-        flat = stacked.flatten(0, 1)
-        smooth = antialias and method != "area"
-        return F.interpolate(flat, new, mode=method, antialias=smooth).view(*stacked.shape[:-2], *new)
+        new, method, smooth = wanted[numbers[0]]
+        flat, name = stacked.flatten(0, 1), MODES[method]
+        result = F.interpolate(flat, new, mode=name, antialias=smooth and name != "area")
+        return result.view(*stacked.shape[:-2], *new)
 
-    differ = torch.tensor([list(image.shape[-2:]) != new for image, new in zip(images, sizes, strict=True)])
-    return together(images, resize, list(zip(map(tuple, sizes), methods, strict=True)), where=differ)
+    differ = torch.tensor([image.shape[-2:] != new for image, (new, *_) in zip(images, wanted, strict=True)])
+    return together(images, resize, wanted, where=differ)
+
+
+def _lists(*numbers: Tensor) -> list[Any]:
+    return [x.tolist() for x in numbers]

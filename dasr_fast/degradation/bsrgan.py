@@ -59,8 +59,7 @@ class ScaledBlur(Part):
 
     def degrade(self, images: Sequence[Tensor], drawn: Parameters) -> list[Tensor]:
         """See `Part`."""
-        kernel, size = drawn.numbers["kernel"], drawn.numbers["size"]
-        return blurred(images, kernel, size, torch.ones_like(size, dtype=torch.bool))
+        return blurred(images, drawn.numbers["kernel"], separable=~drawn.numbers["turned"])
 
     def describe(self, drawn: Parameters) -> Tensor:
         """See `Part`."""

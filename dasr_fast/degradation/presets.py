@@ -44,8 +44,8 @@ def second_order(scale: int) -> Pipeline:
     """The degradation of Real-ESRGAN: blur, resize, noise and JPEG, twice.
 
     Sources: Wang et al., ICCVW 2021; its code, `options/train_realesrgan_x4plus.yml`, `realesrgan_dataset.py` and
-    `realesrgan_model.py`. What is drawn there for a whole batch is drawn here for each sample, JPEG is libjpeg's, and HR
-    images aren't sharpened.
+    `realesrgan_model.py`. What is drawn there for a whole batch is drawn here for each sample, JPEG is libjpeg's, and
+    HR images aren't sharpened.
     """
     first = (
         Blur((0.2, 3.0), sinc=0.1),

@@ -49,8 +49,8 @@ class Configuration(BaseModel):
     degradation: Literal["paper", "photo", "second-order", "bsrgan"] = Field(
         "paper",
         description="From HR to LR. paper: Gaussian blur, downsampling and noise, by the next five settings. photo: "
-        "what happens to photographs, JPEG compression included. second-order: that of Real-ESRGAN. bsrgan: that of BSRGAN. "
-        "These three have their own kernels and noise.",
+        "what happens to photographs, JPEG compression included. second-order: that of Real-ESRGAN. bsrgan: that of "
+        "BSRGAN. These three have their own kernels and noise.",
     )
     kernel: Literal["isotropic", "anisotropic"] = Field("anisotropic", description="Kind of Gaussian blur kernels.")
     sigma_min: Width = Field(0.2, description="Smallest standard deviation of the kernels in pixels.")

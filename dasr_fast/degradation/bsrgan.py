@@ -133,8 +133,9 @@ class MixedNoise(Part):
         for image, mix, seed in zip(images, drawn.numbers["mix"], drawn.numbers["seed"].tolist(), strict=True):
             generator = torch.Generator(drawn.device).manual_seed(seed)
             shape = (image.shape[0], 3, *image.shape[2:])
-            noise = torch.randn(shape, generator=generator, device=drawn.device).to(image)
-            noise = torch.einsum("cd,ndhw->nchw", on_device(mix, image.device).to(image), noise)
+            noise = torch.randn(shape, generator=generator, device=drawn.device)
+            noise = on_device(noise, image.device).to(image.dtype)
+            noise = torch.einsum("cd,ndhw->nchw", on_device(mix, image.device).to(image.dtype), noise)
             results.append((image + noise[:, : image.shape[1]]).clamp_(0, 255))
         return results
 

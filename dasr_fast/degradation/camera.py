@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dasr_fast.degradation.part import Draws, Parameters, Part, Range
+from dasr_fast.degradation.part import Draws, Parameters, Part, Range, on_device
 
 GAMMA = 2.2
 
@@ -54,7 +54,8 @@ class Camera(Part):
                     generator=torch.Generator(drawn.device).manual_seed(seed),
                     device=drawn.device,
                 )
-                results.append(_photographed(image, (red, 1.0, blue), shot, read, noise.to(image)))
+                noise = on_device(noise, image.device).to(image.dtype)
+                results.append(_photographed(image, (red, 1.0, blue), shot, read, noise))
             else:
                 results.append(image)
         return results
@@ -86,7 +87,7 @@ def _mosaic(image: Tensor) -> Tensor:
 
 def _demosaiced(raw: Tensor) -> Tensor:
     """Colours `[N, 3, h, w]` of raw pixels `[N, 1, h, w]`: the weighted mean of those of 3 x 3 that see a colour."""
-    weights = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]).to(raw)[None, None].expand(3, 1, 3, 3)
+    weights = on_device(torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]), raw.device).to(raw.dtype).expand(3, 1, 3, 3)
     seen = _filter(raw).expand(raw.shape[0], -1, -1, -1)
     found, count = (F.conv2d(x, weights, padding=1, groups=3) for x in (raw * seen, seen))
     return found / count.clamp(min=1)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dasr_fast.degradation import bicubic_upsample, image_generator
 from dasr_fast.evaluation.metrics import psnr, quantize, ssim
-from dasr_fast.evaluation.setting import Setting
+from dasr_fast.evaluation.setting import PresetSetting, Setting
 from dasr_fast.models import BlindSR
 from dasr_fast.ops.checks import check_scale, check_tensor, shown
 
@@ -45,11 +45,13 @@ def mean_score(scores: Iterable[Score]) -> Score:
     return Score(fmean(psnr) if psnr else math.inf, fmean(score.ssim for score in scores))
 
 
-def evaluate_image(hr: Tensor, name: str, restore: Restore, setting: Setting, scale: int, *, seed: int = 0) -> Score:
+def evaluate_image(
+    hr: Tensor, name: str, restore: Restore, setting: Setting | PresetSetting, scale: int, *, seed: int = 0
+) -> Score:
     """Degrade, restore and compare one image.
 
     The image is cropped to a multiple of the scale. SR and HR are rounded and clamped, and `scale` pixels left out on
-    every side. Noise depends on `seed` and `name`, not on other images or their order.
+    every side. What is random depends on `seed` and `name`, not on other images or their order.
 
     Args:
         hr: HR image `[3, H, W]` in 0 to 255, uint8 or floating point.
@@ -57,7 +59,7 @@ def evaluate_image(hr: Tensor, name: str, restore: Restore, setting: Setting, sc
         restore: The method.
         setting: The degradation.
         scale: 1 to 4.
-        seed: Decides the noise.
+        seed: Decides what is random.
 
     Raises:
         TypeError: The image isn't a tensor, the method can't be called, or the setting is none.
@@ -69,13 +71,38 @@ def evaluate_image(hr: Tensor, name: str, restore: Restore, setting: Setting, sc
         raise ValueError(f"evaluate_image: hr must be [3, H, W]; got {list(hr.shape)}.")
     if not callable(restore):
         raise TypeError(f"evaluate_image: restore must be a function of LR images; got {shown(restore)}.")
-    if not isinstance(setting, Setting):
+    if not isinstance(setting, (Setting, PresetSetting)):
         raise TypeError(f"evaluate_image: setting must be a Setting; got {shown(setting)}.")
     check_scale("evaluate_image", scale)
     height, width = (size // scale * scale for size in hr.shape[-2:])
     hr = hr[:, :height, :width]
     lr = setting.degrade(hr[None].float(), scale, image_generator(name, seed))
-    sr, hr = quantize(restore(lr)[0].to(hr.device)), quantize(hr.float())
+    return _score(restore(lr)[0], hr, scale)
+
+
+def evaluate_pair(hr: Tensor, lr: Tensor, restore: Restore, scale: int) -> Score:
+    """Restore a given LR image and compare it, as `evaluate_image` does.
+
+    Args:
+        hr: HR image `[3, H, W]` in 0 to 255, uint8 or floating point.
+        lr: Its LR image `[3, H // scale, W // scale]`, likewise.
+        restore: The method.
+        scale: 1 to 4.
+
+    Raises:
+        ValueError: The images have other sizes, or are too small for the metrics.
+    """
+    height, width = (size // scale for size in hr.shape[-2:])
+    if tuple(lr.shape[-2:]) != (height, width):
+        raise ValueError(
+            f"An LR image of {width}x{height} pixels belongs to an HR image of {hr.shape[-1]}x"
+            f"{hr.shape[-2]} at scale {scale}; got {lr.shape[-1]}x{lr.shape[-2]}."
+        )
+    return _score(restore(lr[None].float())[0], hr[:, : height * scale, : width * scale], scale)
+
+
+def _score(sr: Tensor, hr: Tensor, scale: int) -> Score:
+    sr, hr = quantize(sr.to(hr.device)), quantize(hr.float())
     return Score(psnr(sr, hr, border=scale).item(), ssim(sr, hr, border=scale).item())
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dasr_fast.degradation import Degradation
+from dasr_fast.degradation import Degradation, preset
 from dasr_fast.degradation.compression import compressed
 from dasr_fast.ops.checks import check_mode, shown
 
@@ -50,6 +50,12 @@ class Setting:
             raise ValueError(f"Setting: theta turns an anisotropic blur, and sigma_y is None; got {self.theta!r}.")
 
     @property
+    def names(self) -> dict[str, str]:
+        """What a table says of it, by column."""
+        jpeg = {} if self.jpeg is None else {"JPEG": str(self.jpeg)}
+        return {"kernel": self.kernel, "noise": f"{self.noise:g}"} | jpeg
+
+    @property
     def kernel(self) -> str:
         """How a table names the kernel."""
         if self.sigma_y is None:
@@ -73,6 +79,30 @@ class Setting:
             theta=None if self.sigma_y is None else math.radians(self.theta),
             mode=self.mode,
         )
+
+
+@dataclass(frozen=True)
+class PresetSetting:
+    """A random degradation for each image, of a preset of `dasr_fast.degradation.preset`.
+
+    Raises:
+        ValueError: There is no such preset.
+    """
+
+    preset: str
+
+    def __post_init__(self) -> None:
+        preset(self.preset)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What a table says of it, by column."""
+        return {"preset": self.preset}
+
+    def degrade(self, hr: Tensor, scale: int, generator: torch.Generator | None = None) -> Tensor:
+        """LR images of HR images `[B, C, H, W]` in 0 to 255."""
+        lr, _ = preset(self.preset, scale)(hr, generator=generator)
+        return lr
 
 
 def table2(scale: int) -> list[Setting]:

@@ -1,23 +1,26 @@
 """HR images and their LR images, in two folders."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import PurePath
 
 
-def pairs(hr: Sequence[Path], lr: Sequence[Path], scale: int) -> dict[Path, Path]:
-    """The LR image of each HR image: that of the same name without ending, or with `x` and the scale after it.
+def pairs(hr: Sequence[str], lr: Sequence[str], scale: int) -> list[int]:
+    """For each HR image the number of its LR image: that of the same name, or with `x` and the scale after it.
+
+    Names may be paths within the folders; endings such as `.png` don't count.
 
     Raises:
         ValueError: An HR image has no LR image, or several.
     """
-    by_name: dict[str, list[Path]] = {}
-    for path in lr:
-        by_name.setdefault(path.stem, []).append(path)
-    found = {}
-    for path in hr:
-        candidates = [file for name in (path.stem, f"{path.stem}x{scale}") for file in by_name.get(name, [])]
+    by_name: dict[PurePath, list[int]] = {}
+    for number, name in enumerate(lr):
+        by_name.setdefault(PurePath(name).with_suffix(""), []).append(number)
+    found = []
+    for name in hr:
+        plain = PurePath(name).with_suffix("")
+        marked = plain.with_name(f"{plain.name}x{scale}")
+        candidates = by_name.get(plain, []) + by_name.get(marked, [])
         if len(candidates) != 1:
-            number = "no LR image" if not candidates else "several LR images"
-            raise ValueError(f"{path} has {number} called {path.stem} or {path.stem}x{scale}.")
-        found[path] = candidates[0]
+            raise ValueError(f"{name} has {len(candidates) or 'no'} LR images called {plain} or {marked}.")
+        found += candidates
     return found

@@ -60,7 +60,6 @@ def evaluate(
     from dasr_fast.evaluation import PresetSetting, Setting, bicubic, evaluate_image, evaluate_pair, table2, table3
     from dasr_fast.images import read_image
     from dasr_fast.inference import Engine
-    from dasr_fast.pairs import pairs
 
     images = common.input_images(source)
     common.refuse_angle_alone(sigma_y, theta)
@@ -88,7 +87,7 @@ def evaluate(
         settings = [replace(row, mode=mode, jpeg=jpeg) for row in (table2 if rows == "table2" else table3)(scale)]
     else:
         settings = [Setting(sigma, sigma_y, theta or 0.0, noise, mode, jpeg)]
-    lr_images = {} if lr_folder is None else pairs(images, common.input_images(lr_folder), scale)
+    lr_images = {} if lr_folder is None else _lr_images(images, lr_folder, scale)
     report = Report()
     scores: dict[Any, dict[str, Any]] = {setting: {} for setting in settings}
     for path in progress(images, "Evaluating", len(images)):
@@ -108,6 +107,15 @@ def evaluate(
         with report.guard(json_path, counted=False):
             common.write_json(json_path, facts | figures)
     return report.finish(f"Evaluated {source}")
+
+
+def _lr_images(images: list[Path], folder: Path, scale: int) -> dict[Path, Path]:
+    """The LR image of each image."""
+    from dasr_fast.pairs import pairs
+
+    found = common.input_images(folder)
+    numbers = pairs([image.name for image in images], [image.name for image in found], scale)
+    return {image: found[number] for image, number in zip(images, numbers, strict=True)}
 
 
 @dataclass(frozen=True)

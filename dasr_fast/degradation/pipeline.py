@@ -80,10 +80,10 @@ class Pipeline:
     Args:
         scale: Whole factor between HR and LR, 1 to 4.
         part: What degrades; usually a `Chain`.
-        noise: Smallest and largest standard deviation in grey levels of the noise, for those who ask what is usual.
+        noise: Smallest and largest standard deviation of the noise in grey levels; None if it isn't known.
     """
 
-    def __init__(self, scale: int, part: Part, noise: Range) -> None:
+    def __init__(self, scale: int, part: Part, noise: Range | None) -> None:
         check_scale("Pipeline", scale)
         self.scale, self.part, self.noise = scale, part, noise
 

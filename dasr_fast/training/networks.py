@@ -34,7 +34,7 @@ def make_networks(
         c.scale, channels=c.channels, groups=c.groups, blocks=c.blocks, depthwise=c.depthwise, gate=c.gate
     )
     network.E = MoCo(queue_size=c.queue, momentum=c.momentum)
-    network.noise = degradation.noise[1]
+    network.noise = None if degradation.noise is None else degradation.noise[1]
     if c.initial_weights is not None and not begun:
         _begin_with(c.initial_weights, network)
         network.E.copy_query_to_key()

@@ -114,9 +114,9 @@ def write_card(
         name = "" if c.validation is None else f" on the images of {c.validation.name}"
         lines += ["", f"PSNR in dB and SSIM on Y{name}:", ""]
         lines += ["| kernel | noise | JPEG | PSNR | SSIM |", "|---|---|---|---|---|"]
-        lines += [
-            f"| {row.kernel} | {row.noise:g} | {row.jpeg or 'none'} | {row.psnr:.2f} | {row.ssim:.4f} |" for row in rows
-        ]
+        for row in rows:
+            noise, jpeg = ("" if row.noise is None else f"{row.noise:g}"), ("" if row.jpeg is None else row.jpeg)
+            lines.append(f"| {row.kernel} | {noise} | {jpeg} | {row.psnr:.2f} | {row.ssim:.4f} |")
     if best is not None and best.step != steps[0]:
         where = f"The best weights were those of step {best.step}, with {best.psnr:.2f} dB on average"
         lines += ["", f"{where}; their checkpoint is kept."]
@@ -125,6 +125,8 @@ def write_card(
 
 
 def _degradation(c: Configuration) -> str:
+    if c.lr is not None:
+        return f"that of the LR images of {c.lr.name}"
     if c.degradation != "paper":
         return f"preset {c.degradation}"
     widths = f"{c.sigma_min:g} to {c.largest_sigma:g}"

@@ -82,18 +82,22 @@ class TrainingStep:
         self._capture = capture
         self._generator = torch.Generator(processes.device)
 
-    def __call__(self, step: int, hr: Tensor, indices: Tensor) -> Losses:
+    def __call__(self, step: int, hr: Tensor, indices: Tensor, lr: Tensor | None = None) -> Losses:
         """Take a step.
 
         Args:
             step: Its number, from 0.
             hr: This process's part of the HR patches, uint8 `[B, 2, 3, P, P]`, on the device.
             indices: Number of the image that each comes from, `[B]`, on the device.
+            lr: LR patches uint8 `[B, 2, 3, p, p]` that are given; HR is degraded if None.
 
         Returns:
             Losses and scores as from `Objective`, of this process's part, as tensors on the device.
         """
-        lr, target = self.degraded(step, hr, indices)
+        if lr is None:
+            lr, target = self.degraded(step, hr, indices)
+        else:
+            lr, target = lr.float(), DegradationTarget(lr.new_empty(len(lr), 0), indices)
         self._rate.fill_(self.schedule.rate(step))
         return self._updates(self.schedule.stage(step))(lr, hr[:, 0], *target)
 

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from dasr_fast.degradation import bicubic_upsample, image_generator
-from dasr_fast.evaluation import Setting, evaluate_image, mean_score, table2
+from dasr_fast.evaluation import Setting, evaluate_image, evaluate_pair, mean_score, table2
 from dasr_fast.evaluation.protocol import Restore
 from dasr_fast.evaluation.setting import ANISOTROPIC
 from dasr_fast.training.configuration import Configuration
 from dasr_fast.training.image_cache import ImageCache
+from dasr_fast.training.pairs import LRImages
+from dasr_fast.training.patches import Images
 
 SMALLEST = 48
 """Pixels that an image must be high and wide."""
@@ -26,10 +28,10 @@ MakeRestore = Callable[[Setting], Restore]
 
 @dataclass(frozen=True)
 class Row:
-    """Mean figures of a degradation over all images."""
+    """Mean figures of a degradation over all images; the kernel says where LR images are from if they were given."""
 
     kernel: str
-    noise: float
+    noise: float | None
     psnr: float
     ssim: float
     jpeg: int | None = None
@@ -76,6 +78,14 @@ def validate(images: ImageCache, make_restore: MakeRestore, chosen: list[Setting
     return rows
 
 
+def validate_pairs(images: ImageCache, lr: LRImages, restore: Restore, scale: int) -> list[Row]:
+    """Figures of given LR images."""
+    mean = mean_score(
+        evaluate_pair(hr, lr_image, restore, scale) for hr, lr_image in zip(_each(images), _each(lr), strict=True)
+    )
+    return [Row(f"LR of {lr.images.folder.name}", None, mean.psnr, mean.ssim)]
+
+
 def pictures(
     images: ImageCache, make_restore: MakeRestore, setting: Setting, scale: int
 ) -> Iterator[tuple[str, Tensor]]:
@@ -88,6 +98,6 @@ def pictures(
         yield name, torch.cat((bicubic_upsample(lr, scale)[0], restore(lr)[0].cpu(), hr), dim=-1)
 
 
-def _each(images: ImageCache) -> Iterator[Tensor]:
+def _each(images: Images) -> Iterator[Tensor]:
     for i in range(len(images)):
         yield torch.from_numpy(images[i].copy()).permute(2, 0, 1)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from dasr_fast.degradation import Degradation, gaussian_kernel
+from dasr_fast.degradation import Degradation, gaussian_kernel, preset
 from dasr_fast.degradation.degradation import Drawn
 from dasr_fast.models import BlindSR, MoCo, save_weights
 from dasr_fast.training.representation import (
@@ -124,6 +124,24 @@ def test_predictor_measures_its_error():
     assert scores["noise_error_grey_levels"].item() == pytest.approx(noise.mean().item())
     assert loss.item() == pytest.approx((blur.sum() + noise.sum() / 6.25).item() / 8)
     assert embedding.shape == (2, 256)
+
+
+def test_predictor_of_a_preset_names_every_quantity():
+    degradation = preset("second-order", 2)
+    drawn = degradation.draw((3, 2, 3, 32, 32), torch.device("cpu"), torch.Generator().manual_seed(0))
+    numbers = degradation.describe(drawn)
+    learner = PredictorLearner(quantities=degradation.quantities)
+    nn.init.zeros_(learner.prediction.weight)
+    nn.init.zeros_(learner.prediction.bias)
+    _, loss, scores = learner(patches(3), DegradationTarget(numbers, torch.arange(3)))
+    assert loss.item() == pytest.approx(numbers.abs().mean().item())
+    assert set(scores) == {"blur_error_pixels", "resize_error_octaves", "noise_error_grey_levels", "quality_error"}
+    resize = drawn.parts[5]
+    octaves = numbers[:, [3, 10]].abs().mean()
+    assert scores["resize_error_octaves"].item() == pytest.approx(octaves.item())
+    torch.testing.assert_close(numbers[:, 10], resize.numbers["factor"].log2())
+    quality = [100 - part.numbers["quality"].float() for part in (drawn.parts[3], drawn.parts[7].parts[1])]
+    assert scores["quality_error"].item() == pytest.approx(torch.stack(quality).mean().item(), rel=1e-5)
 
 
 def test_oracle_sees_the_degradation_alone():

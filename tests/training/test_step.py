@@ -1,6 +1,7 @@
 """A training step against the plain model, autograd and Adam."""
 
 import logging
+import zlib
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
@@ -12,7 +13,7 @@ from golden import arrays, error, filled_moco
 from torch import Tensor, nn
 
 from dasr_fast.cuda_graph import CaptureError, CudaCapture
-from dasr_fast.degradation import Degradation
+from dasr_fast.degradation import Degradation, preset
 from dasr_fast.degradation.degradation import Drawn
 from dasr_fast.models import BlindSR, MoCo
 from dasr_fast.training.average import MovingAverage
@@ -186,6 +187,29 @@ def test_the_target_tells_the_degradation():
     lr, target = step.degraded(0, hr, torch.arange(2))
     assert target.numbers[:, 3].tolist() == [0.0, 0.0]
     assert (lr == 128).all()
+
+
+def test_presets_share_their_draws_and_tell_them():
+    hr, degradation = torch.randint(0, 256, (6, 2, 3, 48, 48)).byte(), preset("photo", 2)
+    step = make_step(small())
+    step.degradation = degradation
+    lr, target = step.degraded(5, hr, torch.arange(6))
+    assert lr.shape == (6, 2, 3, 24, 24)
+    generator = torch.Generator().manual_seed(zlib.crc32(b"3 5"))
+    expected, drawn = degradation(hr, generator=generator)
+    assert torch.equal(lr, expected)
+    torch.testing.assert_close(target.numbers, degradation.describe(drawn))
+    part = make_step(small(), processes=Processes(torch.device("cpu"), 1, world=2))
+    part.degradation = degradation
+    assert torch.equal(part.degraded(5, hr[3:], torch.arange(3))[0], lr[3:])
+
+
+def test_given_lr_patches_are_taken_as_they_are():
+    given = torch.randint(0, 256, (4, 2, 3, 16, 16)).byte()
+    step, other = make_step(small()), make_step(small())
+    losses = step(0, patches(0), INDICES, given)
+    other.degraded = lambda *_: (given.float(), DegradationTarget(torch.zeros(4, 0), INDICES))  # type: ignore[method-assign]
+    assert losses == other(0, patches(0), INDICES)
 
 
 def test_clipping_and_averages():

@@ -194,7 +194,7 @@ def blurred(
 
 
 def _reach(kernel: Tensor) -> Tensor:
-    """How far from its middle each kernel goes, `[B]`: what is left out changes no pixel by 0.003 grey levels."""
+    """How far from its middle each kernel goes, `[B]`: what is left out changes no pixel by 0.006 grey levels."""
     axis = (torch.arange(kernel.shape[-1]) - kernel.shape[-1] // 2).abs()
     ring = torch.maximum(axis[:, None], axis).flatten()
     weight = torch.zeros(len(kernel), int(axis.max()) + 1).index_add_(1, ring, kernel.abs().flatten(1))

@@ -83,7 +83,7 @@ class Pipeline:
         noise: Smallest and largest standard deviation of the noise in grey levels; None if it isn't known.
     """
 
-    def __init__(self, scale: int, part: Part, noise: Range | None) -> None:
+    def __init__(self, scale: int, part: Part, noise: Range | None = None) -> None:
         check_scale("Pipeline", scale)
         self.scale, self.part, self.noise = scale, part, noise
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -40,6 +41,7 @@ def resize(images: Tensor, size: Sequence[int], mode: str, *, antialias: bool = 
     return images
 
 
+@lru_cache(256)
 def _taps(length: int, size: int, mode: str) -> tuple[Tensor, Tensor]:
     """Which of `length` pixels each of `size` new ones takes, and how much of each: both `[taps, size]`."""
     new = torch.arange(size)

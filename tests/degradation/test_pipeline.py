@@ -1,15 +1,15 @@
 import math
+from typing import get_args
 
 import pytest
 import torch
 from torch import Tensor
 
-from dasr_fast.degradation import Pipeline, preset
-from dasr_fast.degradation.compression import Jpeg
-from dasr_fast.degradation.part import Draws, Parameters, Part
-from dasr_fast.degradation.pipeline import AnyOrder, Chain
+from dasr_fast.cli.common import PRESETS as CHOICES
+from dasr_fast.degradation import AnyOrder, Chain, Jpeg, Part, Pipeline, Resize, preset
+from dasr_fast.degradation.part import Draws, Parameters
 from dasr_fast.degradation.presets import PRESETS
-from dasr_fast.degradation.resizing import Resize
+from dasr_fast.training.configuration import Configuration
 
 CPU = torch.device("cpu")
 PIPELINES = [name for name in PRESETS if name != "paper"]
@@ -64,6 +64,10 @@ def test_the_same_generator_goes_on():
     assert not torch.equal(first, second)
 
 
+def test_every_preset_can_be_chosen():
+    assert tuple(PRESETS) == CHOICES == get_args(Configuration.model_fields["degradation"].annotation)
+
+
 class Add(Part):
     """Adds its letter's number to the digits of an image."""
 
@@ -93,7 +97,7 @@ def test_any_order_takes_every_order_as_often():
 
 
 def test_wrong_calls():
-    degradation = Pipeline(2, Chain([Resize(of_lr=True), Jpeg()]), noise=(0.0, 0.0))
+    degradation = Pipeline(2, Chain([Resize(of_lr=True), Jpeg()]))
     with pytest.raises(TypeError, match="hr must be a tensor; got NoneType"):
         degradation(None)
     with pytest.raises(ValueError, match=r"hr must be .* of at least 2 pixels; got \[3, 8, 8\]"):
@@ -103,7 +107,7 @@ def test_wrong_calls():
     with pytest.raises(TypeError, match=r"generator must be a torch\.Generator or None; got 3"):
         degradation(torch.rand(1, 3, 8, 8), generator=3)
     with pytest.raises(ValueError, match="scale must be 1, 2, 3 or 4; got 5"):
-        Pipeline(5, Chain([]), noise=(0.0, 0.0))
+        Pipeline(5, Chain([]))
     with pytest.raises(ValueError, match="name must be paper, photo, second-order, bsrgan; got 'film'"):
         preset("film")
 

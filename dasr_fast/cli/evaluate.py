@@ -22,6 +22,13 @@ from dasr_fast.progress import progress
 @option("--table3", "rows", flag_value="table3", help="Table 3: nine anisotropic kernels, noise 0, 5, 10.")
 @option("--lr", "lr_folder", type=PATH, help="Folder of LR images of the same names, in place of degraded ones.")
 @common.mode_option
+@option(
+    "--metric",
+    "metric_names",
+    multiple=True,
+    help="A further score by pyiqa's name, such as lpips or niqe, on RGB (extra scores); may be given several times.",
+)
+@option("--download", is_flag=True, help="Let pyiqa download what a metric needs.")
 @option("--json", "json_path", type=PATH, help="Write all figures to this file.")
 @common.seed_option
 @common.device_option
@@ -39,6 +46,8 @@ def evaluate(
     rows: str | None,
     lr_folder: Path | None,
     mode: Literal["bicubic", "s-fold"],
+    metric_names: tuple[str, ...],
+    download: bool,
     json_path: Path | None,
     seed: int,
     device: str,
@@ -57,7 +66,17 @@ def evaluate(
     dasr-fast evaluate photos/ --preset photo --seed 1
     dasr-fast evaluate pairs/hr/ --lr pairs/lr/
     """
-    from dasr_fast.evaluation import PresetSetting, Setting, bicubic, evaluate_image, evaluate_pair, table2, table3
+    from dasr_fast.device import find_device
+    from dasr_fast.evaluation import (
+        PresetSetting,
+        Setting,
+        bicubic,
+        evaluate_image,
+        evaluate_pair,
+        find_metric,
+        table2,
+        table3,
+    )
     from dasr_fast.images import read_image
     from dasr_fast.inference import Engine
 
@@ -88,15 +107,22 @@ def evaluate(
     else:
         settings = [Setting(sigma, sigma_y, theta or 0.0, noise, mode, jpeg)]
     lr_images = {} if lr_folder is None else _lr_images(images, lr_folder, scale)
+    try:
+        metrics = {name: find_metric(name, find_device(device), download=download) for name in metric_names}
+    except ImportError as error:
+        raise click.UsageError(str(error)) from None
     report = Report()
     scores: dict[Any, dict[str, Any]] = {setting: {} for setting in settings}
     for path in progress(images, "Evaluating", len(images)):
         with report.guard(path):
             hr = read_image(path).rgb()[0]
             if lr_folder is not None:
-                found = [evaluate_pair(hr, read_image(lr_images[path]).rgb()[0], restore, scale)]
+                found = [evaluate_pair(hr, read_image(lr_images[path]).rgb()[0], restore, scale, metrics=metrics)]
             else:
-                found = [evaluate_image(hr, path.name, restore, setting, scale, seed=seed) for setting in settings]
+                found = [
+                    evaluate_image(hr, path.name, restore, setting, scale, seed=seed, metrics=metrics)
+                    for setting in settings
+                ]
             for setting, score in zip(settings, found, strict=True):
                 scores[setting][path.name] = score
     if report.done:
@@ -136,11 +162,16 @@ def _print_table(scores: dict[Any, dict[str, Any]], title: str) -> None:
     rows, means = [], []
     for setting, by_image in scores.items():
         for name, score in by_image.items() if len(scores) == 1 else ():
-            rows.append((*setting.names.values(), name, f"{score.psnr:.2f}", f"{score.ssim:.4f}"))
+            rows.append((*setting.names.values(), name, *_figures(score)))
         mean, exact = mean_score(by_image.values()), sum(math.isinf(score.psnr) for score in by_image.values())
         name = f"mean of {len(by_image)}" + (f", PSNR without {exact} exact" if exact else "")
-        means.append((*setting.names.values(), name, f"{mean.psnr:.2f}", f"{mean.ssim:.4f}"))
-    common.print_table(title, (*next(iter(scores)).names, "image", "PSNR", "SSIM"), rows, means)
+        means.append((*setting.names.values(), name, *_figures(mean)))
+    columns = (*next(iter(scores)).names, "image", "PSNR", "SSIM", *mean.others)
+    common.print_table(title, columns, rows, means)
+
+
+def _figures(score: Any) -> tuple[str, ...]:
+    return f"{score.psnr:.2f}", f"{score.ssim:.4f}", *(f"{value:.4f}" for value in score.others.values())
 
 
 def _row(setting: Any, by_image: dict[str, Any]) -> dict[str, Any]:
@@ -152,7 +183,10 @@ def _row(setting: Any, by_image: dict[str, Any]) -> dict[str, Any]:
         **asdict(setting),
         "psnr": _number(mean.psnr) if mean else None,
         "ssim": mean.ssim if mean else None,
-        "images": {name: {"psnr": _number(score.psnr), "ssim": score.ssim} for name, score in by_image.items()},
+        **(mean.others if mean else {}),
+        "images": {
+            name: {"psnr": _number(score.psnr), "ssim": score.ssim, **score.others} for name, score in by_image.items()
+        },
     }
 
 

@@ -2,7 +2,8 @@
 
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from io import StringIO
 from typing import Any
 from unittest.mock import patch
 
@@ -54,10 +55,15 @@ def find_metric(name: str, device: torch.device | str = "cpu", *, download: bool
 
 @contextmanager
 def _offline() -> Iterator[None]:
-    """Let no connection be made in this block, by whatever library."""
+    """Let no connection be made in this block, by whatever library, and nothing printed of downloads."""
 
     def refuse(*_: object) -> None:
         raise ConnectionRefusedError("Downloads weren't asked for.")
 
-    with patch.object(socket.socket, "connect", refuse), patch.object(socket, "getaddrinfo", refuse):
+    with (
+        patch.object(socket.socket, "connect", refuse),
+        patch.object(socket, "getaddrinfo", refuse),
+        redirect_stdout(StringIO()),
+        redirect_stderr(StringIO()),
+    ):
         yield

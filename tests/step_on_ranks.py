@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from dasr_fast.degradation import Degradation
 from dasr_fast.models import MoCo
 from dasr_fast.training.representation import LEARNERS, DegradationTarget, Learner
 from dasr_fast.training.representation.batch_statistics import synchronize
@@ -33,7 +34,7 @@ def make_learner(name: str, *, normalised: bool) -> Learner:
     with torch.no_grad():
         for parameter in moco.encoder_q.parameters():
             parameter.mul_(1.05)
-    learner = LEARNERS[name](moco, 6).train().double()
+    learner = LEARNERS[name](moco, 6, Degradation.quantities).train().double()
     if name == "memory-bank":
         learner.descriptions = learner.descriptions.float()
     if not normalised:
@@ -45,7 +46,7 @@ def make_learner(name: str, *, normalised: bool) -> Learner:
 def step(learner: Learner, lr: Tensor, indices: Tensor) -> dict[str, Any]:
     """The loss, gradients and buffers after a step."""
     lr = lr.double()
-    target = DegradationTarget(torch.ones(len(lr), 3, 3) / 9, torch.zeros(len(lr)), indices)
+    target = DegradationTarget(torch.zeros(len(lr), 4), indices)
     seen: list[Tensor] = []
     if hasattr(learner, "encoder_k"):
         learner.encoder_k.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))

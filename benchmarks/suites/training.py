@@ -165,7 +165,7 @@ class _GivenPatches(TrainingStep):
     lr: Tensor
 
     def degraded(self, step: int, hr: Tensor, indices: Tensor) -> tuple[Tensor, DegradationTarget]:
-        return self.lr, DegradationTarget(indices, indices, indices)  # MoCo doesn't look at them.
+        return self.lr, DegradationTarget(indices, indices)  # MoCo doesn't look at them.
 
 
 def our_step(

@@ -51,6 +51,9 @@ class Name(_NotBlank, click.types.StringParamType):
 WORDS = ("image", "name", "trained for", "licence")
 """Titles of a table's columns that hold words."""
 
+PRESETS = ("paper", "photo", "second-order", "bsrgan")
+"""Degradations by name, see `dasr_fast.degradation.preset`."""
+
 PATH = FilePath(path_type=Path)
 NAME = Name()
 
@@ -63,17 +66,24 @@ seed_option = option(
     default=0,
     help="Random seed. Each image's noise and kernel depend on it and on the file name.",
 )
+preset_option = option(
+    "--preset",
+    type=click.Choice(PRESETS),
+    help="Draw everything for each image. paper: as training does by default. photo: blur, resizing, noise and JPEG of "
+    "photographs. second-order: the degradation of Real-ESRGAN. bsrgan: that of BSRGAN.",
+)
 mode_option = option("--mode", type=click.Choice(["bicubic", "s-fold"]), default="bicubic", help="Downsampling.")
 
 
 def blur_options(function: Function) -> Function:
-    """Options of one Gaussian blur and noise level."""
+    """Options of one Gaussian blur, noise level and compression."""
     width = Number(min=0)
     options = (
         option("--sigma", type=width, default=0.0, help="Standard deviation of the Gaussian blur in pixels; 0: none."),
         option("--sigma-y", type=width, help="Along the other axis, for an anisotropic blur; --sigma if left out."),
         option("--theta", type=Number(-360, 360), help="Angle of an anisotropic blur in degrees, from x towards y."),
         option("--noise", type=width, default=0.0, help="Standard deviation of the noise in grey levels."),
+        option("--jpeg", type=click.IntRange(1, 100), help="Quality of a JPEG compression (4:2:0) at the end."),
     )
     for add in reversed(options):
         function = add(function)

@@ -1,5 +1,6 @@
 """`dasr-fast degrade`."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -7,6 +8,7 @@ import click
 
 from dasr_fast.cli import common
 from dasr_fast.cli.common import PATH, Report, option
+from dasr_fast.files import SUFFIXES
 from dasr_fast.progress import progress
 
 SUM_TOLERANCE = 1e-3
@@ -18,6 +20,7 @@ SUM_TOLERANCE = 1e-3
 @option("-o", "--output", type=PATH, help="File or folder; beside SOURCE if left out.")
 @option("--scale", type=click.IntRange(1, 4), default=4, help="1 doesn't downsample.")
 @common.blur_options
+@common.preset_option
 @option(
     "--random",
     "random_kernel",
@@ -29,6 +32,7 @@ SUM_TOLERANCE = 1e-3
     "--kernel-file", type=PATH, help="Blur with the kernel in this .npy file: real numbers, two dimensions, of sum 1."
 )
 @common.mode_option
+@option("--pairs", is_flag=True, help="Write PNG files into the folders lr and hr of OUTPUT; HR is cropped to fit.")
 @option("--save-kernels", type=PATH, help="Write the kernels used to this .npz file, by file name.")
 @common.seed_option
 @common.overwrite_option
@@ -40,14 +44,17 @@ def degrade(
     sigma_y: float | None,
     theta: float | None,
     noise: float,
+    jpeg: int | None,
+    preset: str | None,
     random_kernel: Literal["isotropic", "anisotropic"] | None,
     kernel_file: Path | None,
     mode: Literal["bicubic", "s-fold"],
+    pairs: bool,
     save_kernels: Path | None,
     seed: int,
     overwrite: bool,
 ) -> int:
-    """Make LR images from SOURCE, an HR image or a folder of them: blur, downsample, add noise.
+    """Make LR images from SOURCE, an HR image or a folder of them: blur, downsample, add noise, compress.
 
     Formats are those of upscale, and as much of each image is kept. Images of a folder whose results exist already are
     skipped, but with --save-kernels they fail. Exit code: 0 if all was done, 1 if an image failed, 2 if nothing was
@@ -57,10 +64,14 @@ def degrade(
     dasr-fast degrade photo.png -o lr.png --scale 4 --sigma 2.4
     dasr-fast degrade photos/ -o lr/ --sigma 4 --sigma-y 1.5 --theta 120 --noise 10
     dasr-fast degrade photos/ -o lr/ --random anisotropic --noise 25 --save-kernels kernels.npz
+    dasr-fast degrade photos/ -o pairs/ --preset photo --seed 1 --pairs
     """
     import numpy as np
+    import torch
 
     from dasr_fast.degradation import Degradation, bicubic_downsample, image_generator
+    from dasr_fast.degradation import preset as find_preset
+    from dasr_fast.degradation.compression import compressed
     from dasr_fast.evaluation import Setting
     from dasr_fast.files import written_whole
     from dasr_fast.images import check_format, read_image, write_image
@@ -71,36 +82,68 @@ def degrade(
     if kernel_file and gaussian:
         raise click.UsageError("--kernel-file is the kernel; leave out --sigma, --sigma-y and --theta.")
     common.refuse_angle_alone(sigma_y, theta)
-    if kernel_file:
+    if preset and (gaussian or noise or jpeg or random_kernel or kernel_file or save_kernels):
+        raise click.UsageError("--preset draws everything; leave out --sigma, --noise, --jpeg, --random and the like.")
+    degradation: Any
+    if preset:
+        degradation = find_preset(preset, scale)
+    elif kernel_file:
         degradation = Degradation(scale, _read_kernel(kernel_file), (noise, noise), mode=mode)
     elif random_kernel:
         degradation = Degradation(scale, random_kernel, noise, sigma=(0.2, max(scale, 2)), mode=mode)
     else:
         degradation = Setting(sigma, sigma_y, theta or 0.0, noise, mode).degradation(scale)
     images = common.input_images(source)
-    targets = common.output_paths(source, images, output, f"_lr{scale}", None)
+    targets = (
+        _pairs(source, images, output) if pairs else common.output_paths(source, images, output, f"_lr{scale}", None)
+    )
     if save_kernels is not None:
         save_kernels = _kernels_file(save_kernels)
         common.check_target(save_kernels, overwrite)
     folder = targets[images[0]].parent
     report, kernels = Report(), {}
-    results = {image: [target] for image, target in targets.items()}
+    results = {
+        image: [target, *([folder.with_name("hr") / target.name] if pairs else [])] for image, target in targets.items()
+    }
     # The file of kernels is to hold those of all images.
     to_do = report.unfinished(results, overwrite) if source.is_dir() and save_kernels is None else results
-    with common.results_in(folder):
-        for image, (target,) in progress(to_do.items(), "Degrading", len(to_do)):
+    with common.results_in(folder), common.results_in(folder.with_name("hr")) if pairs else nullcontext():
+        for image, (target, *of_hr) in progress(to_do.items(), "Degrading", len(to_do)):
             with report.guard(image):
-                common.refuse_overwriting(target, overwrite)
+                for file in (target, *of_hr):
+                    common.refuse_overwriting(file, overwrite)
                 picture = read_image(image)
                 check_format(target, picture)
-                lr, used = degradation(picture.tensor(), generator=image_generator(image.name, seed))
-                alpha = picture.alpha_plane()
+                hr, alpha = picture.tensor(), picture.alpha_plane()
+                lr, used = degradation(hr, generator=image_generator(image.name, seed))
+                if jpeg is not None:
+                    lr = compressed(lr, torch.tensor([jpeg]))
                 write_image(target, picture.replaced(lr, None if alpha is None else bicubic_downsample(alpha, scale)))
-                kernels[common.printable(image.name)] = used[0].numpy()
+                for file in of_hr:
+                    write_image(file, picture.replaced(*(_cropped(x, scale) for x in (hr, alpha))))
+                if save_kernels is not None:
+                    kernels[common.printable(image.name)] = used[0].numpy()
         if save_kernels is not None:
             with report.guard(save_kernels, counted=False), written_whole(save_kernels) as temporary:
                 np.savez(temporary, **kernels)
     return report.finish(f"Degraded to {folder}")
+
+
+def _pairs(source: Path, images: list[Path], output: Path | None) -> dict[Path, Path]:
+    """Where the LR image of each image goes; the HR image goes beside that folder, into `hr`."""
+    if output is None:
+        raise click.UsageError("--pairs writes two folders; name the folder for them: --output.")
+    if output.suffix.lower() in SUFFIXES and not output.is_dir():
+        raise click.UsageError(f"--pairs writes two folders; {output} is a file's name.")
+    return common.output_paths(source, images, output / "lr", "", ".png")
+
+
+def _cropped(image: Any, scale: int) -> Any:
+    """The image without what is left of rows and columns after division by the scale; None for None."""
+    if image is None:
+        return None
+    height, width = (size // scale * scale for size in image.shape[-2:])
+    return image[..., :height, :width]
 
 
 def _kernels_file(path: Path) -> Path:

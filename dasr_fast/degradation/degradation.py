@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dasr_fast import ops
+from dasr_fast.degradation.description import BLUR, GREY_LEVELS, Quantity, blur_numbers
 from dasr_fast.degradation.gaussian_kernel import gaussian_kernel
 from dasr_fast.ops.checks import check_mode, check_scale, check_tensor, shown
 
@@ -72,6 +73,8 @@ class Degradation(nn.Module):
     """
 
     kernels: Tensor | None
+    quantities = (BLUR, Quantity("noise_error_grey_levels", 1, GREY_LEVELS))
+    """What the numbers of `describe` measure."""
 
     def __init__(
         self,
@@ -174,6 +177,12 @@ class Degradation(nn.Module):
         images = hr.float() if hr.dtype in (torch.float16, torch.bfloat16) else hr
         kernels, noise, level = drawn.kernels.float(), drawn.noise, drawn.level
         return ops.blur_downsample(images, kernels, self.scale, mode=self.mode, noise=noise, level=level, quantize=True)
+
+    def describe(self, drawn: Drawn) -> Tensor:
+        """Blur and noise `[B, 4]`: `blur_numbers`, and the noise level, on the device of the kernels."""
+        blur = blur_numbers(drawn.kernels)
+        level = blur.new_zeros(len(blur)) if drawn.level is None else drawn.level / GREY_LEVELS
+        return torch.cat((blur, level[:, None]), 1)
 
 
 def image_generator(name: str, seed: int = 0) -> torch.Generator:

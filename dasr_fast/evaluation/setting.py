@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Literal
 
-from dasr_fast.degradation import Degradation
+import torch
+from torch import Tensor
+
+from dasr_fast.degradation import Degradation, preset
+from dasr_fast.degradation.compression import compressed
 from dasr_fast.ops.checks import check_mode, shown
 
 
@@ -20,6 +24,7 @@ class Setting:
         theta: Angle of an anisotropic kernel in degrees, from x towards y.
         noise: Standard deviation of the noise in grey levels.
         mode: Downsampling.
+        jpeg: Quality of a JPEG compression (4:2:0) at the end, 1 to 100, or None.
 
     Raises:
         ValueError: An attribute is out of range, or there is an angle without a second width, which would do nothing.
@@ -30,6 +35,7 @@ class Setting:
     theta: float = 0.0
     noise: float = 0.0
     mode: Literal["bicubic", "s-fold"] = "bicubic"
+    jpeg: int | None = None
 
     def __post_init__(self) -> None:
         widths = {"sigma": self.sigma, "sigma_y": 0.0 if self.sigma_y is None else self.sigma_y, "noise": self.noise}
@@ -38,8 +44,16 @@ class Setting:
                 accepted = "finite" if name == "theta" else "finite and not negative"
                 raise ValueError(f"Setting: {name} must be a number, {accepted}; got {shown(value)}.")
         check_mode("Setting", self.mode)
+        if self.jpeg is not None and (not isinstance(self.jpeg, int) or not 1 <= self.jpeg <= 100):
+            raise ValueError(f"Setting: jpeg must be a quality from 1 to 100, or None; got {shown(self.jpeg)}.")
         if self.theta != 0 and self.sigma_y is None:
             raise ValueError(f"Setting: theta turns an anisotropic blur, and sigma_y is None; got {self.theta!r}.")
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What a table says of it, by column."""
+        jpeg = {} if self.jpeg is None else {"JPEG": str(self.jpeg)}
+        return {"kernel": self.kernel, "noise": f"{self.noise:g}"} | jpeg
 
     @property
     def kernel(self) -> str:
@@ -48,8 +62,13 @@ class Setting:
             return f"{self.sigma:g}"
         return f"({self.sigma:.1f}, {self.sigma_y:.1f}, {self.theta:g})"
 
+    def degrade(self, hr: Tensor, scale: int, generator: torch.Generator | None = None) -> Tensor:
+        """LR images of HR images `[B, C, H, W]` in 0 to 255."""
+        lr, _ = self.degradation(scale)(hr, generator=generator)
+        return lr if self.jpeg is None else compressed(lr, lr.new_full((len(lr),), self.jpeg))
+
     def degradation(self, scale: int) -> Degradation:
-        """The degradation at that scale. Without blur, images may be smaller than the usual kernel."""
+        """The degradation at that scale but for JPEG. Without blur, images may be smaller than the usual kernel."""
         return Degradation(
             scale,
             "isotropic" if self.sigma_y is None else "anisotropic",
@@ -60,6 +79,30 @@ class Setting:
             theta=None if self.sigma_y is None else math.radians(self.theta),
             mode=self.mode,
         )
+
+
+@dataclass(frozen=True)
+class PresetSetting:
+    """A random degradation for each image, of a preset of `dasr_fast.degradation.preset`.
+
+    Raises:
+        ValueError: There is no such preset.
+    """
+
+    preset: str
+
+    def __post_init__(self) -> None:
+        preset(self.preset)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What a table says of it, by column."""
+        return {"preset": self.preset}
+
+    def degrade(self, hr: Tensor, scale: int, generator: torch.Generator | None = None) -> Tensor:
+        """LR images of HR images `[B, C, H, W]` in 0 to 255."""
+        lr, _ = preset(self.preset, scale)(hr, generator=generator)
+        return lr
 
 
 def table2(scale: int) -> list[Setting]:

@@ -90,8 +90,12 @@ def _tables(quality: Tensor) -> Tensor:
     """Steps of the quantization of luma and chroma, `[B, 2, 8, 8]`."""
     quality = torch.floor(quality + 0.5).clamp(1, 100)
     percent = torch.where(quality < 50, torch.floor(5000 / quality), 200 - 2 * quality)
-    base = torch.tensor([LUMINANCE, CHROMINANCE], dtype=quality.dtype, device=quality.device)
-    return torch.floor((base * percent.view(-1, 1, 1, 1) + 50) / 100).clamp(1, 255)
+    return torch.floor((_base_tables(quality.device) * percent.view(-1, 1, 1, 1) + 50) / 100).clamp(1, 255)
+
+
+@cache
+def _base_tables(device: torch.device) -> Tensor:
+    return torch.tensor([LUMINANCE, CHROMINANCE], dtype=torch.float64, device=device)
 
 
 def _padded(x: Tensor, rows: int, columns: int) -> Tensor:
@@ -105,7 +109,7 @@ def _coded(x: Tensor, table: Tensor) -> Tensor:
     """Planes of whole blocks after transform, quantization and back, rounded and clamped."""
     shape = x.shape
     blocks = x.reshape(*shape[:-2], shape[-2] // BLOCK, BLOCK, shape[-1] // BLOCK, BLOCK).transpose(-3, -2) - 128
-    transform = _transform().to(x)
+    transform = _transform(x.device)
     # Rows, then columns; what is between them has two bits more, and what comes out is 8 times the transform.
     rows = _floored(blocks @ transform.T / 2**11 + 0.5)
     coefficients = _floored(transform @ rows / 2**15 + 0.5)
@@ -120,7 +124,7 @@ def _coded(x: Tensor, table: Tensor) -> Tensor:
 
 
 @cache
-def _transform() -> Tensor:
+def _transform(device: torch.device) -> Tensor:
     """The cosine transform of 8 numbers times 2^13 sqrt(8), in the whole numbers that 11 multiplications give.
 
     Source: Loeffler, Ligtenberg and Moschytz, ICASSP 1989, with factors rounded to 13 bits.
@@ -145,7 +149,7 @@ def _transform() -> Tensor:
         for pair in zip(even, odd, strict=True)
         for row, sign in zip(pair, (1, -1), strict=True)
     ]
-    return torch.tensor(rows, dtype=torch.float64)
+    return torch.tensor(rows, dtype=torch.float64, device=device)
 
 
 def _coded_chroma(x: Tensor, table: Tensor, rows: int, columns: int) -> Tensor:

@@ -28,6 +28,10 @@ Momentum = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Width = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
+OF_PAPER = ("kernel", "sigma_min", "sigma_max", "noise", "mode")
+"""Settings of the paper's degradation."""
+
+
 class ConfigurationError(ValueError):
     """A run is told something wrong; the message says what is accepted."""
 
@@ -41,11 +45,21 @@ class Configuration(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     data: Folder = Field(description="Folder of HR images; its subfolders are searched too.")
+    lr: Folder | None = Field(
+        None, description="Folder of LR images of the same names as those of --data, in place of degraded ones."
+    )
     validation: Folder | None = Field(None, description="Folder of HR images on which PSNR and SSIM are measured.")
+    validation_lr: Folder | None = Field(None, description="Folder of the LR images of --validation, which --lr needs.")
     cache: Folder | None = Field(None, description="Folder for the decoded images; the user's cache if left out.")
     licence: str = Field("not stated", description="Licence of the weights, for the model card.")
 
     scale: Literal[2, 3, 4] = Field(4, description="Factor between LR and SR.")
+    degradation: Literal["paper", "photo", "second-order", "bsrgan"] = Field(
+        "paper",
+        description="From HR to LR. paper: Gaussian blur, downsampling and noise, by the next five settings. photo: "
+        "what happens to photographs, JPEG compression included. second-order: that of Real-ESRGAN. bsrgan: that of "
+        "BSRGAN. These three have their own kernels and noise.",
+    )
     kernel: Literal["isotropic", "anisotropic"] = Field("anisotropic", description="Kind of Gaussian blur kernels.")
     sigma_min: Width = Field(0.2, description="Smallest standard deviation of the kernels in pixels.")
     sigma_max: Width | None = Field(None, description="Largest one; the scale if left out, as in the paper.")
@@ -126,9 +140,25 @@ class Configuration(BaseModel):
                 raise ValueError(f"{name} is for schedule = stable")
         if self.decay_steps is not None and self.decay_steps > self.steps:
             raise ValueError(f"decay_steps is {self.decay_steps}, above steps, which is {self.steps}")
+        if self.lr is not None:
+            self._check_defaults("degradation", *OF_PAPER, reason="LR images are given by lr")
+            if self.representation in ("memory-bank", "predictor", "oracle"):
+                raise ValueError(f"representation = {self.representation} is for degradations that are known, not lr")
+        elif self.degradation != "paper":
+            self._check_defaults(*OF_PAPER, reason=f"degradation = {self.degradation} has its own")
+            if self.representation in ("memory-bank", "oracle"):
+                raise ValueError(f"representation = {self.representation} is for degradation = paper")
+        if (self.validation_lr is not None) != (self.lr is not None and self.validation is not None):
+            raise ValueError("validation_lr goes with lr and validation, and they with it")
         if self.sigma_min > self.largest_sigma:
             raise ValueError(f"sigma_min is {self.sigma_min:g}, above sigma_max, which is {self.largest_sigma:g}")
         return self
+
+    def _check_defaults(self, *names: str, reason: str) -> None:
+        """Raises ValueError if one of these settings isn't left as it is by default."""
+        for name in names:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} can't be set: {reason}")
 
     @property
     def largest_sigma(self) -> float:
@@ -151,7 +181,9 @@ class Configuration(BaseModel):
 MAY_DIFFER = frozenset(
     (
         "data",
+        "lr",
         "validation",
+        "validation_lr",
         "cache",
         "licence",
         "device",

@@ -88,6 +88,11 @@ class ImageCache:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width of an image."""
+        entry = self._entries[index]
+        return entry.height, entry.width
+
     def __getitem__(self, index: int) -> Pixels:
         entry = self._entries[index]
         if not self.streamed:

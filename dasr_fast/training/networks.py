@@ -5,6 +5,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from dasr_fast.degradation import Degradation, Pipeline
 from dasr_fast.models import BlindSR
 from dasr_fast.models.checkpoint import find_weights, load_weights, read_weights, settings_of
 from dasr_fast.models.moco import MoCo
@@ -16,11 +17,13 @@ from dasr_fast.training.representation.batch_statistics import synchronize
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def make_networks(c: Configuration, images: int, processes: Processes, *, begun: bool) -> tuple[BlindSR, Learner]:
+def make_networks(
+    c: Configuration, images: int, degradation: Degradation | Pipeline, processes: Processes, *, begun: bool
+) -> tuple[BlindSR, Learner]:
     """The network that is trained, and the learner of its representation, which stands in it as `E`.
 
-    Random numbers are drawn with the seed of the settings. `images` is the number of training images; a run that has
-    `begun` doesn't need its initial weights.
+    Random numbers are drawn with the seed of the settings. `images` is the number of training images, and `degradation`
+    theirs; a run that has `begun` doesn't need its initial weights.
 
     Raises:
         FileNotFoundError: There are no initial weights.
@@ -31,11 +34,11 @@ def make_networks(c: Configuration, images: int, processes: Processes, *, begun:
         c.scale, channels=c.channels, groups=c.groups, blocks=c.blocks, depthwise=c.depthwise, gate=c.gate
     )
     network.E = MoCo(queue_size=c.queue, momentum=c.momentum)
-    network.noise = c.noise
+    network.noise = None if degradation.noise is None else degradation.noise[1]
     if c.initial_weights is not None and not begun:
         _begin_with(c.initial_weights, network)
         network.E.copy_query_to_key()
-    learner = LEARNERS[c.representation](network.E, images)
+    learner = LEARNERS[c.representation](network.E, images, degradation.quantities)
     network.E = learner  # type: ignore[assignment]  # It has the encoder, and all that is trained beside G.
     placed(network, processes.device)
     if processes.world > 1 and c.batch_statistics != "shuffled":

@@ -1,8 +1,8 @@
 """Random patches of training images: a function of the seed and the step, so that any run can go on anywhere."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,8 @@ from torch import Tensor
 
 from dasr_fast.training.background import computed_ahead
 from dasr_fast.training.pixel_file import Pixels
+
+Batch = TypeVar("Batch")
 
 
 class Images(Protocol):
@@ -78,7 +80,7 @@ class Patches:
         shape = (self.batch, self.patches, 3, self.size, self.size)
         batch = torch.empty(shape, dtype=torch.uint8, device="cpu", pin_memory=self.pin_memory)
         for cut, sample, image in zip(batch.numpy(), self._samples(step), self.indices(step).tolist(), strict=True):
-            self._cut(self.images[image], _generator(self.seed, _CUTS, sample), cut)
+            self._cut(self.images[image], generator_of_cut(self.seed, sample), cut)
         return batch
 
     def indices(self, step: int) -> Tensor:
@@ -102,9 +104,15 @@ class Patches:
         augmentation = int(random.integers(8))
         for patch in cut:
             top, left = random.integers(height - self.size + 1), random.integers(width - self.size + 1)
-            window = image[top : top + self.size, left : left + self.size].transpose(2, 0, 1)
-            # Transposing a dense copy is three times faster than the image's far apart rows.
-            patch[:] = augmented(np.ascontiguousarray(window), augmentation)
+            patch[:] = augmented_window(image, (int(top), int(left)), self.size, augmentation)
+
+
+def augmented_window(image: Pixels, place: tuple[int, int], size: int, augmentation: int) -> Pixels:
+    """The square `[3, size, size]` of an image `[H, W, 3]` with its first row and column at `place`, augmented."""
+    top, left = place
+    window = image[top : top + size, left : left + size].transpose(2, 0, 1)
+    # Transposing a dense copy is three times faster than the image's far apart rows.
+    return augmented(np.ascontiguousarray(window), augmentation)
 
 
 def augmented(image: Pixels, augmentation: int) -> Pixels:
@@ -120,8 +128,8 @@ def augmented(image: Pixels, augmentation: int) -> Pixels:
 
 
 def prefetched(
-    patches: Patches, first_step: int, end_step: int, *, ahead: int = 4, workers: int = 2
-) -> Generator[tuple[int, Tensor], None, None]:
+    patches: Callable[[int], Batch], first_step: int, end_step: int, *, ahead: int = 4, workers: int = 2
+) -> Generator[tuple[int, Batch], None, None]:
     """The batches of steps `first_step` to `end_step - 1`, as `(step, batch)`, prepared in background threads.
 
     See `computed_ahead`; more than two threads help where images are decoded when needed (`ImageCache.streamed`).
@@ -130,6 +138,11 @@ def prefetched(
 
 
 _ORDERS, _CUTS = 0, 1  # Independent streams of random numbers.
+
+
+def generator_of_cut(seed: int, sample: int) -> np.random.Generator:
+    """Random numbers of the patches of one image, which is counted from the first step on."""
+    return _generator(seed, _CUTS, sample)
 
 
 def _generator(seed: int, stream: int, number: int) -> np.random.Generator:

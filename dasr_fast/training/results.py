@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import dasr_fast
-from dasr_fast.degradation import Degradation
+from dasr_fast.degradation import Degradation, Pipeline
 from dasr_fast.files import written_whole
 from dasr_fast.models import BlindSR, save_weights
 from dasr_fast.models.bounds import make_bounds
@@ -30,7 +30,7 @@ SMALLEST, LARGEST = 16, 128
 
 @torch.no_grad()
 def measure_bounds(
-    model: BlindSR, images: Images, degradation: Degradation, *, margin: float = MARGIN, seed: int = 0
+    model: BlindSR, images: Images, degradation: Degradation | Pipeline, *, margin: float = MARGIN, seed: int = 0
 ) -> Tensor:
     """Bounds `[3, 256]` for `model.G.bounds`: of the embeddings of pieces of training images, each degraded anew.
 
@@ -95,8 +95,7 @@ def write_card(
         "|---|---|",
         f"| licence | {c.licence} |",
         f"| data | {images} images of {c.data.name} |",
-        f"| degradation | {c.kernel} Gaussian kernels of widths {c.sigma_min:g} to {c.largest_sigma:g}, {c.mode} "
-        f"downsampling, noise up to {c.noise:g} |",
+        f"| degradation | {_degradation(c)} |",
         f"| representation | {c.representation} |",
         f"| network | {c.groups} groups of {c.blocks} blocks, {c.channels} channels, {c.depthwise} depthwise kernels, "
         f"gate {c.gate} |",
@@ -113,13 +112,25 @@ def write_card(
     ]
     if rows:
         name = "" if c.validation is None else f" on the images of {c.validation.name}"
-        lines += ["", f"PSNR in dB and SSIM on Y{name}:", "", "| kernel | noise | PSNR | SSIM |", "|---|---|---|---|"]
-        lines += [f"| {row.kernel} | {row.noise:g} | {row.psnr:.2f} | {row.ssim:.4f} |" for row in rows]
+        lines += ["", f"PSNR in dB and SSIM on Y{name}:", ""]
+        lines += ["| kernel | noise | JPEG | PSNR | SSIM |", "|---|---|---|---|---|"]
+        for row in rows:
+            noise, jpeg = ("" if row.noise is None else f"{row.noise:g}"), ("" if row.jpeg is None else row.jpeg)
+            lines.append(f"| {row.kernel} | {noise} | {jpeg} | {row.psnr:.2f} | {row.ssim:.4f} |")
     if best is not None and best.step != steps[0]:
         where = f"The best weights were those of step {best.step}, with {best.psnr:.2f} dB on average"
         lines += ["", f"{where}; their checkpoint is kept."]
     with written_whole(folder / "README.md") as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _degradation(c: Configuration) -> str:
+    if c.lr is not None:
+        return f"that of the LR images of {c.lr.name}"
+    if c.degradation != "paper":
+        return f"preset {c.degradation}"
+    widths = f"{c.sigma_min:g} to {c.largest_sigma:g}"
+    return f"{c.kernel} Gaussian kernels of widths {widths}, {c.mode} downsampling, noise up to {c.noise:g}"
 
 
 def _machine(processes: Processes) -> str:

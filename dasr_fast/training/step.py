@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from dasr_fast.cuda_graph import Capture, CaptureError
-from dasr_fast.degradation.degradation import Degradation, Drawn
+from dasr_fast.degradation import Degradation, Pipeline
+from dasr_fast.degradation.degradation import Drawn
+from dasr_fast.degradation.part import on_device
 from dasr_fast.models import DASR
 from dasr_fast.training.average import MovingAverage
 from dasr_fast.training.processes import Processes
@@ -56,7 +58,7 @@ class TrainingStep:
         self,
         learner: Learner,
         sr: DASR,
-        degradation: Degradation,
+        degradation: Degradation | Pipeline,
         schedule: Schedule,
         processes: Processes,
         *,
@@ -80,18 +82,22 @@ class TrainingStep:
         self._capture = capture
         self._generator = torch.Generator(processes.device)
 
-    def __call__(self, step: int, hr: Tensor, indices: Tensor) -> Losses:
+    def __call__(self, step: int, hr: Tensor, indices: Tensor, lr: Tensor | None = None) -> Losses:
         """Take a step.
 
         Args:
             step: Its number, from 0.
             hr: This process's part of the HR patches, uint8 `[B, 2, 3, P, P]`, on the device.
             indices: Number of the image that each comes from, `[B]`, on the device.
+            lr: LR patches uint8 `[B, 2, 3, p, p]` that are given; HR is degraded if None.
 
         Returns:
             Losses and scores as from `Objective`, of this process's part, as tensors on the device.
         """
-        lr, target = self.degraded(step, hr, indices)
+        if lr is None:
+            lr, target = self.degraded(step, hr, indices)
+        else:
+            lr, target = lr.float(), DegradationTarget(lr.new_empty(len(lr), 0), indices)
         self._rate.fill_(self.schedule.rate(step))
         return self._updates(self.schedule.stage(step))(lr, hr[:, 0], *target)
 
@@ -100,12 +106,14 @@ class TrainingStep:
         batch, rank = hr.shape[0], self.processes.rank
         self._generator.manual_seed(zlib.crc32(f"{self.seed} {step}".encode()))
         shape = (batch * self.processes.world, *hr.shape[1:])
-        drawn = self.degradation.draw(shape, hr.device, self._generator)[rank * batch : (rank + 1) * batch]
+        own = slice(rank * batch, (rank + 1) * batch)
+        degradation: Any = self.degradation  # Each kind degrades with what it has drawn.
+        drawn = degradation.draw(shape, hr.device, self._generator)[own]
         if self.of_images is not None:
-            own = self.of_images[indices]
-            drawn = Drawn(own.kernels, own.level, drawn.noise)
-        level = hr.new_zeros(batch, dtype=torch.float32) if drawn.level is None else drawn.level
-        return self.degradation.degrade(hr, drawn), DegradationTarget(drawn.kernels, level, indices)
+            of_images = self.of_images[indices]
+            drawn = Drawn(of_images.kernels, of_images.level, drawn.noise)
+        numbers = on_device(degradation.describe(drawn), hr.device)
+        return degradation.degrade(hr, drawn), DegradationTarget(numbers, indices)
 
     def load_optimizer(self, state: dict[str, Any]) -> None:
         """Go on with an optimizer's state that was stored.

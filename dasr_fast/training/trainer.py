@@ -20,18 +20,20 @@ from dasr_fast.models import CheckpointError
 from dasr_fast.precision import choose_precision, tf32_convolutions
 from dasr_fast.training.average import MovingAverage
 from dasr_fast.training.configuration import Configuration, ConfigurationError, configure, store
+from dasr_fast.training.degradation import make_degradation
 from dasr_fast.training.display import Display
 from dasr_fast.training.folder import Checkpoints
 from dasr_fast.training.image_cache import ImageCache
 from dasr_fast.training.log import Log, LogFile, Window, not_finite
 from dasr_fast.training.networks import followed, make_networks
+from dasr_fast.training.pairs import LRImages, PairedPatches
 from dasr_fast.training.patches import Patches, prefetched
 from dasr_fast.training.processes import Processes
 from dasr_fast.training.representation import DegradationTarget
 from dasr_fast.training.results import measure_bounds, write_card, write_weights
 from dasr_fast.training.schedule import Schedule
 from dasr_fast.training.step import TrainingStep
-from dasr_fast.training.validation import SMALLEST, Best, Row, pictures, settings, validate
+from dasr_fast.training.validation import SMALLEST, Best, Row, pictures, settings, validate, validate_pairs
 
 
 class Trainer:
@@ -55,8 +57,13 @@ class Trainer:
         self._checkpoints = Checkpoints(folder / "checkpoints")
         self.images = ImageCache.open(c.data, c.cache, smallest=c.scale * c.patch)
         self.validation = ImageCache.open(c.validation, c.cache, smallest=SMALLEST) if c.validation else None
+        self.lr = LRImages(self.images, c.lr, c.cache, c.scale) if c.lr else None
+        self.validation_lr = None
+        if self.validation is not None and c.validation_lr is not None:
+            self.validation_lr = LRImages(self.validation, c.validation_lr, c.cache, c.scale)
+        self.degradation = make_degradation(c)
         self.network, self.learner = make_networks(
-            c, len(self.images), processes, begun=bool(self._checkpoints.steps())
+            c, len(self.images), self.degradation, processes, begun=bool(self._checkpoints.steps())
         )
         self.schedule = _schedule(c, self.learner.learns_alone)
         self.average = MovingAverage(followed(self.network, self.learner), c.ema) if c.ema else None
@@ -68,15 +75,15 @@ class Trainer:
 
     def _make_step(self) -> TrainingStep:
         c, device = self.configuration, self.processes.device
-        degradation = Degradation(c.scale, c.kernel, c.noise, sigma=(c.sigma_min, c.largest_sigma), mode=c.mode)
         of_images = None
         if self.learner.fixed_degradations:
+            assert isinstance(self.degradation, Degradation)  # `Configuration` sees to it.
             generator = torch.Generator().manual_seed(c.seed)  # The same images' on every device.
-            of_images = degradation.draw((len(self.images), 3, 0, 0), torch.device("cpu"), generator).to(device)
+            of_images = self.degradation.draw((len(self.images), 3, 0, 0), torch.device("cpu"), generator).to(device)
         return TrainingStep(
             self.learner,
             self.network.G,
-            degradation,
+            self.degradation,
             self.schedule,
             self.processes,
             bf16=c.precision == "bf16",
@@ -182,15 +189,7 @@ class Trainer:
             TrainingError: The loss or a weight isn't finite; nothing of that is saved.
         """
         c, processes, total = self.configuration, self.processes, self.schedule.total
-        patches = Patches(
-            self.images,
-            size=c.scale * c.patch,
-            batch=c.batch // processes.world,
-            seed=c.seed,
-            rank=processes.rank,
-            world=processes.world,
-            pin_memory=processes.device.type == "cuda",
-        )
+        patches = self._patches()
         first = processes.rank == 0
         if first:
             store(c, self.folder / "configuration.toml")
@@ -203,8 +202,10 @@ class Trainer:
         ):
             if self.taken == total:
                 self._save(log)  # What it writes may be asked for otherwise than before.
-            for step, hr in batches:
-                on_device = (x.to(processes.device, non_blocking=True) for x in (hr, patches.indices(step)))
+            for step, batch in batches:
+                hr, lr = batch if isinstance(batch, tuple) else (batch, None)
+                given = (hr, patches.indices(step)) if lr is None else (hr, patches.indices(step), lr)
+                on_device = (x.to(processes.device, non_blocking=True) for x in given)
                 self._window.add(self.step(step, *on_device))
                 self.taken = step + 1
                 stopping = processes.any(stop())
@@ -222,6 +223,20 @@ class Trainer:
                     break
         return self.taken == total
 
+    def _patches(self) -> Patches:
+        c, processes = self.configuration, self.processes
+        settings: dict[str, Any] = {
+            "size": c.scale * c.patch,
+            "batch": c.batch // processes.world,
+            "seed": c.seed,
+            "rank": processes.rank,
+            "world": processes.world,
+            "pin_memory": processes.device.type == "cuda",
+        }
+        if self.lr is None:
+            return Patches(self.images, **settings)
+        return PairedPatches(self.images, self.lr, scale=c.scale, **settings)
+
     def _validate(self, log: Log) -> bool:
         """Measure the present weights; returns whether they are the best so far."""
         best = False
@@ -229,8 +244,13 @@ class Trainer:
             chosen, scale = settings(self.configuration), self.configuration.scale
             self.network.eval()
             with self._result():
-                self._rows = validate(self.validation, self._restore, chosen, scale)
-                shown = list(pictures(self.validation, self._restore, chosen[-1], scale)) if log.file.board else []
+                shown = []
+                if self.validation_lr is not None:
+                    restore = self._restore(chosen[-1])
+                    self._rows = validate_pairs(self.validation, self.validation_lr, restore, scale)
+                else:
+                    self._rows = validate(self.validation, self._restore, chosen, scale)
+                    shown = list(pictures(self.validation, self._restore, chosen[-1], scale)) if log.file.board else []
             self.network.train()
             log.validated(self.taken, self._rows, shown)
             psnr = fmean(row.psnr for row in self._rows)
@@ -242,9 +262,9 @@ class Trainer:
     def _restore(self, setting: Setting) -> Restore:
         """The present networks, told of the setting, at which only the oracle looks."""
         device = self.processes.device
-        kernels = setting.degradation(self.configuration.scale).draw_kernels(1, device, torch.Generator())
-        levels = torch.full((1,), setting.noise, device=device)
-        target = DegradationTarget(kernels, levels, torch.zeros(1, dtype=torch.long, device=device))
+        degradation = setting.degradation(self.configuration.scale)
+        numbers = degradation.describe(degradation.draw((1, 3, 0, 0), device, torch.Generator()))
+        target = DegradationTarget(numbers, torch.zeros(1, dtype=torch.long, device=device))
 
         @torch.no_grad()
         def restore(lr: Tensor) -> Tensor:
@@ -264,7 +284,7 @@ class Trainer:
                 if self.learner.encoder is not None:
                     if self.taken == total:  # Weights that will change again do without.
                         self.network.eval()
-                        self.network.G.bounds = measure_bounds(self.network, self.images, self.step.degradation)
+                        self.network.G.bounds = measure_bounds(self.network, self.lr or self.images, self.degradation)
                         self.network.train()
                     write_weights(self.network, self.folder, self.configuration, self.taken)
             steps, images = (self.taken, total), len(self.images)

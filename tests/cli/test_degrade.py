@@ -9,10 +9,10 @@ from cli_helpers import Call, fails, one_line, pixels
 from full_disk import files_of_at_most
 from PIL import Image
 
-from dasr_fast.degradation import Degradation, gaussian_kernel, image_generator
+from dasr_fast.degradation import Degradation, Pipeline, gaussian_kernel, image_generator, preset
 
 
-def degraded(photo: Path, degradation: Degradation, seed: int = 0) -> np.ndarray:
+def degraded(photo: Path, degradation: Degradation | Pipeline, seed: int = 0) -> np.ndarray:
     hr = torch.from_numpy(np.array(Image.open(photo))).permute(2, 0, 1)[None]
     lr, _ = degradation(hr, generator=image_generator(photo.name, seed))
     return lr[0].permute(1, 2, 0).byte().numpy()
@@ -49,6 +49,32 @@ def test_random_and_saved_kernels(call: Call, folder: Path, tmp_path: Path):
     np.testing.assert_array_equal(pixels(tmp_path / "two.png"), degraded(folder / "a.png", narrow))
 
 
+@pytest.mark.parametrize("name", ["paper", "photo", "second-order", "bsrgan"])
+def test_presets(call: Call, photo: Path, tmp_path: Path, name: str):
+    assert call("degrade", photo, "-o", tmp_path / "lr.png", "--preset", name, "--seed", 4, "--scale", 2)[0] == 0
+    np.testing.assert_array_equal(pixels(tmp_path / "lr.png"), degraded(photo, preset(name, 2), seed=4))
+
+
+def test_compression_is_pillows(call: Call, photo: Path, tmp_path: Path):
+    assert call("degrade", photo, "-o", tmp_path / "lr.png", "--sigma", 1)[0] == 0
+    assert call("degrade", photo, "-o", tmp_path / "jpeg.png", "--sigma", 1, "--jpeg", 40)[0] == 0
+    Image.open(tmp_path / "lr.png").save(tmp_path / "lr.jpg", quality=40)
+    np.testing.assert_array_equal(pixels(tmp_path / "jpeg.png"), pixels(tmp_path / "lr.jpg"))
+
+
+def test_pairs(call: Call, photo: Path, tmp_path: Path):
+    Image.open(photo).crop((0, 0, 83, 90)).save(tmp_path / "odd.jpg", quality=95)
+    arguments = ["degrade", tmp_path / "odd.jpg", "--preset", "photo", "--scale", 4, "--pairs"]
+    fails(call, 2, "name the folder for them: --output", *arguments)
+    fails(call, 2, "is a file's name", *arguments, "-o", tmp_path / "pairs.png")
+    assert call(*arguments, "-o", tmp_path / "pairs")[0] == 0
+    np.testing.assert_array_equal(pixels(tmp_path / "pairs" / "hr" / "odd.png"), pixels(tmp_path / "odd.jpg")[:88, :80])
+    assert pixels(tmp_path / "pairs" / "lr" / "odd.png").shape == (22, 20, 3)
+    code, _, err = call(*arguments, "-o", tmp_path / "pairs")
+    assert code == 1
+    assert "exists already" in err
+
+
 def test_kernel_of_ones_own(call: Call, photo: Path, tmp_path: Path):
     kernel = gaussian_kernel(9, 2.0, 0.5, 1.0)
     np.save(tmp_path / "k.npy", kernel.numpy())
@@ -73,6 +99,8 @@ def test_grey_is_degraded_as_one_channel(call: Call, tmp_path: Path):
         (["--noise", "nan"], "nan is not a finite number"),
         (["--scale", "5"], "5 is not in the range 1<=x<=4"),
         (["--mode", "area"], "'area' is not one of 'bicubic', 's-fold'"),
+        (["--preset", "photo", "--noise", "2"], "--preset draws everything"),
+        (["--preset", "photo", "--save-kernels", "k"], "--preset draws everything"),
         (["--random", "isotropic", "--sigma", "2"], "--random draws the kernel"),
         (["--kernel-file", "nowhere.npy"], "There is no file nowhere.npy"),
         (["--kernel-file", "{photo}"], "is not a .npy file of real numbers"),

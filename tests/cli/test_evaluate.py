@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import pytest
 from cli_helpers import Call, fails, one_line
@@ -8,7 +9,8 @@ from full_disk import files_of_at_most
 from golden import arrays, table
 from PIL import Image
 
-from dasr_fast.evaluation import Setting, bicubic, evaluate_image, network, table3
+from dasr_fast.evaluation import PresetSetting, Setting, bicubic, evaluate_image, network, table3
+from dasr_fast.images import read_image
 from dasr_fast.models import BlindSR
 
 
@@ -126,9 +128,44 @@ def test_a_full_disk_is_found_before_the_work_and_loses_no_table(call: Call, tmp
     assert [path.name for path in tmp_path.iterdir()] == ["many"]
 
 
+def test_presets_compression_and_given_lr_images(call: Call, folder: Path, tmp_path: Path):
+    (folder / "b.png").unlink()
+    options = ["--scale", 2, "--method", "bicubic", "--seed", 3, "--overwrite", "--json", tmp_path / "r.json"]
+
+    def row(*arguments: object) -> tuple[str, dict[str, Any]]:
+        code, out, err = call("evaluate", *arguments, *options)
+        assert (code, err) == (0, "")
+        return out, json.loads((tmp_path / "r.json").read_text())["rows"][0]
+
+    out, found = row(folder, "--preset", "photo")
+    assert found["preset"] == "photo"
+    assert "preset" in out
+    hr = read_image(folder / "a.png").rgb()[0]
+    score = evaluate_image(hr, "a.png", bicubic(2), PresetSetting("photo"), 2, seed=3)
+    assert found["images"]["a.png"]["psnr"] == score.psnr
+    out, found = row(folder, "--sigma", 1.0, "--noise", 5, "--jpeg", 60)
+    assert found["jpeg"] == 60
+    assert "JPEG" in out
+    setting = Setting(1.0, noise=5.0, jpeg=60)
+    assert found["images"]["a.png"]["psnr"] == evaluate_image(hr, "a.png", bicubic(2), setting, 2, seed=3).psnr
+    assert call("degrade", folder, "-o", tmp_path / "pairs", "--scale", 2, "--jpeg", 40, "--pairs")[0] == 0
+    _, found = row(tmp_path / "pairs" / "hr", "--lr", tmp_path / "pairs" / "lr")
+    expected = evaluate_image(hr, "a.png", bicubic(2), Setting(jpeg=40), 2)
+    assert found["images"]["a.png"]["psnr"] == pytest.approx(expected.psnr)
+    assert found["lr"] == "lr"
+    code, _, err = call("evaluate", folder, "--lr", folder, *options)
+    assert code == 1
+    assert "belongs to an HR image of" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--preset", "photo", "--table2"], "--preset and --table2 are different degradations; name one"),
+        (["--preset", "photo", "--jpeg", "3"], "--preset has its own kernels and noise"),
+        (["--preset", "film"], "'film' is not one of 'paper', 'photo', 'second-order', 'bsrgan'"),
+        (["--method", "bicubic", "--lr", "nowhere"], "There is no file or folder nowhere"),
+        (["--jpeg", "0"], "0 is not in the range 1<=x<=100"),
         (["--scale", "5"], "5 is not in the range 2<=x<=4"),
         (["--method", "bicubic", "--scale", "2", "--table3"], "Table 3 has scale 4 only; got 2"),
         (["--method", "bicubic", "--table2", "--sigma", "1"], "--table2 has its own kernels"),

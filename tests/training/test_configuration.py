@@ -50,7 +50,7 @@ def test_every_learner_can_be_chosen():
     ("settings", "message"),
     [
         ({}, "data is needed: Folder of HR images"),
-        ({"data": "x", "steeps": 3}, "there is no setting steeps; there are data, validation,"),
+        ({"data": "x", "steeps": 3}, "there is no setting steeps; there are data, lr, validation,"),
         ({"data": "x", "scale": 5}, "scale should be 2, 3 or 4; got 5."),
         ({"data": "x", "batch": 0}, "batch should be greater than 0; got 0."),
         ({"data": "x", "patch": 4}, "patch should be greater than or equal to 8; got 4."),

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from dasr_fast.degradation import gaussian_kernel
+from dasr_fast.degradation import Degradation, gaussian_kernel, preset
+from dasr_fast.degradation.degradation import Drawn
 from dasr_fast.models import BlindSR, MoCo, save_weights
 from dasr_fast.training.representation import (
     LEARNERS,
@@ -21,12 +22,16 @@ from dasr_fast.training.representation import (
     PredictorLearner,
     SRLossLearner,
 )
-from dasr_fast.training.representation.ablation import describe
 
 
 def target(batch: int) -> DegradationTarget:
     sigma = torch.linspace(0.5, 3.0, batch)
-    return DegradationTarget(gaussian_kernel(21, sigma), torch.linspace(0, 20, batch), torch.arange(batch))
+    numbers = describe(gaussian_kernel(21, sigma), torch.linspace(0, 20, batch))
+    return DegradationTarget(numbers, torch.arange(batch))
+
+
+def describe(kernels: Tensor, levels: Tensor) -> Tensor:
+    return Degradation().describe(Drawn(kernels, levels))
 
 
 def patches(batch: int) -> Tensor:
@@ -67,7 +72,7 @@ def test_memory_bank_finds_the_entries_and_moves_them():
     learner.encoder_q.eval()
     before, lr = learner.bank.clone(), patches(3)
     degradation = target(3)._replace(indices=torch.tensor([4, 1, 4]))
-    degradation.kernels[2], degradation.noise_levels[2] = degradation.kernels[0], degradation.noise_levels[0]
+    degradation.numbers[2] = degradation.numbers[0]
     _, loss, _ = learner(lr, degradation)
     query = F.normalize(learner.encoder_q(lr[:, 0])[1].double(), dim=1)
     terms = []
@@ -85,7 +90,7 @@ def test_memory_bank_refuses_another_degradation():
     learner(patches(3), target(3))
     learner(patches(3), target(3))
     with pytest.raises(RuntimeError, match="each image must have the same degradation whenever it comes"):
-        learner(patches(3), target(3)._replace(noise_levels=torch.ones(3)))
+        learner(patches(3), target(3)._replace(numbers=torch.ones(3, 4)))
 
 
 @given(sigma_x=st.floats(0.8, 2.5), sigma_y=st.floats(0.8, 2.5), theta=st.floats(0, math.pi), noise=st.floats(0, 25))
@@ -94,7 +99,7 @@ def test_description_is_the_square_root_of_the_covariance(sigma_x: float, sigma_
     # Turned by theta from x towards y, as `gaussian_kernel` documents.
     turn = torch.tensor([[math.cos(theta), -math.sin(theta)], [math.sin(theta), math.cos(theta)]])
     root = turn @ torch.diag(torch.tensor([sigma_x, sigma_y])) @ turn.T
-    found = describe(DegradationTarget(kernel, torch.tensor([noise]), torch.tensor([0])))[0]
+    found = describe(kernel, torch.tensor([noise]))[0]
     expected = torch.tensor([root[0, 0], root[0, 1], root[1, 1], noise * 4 / 25])
     torch.testing.assert_close(found, expected, rtol=0, atol=5e-3)
 
@@ -103,7 +108,7 @@ def test_description_of_no_blur_and_of_a_line():
     identity, line = torch.zeros(2, 5, 7)
     identity[2, 3] = 1
     line[2] = 1 / 7
-    found = describe(DegradationTarget(torch.stack((identity, line)), torch.zeros(2), torch.arange(2)))
+    found = describe(torch.stack((identity, line)), torch.zeros(2))
     torch.testing.assert_close(found, torch.tensor([[0.0, 0, 0, 0], [2, 0, 0, 0]]), rtol=0, atol=1e-5)
 
 
@@ -113,12 +118,30 @@ def test_predictor_measures_its_error():
     learner.prediction.bias.data = torch.tensor([1.0, 0.0, 1.0, 2.0])
     degradation = target(2)
     embedding, loss, scores = learner(patches(2), degradation)
-    blur = (describe(degradation)[:, :3] - torch.tensor([1.0, 0, 1])).abs()
-    noise = (degradation.noise_levels - 12.5).abs()
+    blur = (degradation.numbers[:, :3] - torch.tensor([1.0, 0, 1])).abs()
+    noise = (torch.linspace(0, 20, 2) - 12.5).abs()
     assert scores["blur_error_pixels"].item() == pytest.approx(blur.mean().item())
     assert scores["noise_error_grey_levels"].item() == pytest.approx(noise.mean().item())
     assert loss.item() == pytest.approx((blur.sum() + noise.sum() / 6.25).item() / 8)
     assert embedding.shape == (2, 256)
+
+
+def test_predictor_of_a_preset_names_every_quantity():
+    degradation = preset("second-order", 2)
+    drawn = degradation.draw((3, 2, 3, 32, 32), torch.device("cpu"), torch.Generator().manual_seed(0))
+    numbers = degradation.describe(drawn)
+    learner = PredictorLearner(quantities=degradation.quantities)
+    nn.init.zeros_(learner.prediction.weight)
+    nn.init.zeros_(learner.prediction.bias)
+    _, loss, scores = learner(patches(3), DegradationTarget(numbers, torch.arange(3)))
+    assert loss.item() == pytest.approx(numbers.abs().mean().item())
+    assert set(scores) == {"blur_error_pixels", "resize_error_octaves", "noise_error_grey_levels", "quality_error"}
+    resize = drawn.parts[5]
+    octaves = numbers[:, [3, 10]].abs().mean()
+    assert scores["resize_error_octaves"].item() == pytest.approx(octaves.item())
+    torch.testing.assert_close(numbers[:, 10], resize.numbers["factor"].log2())
+    quality = [100 - part.numbers["quality"].float() for part in (drawn.parts[3], drawn.parts[7].parts[1])]
+    assert scores["quality_error"].item() == pytest.approx(torch.stack(quality).mean().item(), rel=1e-5)
 
 
 def test_oracle_sees_the_degradation_alone():
@@ -128,7 +151,7 @@ def test_oracle_sees_the_degradation_alone():
     assert loss.item() == 0
     assert torch.equal(first, learner(patches(2), degradation).embedding)
     assert torch.equal(first, learner.embed(patches(2)[:, 0], degradation))
-    assert not torch.equal(first, learner(patches(2), degradation._replace(noise_levels=torch.ones(2))).embedding)
+    assert not torch.equal(first, learner(patches(2), degradation._replace(numbers=torch.ones(2, 4))).embedding)
     assert learner.encoder is None
 
 
@@ -143,7 +166,7 @@ def test_sr_loss_reaches_the_encoder():
 @pytest.mark.parametrize("name", LEARNERS)
 def test_every_learner(name: str, tmp_path):
     model = BlindSR(4, groups=1, blocks=1)
-    learner = LEARNERS[name](model.E, 4).train()
+    learner = LEARNERS[name](model.E, 4, Degradation.quantities).train()
     for module in learner.modules():
         if isinstance(module, nn.LeakyReLU):
             module.inplace = True
@@ -174,7 +197,7 @@ def test_every_learner(name: str, tmp_path):
 
 @pytest.mark.parametrize("name", ["moco", "in-batch", "memory-bank"])
 def test_contrast_is_computed_in_float32_under_autocast(name: str):
-    learner = LEARNERS[name](MoCo(queue_size=64), 64).train()
+    learner = LEARNERS[name](MoCo(queue_size=64), 64, Degradation.quantities).train()
     with torch.autocast("cpu", torch.bfloat16):
         loss = learner(patches(3), target(3)).loss
     assert loss.dtype == torch.float32

@@ -1,6 +1,7 @@
 """A training step against the plain model, autograd and Adam."""
 
 import logging
+import zlib
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
@@ -12,7 +13,7 @@ from golden import arrays, error, filled_moco
 from torch import Tensor, nn
 
 from dasr_fast.cuda_graph import CaptureError, CudaCapture
-from dasr_fast.degradation import Degradation
+from dasr_fast.degradation import Degradation, preset
 from dasr_fast.degradation.degradation import Drawn
 from dasr_fast.models import BlindSR, MoCo
 from dasr_fast.training.average import MovingAverage
@@ -117,7 +118,7 @@ def test_the_golden_step():
     learner = MoCoLearner(moco)
     placed(learner, CPU.device)
     lr = torch.stack((golden["moco/q"], golden["moco/k"]), dim=1)
-    losses = Objective(learner, None)(lr, lr[:, 0], DegradationTarget(lr, lr, lr))
+    losses = Objective(learner, None)(lr, lr[:, 0], DegradationTarget(lr, lr))
     losses["loss"].backward()
     assert losses["loss"].item() == pytest.approx(golden["moco/loss"].item(), rel=1e-5)
     assert error(moco.queue[:, -8:], golden["moco/queue_last8"]) < 1e-5
@@ -156,8 +157,7 @@ def test_degradations_depend_on_the_step_alone_and_several_processes_share_them(
         processes = Processes(torch.device("cpu"), rank, world=3)
         own_lr, own = make_step(small(), processes=processes).degraded(7, hr[part], torch.arange(6)[part])
         assert torch.equal(own_lr, lr[part])
-        assert torch.equal(own.kernels, target.kernels[part])
-        assert torch.equal(own.noise_levels, target.noise_levels[part])
+        assert torch.equal(own.numbers, target.numbers[part])
         assert torch.equal(own.indices, target.indices[part])
 
 
@@ -168,11 +168,11 @@ def test_degradations_that_belong_to_images():
     hr, indices = patches(0), torch.tensor([7, 2, 2, 8])
     for number in range(2):
         lr, target = step.degraded(number, hr, indices)
-        assert torch.equal(target.kernels, step.of_images.kernels[indices])
-        assert torch.equal(target.noise_levels, step.of_images.level[indices])
-        noise = lr - step.degradation.degrade(hr, Drawn(target.kernels))
+        of_images = step.of_images[indices]
+        assert torch.equal(target.numbers, step.degradation.describe(of_images))
+        noise = lr - step.degradation.degrade(hr, Drawn(of_images.kernels))
         spread = noise.flatten(1).std(1)
-        assert torch.corrcoef(torch.stack((spread, target.noise_levels)))[0, 1] > 0.95
+        assert torch.corrcoef(torch.stack((spread, of_images.level)))[0, 1] > 0.95
     assert not torch.equal(lr, step.degraded(0, hr, indices)[0])
 
 
@@ -181,12 +181,35 @@ def test_the_target_tells_the_degradation():
     step.degradation = Degradation(2, noise=(12.0, 12.0))
     hr = torch.full((2, 2, 3, 64, 64), 128).byte()
     lr, target = step.degraded(0, hr, torch.arange(2))
-    assert target.noise_levels.tolist() == [12.0, 12.0]
+    assert (target.numbers[:, 3] * 6.25).tolist() == [12.0, 12.0]
     assert lr.std().item() == pytest.approx(12.0, rel=0.05)
     step.degradation = Degradation(2, noise=0.0)
     lr, target = step.degraded(0, hr, torch.arange(2))
-    assert target.noise_levels.tolist() == [0.0, 0.0]
+    assert target.numbers[:, 3].tolist() == [0.0, 0.0]
     assert (lr == 128).all()
+
+
+def test_presets_share_their_draws_and_tell_them():
+    hr, degradation = torch.randint(0, 256, (6, 2, 3, 48, 48)).byte(), preset("photo", 2)
+    step = make_step(small())
+    step.degradation = degradation
+    lr, target = step.degraded(5, hr, torch.arange(6))
+    assert lr.shape == (6, 2, 3, 24, 24)
+    generator = torch.Generator().manual_seed(zlib.crc32(b"3 5"))
+    expected, drawn = degradation(hr, generator=generator)
+    assert torch.equal(lr, expected)
+    torch.testing.assert_close(target.numbers, degradation.describe(drawn))
+    part = make_step(small(), processes=Processes(torch.device("cpu"), 1, world=2))
+    part.degradation = degradation
+    assert torch.equal(part.degraded(5, hr[3:], torch.arange(3))[0], lr[3:])
+
+
+def test_given_lr_patches_are_taken_as_they_are():
+    given = torch.randint(0, 256, (4, 2, 3, 16, 16)).byte()
+    step, other = make_step(small()), make_step(small())
+    losses = step(0, patches(0), INDICES, given)
+    other.degraded = lambda *_: (given.float(), DegradationTarget(torch.zeros(4, 0), INDICES))  # type: ignore[method-assign]
+    assert losses == other(0, patches(0), INDICES)
 
 
 def test_clipping_and_averages():

@@ -303,7 +303,7 @@ def test_two_processes_are_one_with_the_joint_batch(
         assert all((folder / f"owned{rank}").exists() for rank in (0, 1))
         with monkeypatch.context() as patch:
             if statistics == "shuffled":
-                patch.setitem(LEARNERS, "moco", lambda moco, images: InHalves(moco))
+                patch.setitem(LEARNERS, "moco", lambda moco, images, quantities: InHalves(moco))
             alone = tmp_path / "one" / folder.name
             alone.mkdir(parents=True)
             one = Trainer(configure(folder / "begin.toml", {}), alone, CPU)

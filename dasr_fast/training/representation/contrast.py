@@ -4,11 +4,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dasr_fast.degradation import Degradation
 from dasr_fast.models import DegradationEncoder, MoCo
 from dasr_fast.models.moco import Exchange, contrast, unit
-from dasr_fast.training.representation.ablation import NUMBERS, describe
 from dasr_fast.training.representation.learner import DegradationTarget, EncoderLearner, Learned, check_patches
 from dasr_fast.training.representation.ranks import collect, deal, gather, part, rank_and_world
+
+NUMBERS = sum(quantity.numbers for quantity in Degradation.quantities)
+"""How many describe a degradation."""
 
 
 class MoCoLearner(EncoderLearner):
@@ -146,7 +149,7 @@ class MemoryBankLearner(EncoderLearner):
             query = unit(projection)
             # The bank changes before the backward pass needs it.
             logits = query @ self.bank.T.clone() / self.temperature
-        self._store(gather(target.indices), gather(query.detach()), gather(describe(target)))
+        self._store(gather(target.indices), gather(query.detach()), gather(target.numbers))
         return _learned(embedding, logits, target.indices)
 
     @torch.no_grad()

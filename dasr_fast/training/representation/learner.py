@@ -12,13 +12,11 @@ class DegradationTarget(NamedTuple):
     """How the images of a batch were degraded.
 
     Attributes:
-        kernels: Blur kernels `[B, kh, kw]`.
-        noise_levels: Standard deviations `[B]` of the noise in grey levels.
+        numbers: What `describe` of the degradation says, `[B, K]`.
         indices: Number of the training image that each comes from, `[B]`, int64.
     """
 
-    kernels: Tensor
-    noise_levels: Tensor
+    numbers: Tensor
     indices: Tensor
 
 

@@ -1,0 +1,69 @@
+"""JPEG compression."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dasr_fast import ops
+from dasr_fast.degradation.description import Quantity
+from dasr_fast.degradation.part import Draws, Parameters, Part, on_device, together
+
+STRENGTH = 15.0
+"""Steps of quality that count as one pixel of blur."""
+
+
+@dataclass(frozen=True)
+class Jpeg(Part):
+    """Compress and decompress, as `ops.jpeg` does.
+
+    Attributes:
+        quality: Smallest and largest quality; whole numbers are drawn.
+        probability: Of compression.
+        subsampling: Probabilities of 4:4:4, 4:2:2 and 4:2:0.
+    """
+
+    quality: tuple[int, int] = (30, 95)
+    probability: float = 1.0
+    subsampling: Sequence[float] = (0.0, 0.0, 1.0)
+
+    quantities = (Quantity("quality_error", 1, STRENGTH),)
+
+    def draw(self, draws: Draws) -> Parameters:
+        """See `Part`."""
+        compresses, quality = draws.happens(self.probability), draws.whole(*self.quality)
+        return draws.parameters(
+            {"compresses": compresses, "quality": quality, "subsampling": draws.choice(self.subsampling)}
+        )
+
+    def degrade(self, images: Sequence[Tensor], drawn: Parameters) -> list[Tensor]:
+        """See `Part`."""
+        numbers = drawn.numbers
+
+        def compress(stacked: Tensor, chosen: list[int]) -> Tensor:
+            quality, subsampling = (
+                on_device(numbers[name][chosen], stacked.device) for name in ("quality", "subsampling")
+            )
+            return compressed(stacked, quality, subsampling)
+
+        return together(images, compress, where=numbers["compresses"])
+
+    def describe(self, drawn: Parameters) -> Tensor:
+        """See `Part`: how far the quality is from 100."""
+        strength = (100 - drawn.numbers["quality"]) * drawn.numbers["compresses"] / STRENGTH
+        return strength[:, None].to(torch.float32)
+
+
+def compressed(images: Tensor, quality: Tensor, subsampling: int | Tensor = 2) -> Tensor:
+    """`ops.jpeg` of images `[B, N, C, H, W]` or `[B, C, H, W]`; one channel counts as grey, others as grey each."""
+    channels = images.shape[-3]
+    if channels == 3:
+        return ops.jpeg(images, quality, subsampling=subsampling)
+    return torch.cat(
+        [
+            ops.jpeg(x.expand(*x.shape[:-3], 3, -1, -1), quality, subsampling=subsampling)[..., :1, :, :]
+            for x in images.chunk(channels, -3)
+        ],
+        -3,
+    )

@@ -360,9 +360,10 @@ def test_opcheck(op: str, backend: str, device: str):
         torch.library.opcheck(getattr(torch.ops.dasr_fast, op).default, (*positional(op, arguments), backend))
 
 
-@pytest.mark.parametrize("dynamic", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("compiler", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 @every_op
-def test_compiles_to_one_graph(op: str, backend: str, device: str, dynamic: bool):
+def test_compiles_to_one_graph(op: str, backend: str, device: str, compiler: str, dynamic: bool):
     torch.compiler.reset()
     arguments = example(op, backend, device)
     inputs = differentiable(arguments)
@@ -370,7 +371,7 @@ def test_compiles_to_one_graph(op: str, backend: str, device: str, dynamic: bool
     def loss(**arguments: Any) -> Tensor:
         return getattr(ops, op)(**arguments, backend=backend).square().sum()
 
-    compiled = torch.compile(loss, fullgraph=True, dynamic=dynamic)
+    compiled = torch.compile(loss, fullgraph=True, dynamic=dynamic, backend=compiler)
     value, target = compiled(**arguments), loss(**arguments)
     torch.testing.assert_close(value, target)
     grads, targets = (torch.autograd.grad(v, list(inputs.values())) for v in (value, target))

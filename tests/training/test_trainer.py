@@ -77,8 +77,10 @@ def test_both_stages(whole: Path):
 
 @pytest.mark.parametrize("representation", LEARNERS)
 def test_a_resumed_run_is_the_uninterrupted_one(settings: dict[str, Any], tmp_path: Path, representation: str):
-    settings |= {"representation": representation, "ema": 0.9, "validation": settings["data"], "validate_every": 2}
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    whole, parts, validation = (tmp_path / name for name in ("whole", "parts", "validation"))
+    validation.mkdir()
+    shutil.copy(settings["data"] / "0.png", validation)
+    settings |= {"representation": representation, "ema": 0.9, "validation": validation, "validate_every": 3}
     trainer = run(settings, whole)
     for stop_after in (2, min(5, trainer.schedule.total - 1)):
         run(settings, parts, stop_after)

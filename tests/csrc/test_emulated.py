@@ -32,7 +32,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "da_conv": {"negative_slope": 0.1, "activate": False},
     "da_half_block": {"negative_slope": 0.1, "activate": False},
 }
-"""What they are where a case doesn't say."""
+"""What they are where a case doesn't say, in the order of the functions."""
 
 SLOW = ("medium", "wide")
 """Cases that would take minutes, but for channel modulation."""
@@ -75,8 +75,9 @@ def calls() -> list[Any]:
 
 def check(op: str, case: Case, dtype: torch.dtype, layout: str, **options: Any) -> None:
     """Result and gradients."""
-    arguments = {**SPECIFICATIONS[op].arguments(case, dtype)}
-    arguments = {**arguments, **{name: arguments.get(name, value) for name, value in OPTIONS[op].items()}}
+    given = SPECIFICATIONS[op].arguments(case, dtype)
+    arguments = {name: given[name] for name in case.tensors}
+    arguments |= {name: given.get(name, value) for name, value in OPTIONS[op].items()}
     arguments["x"] = x = LAYOUTS[layout](arguments["x"])
     cuda, exact = load(op, **{"seeds": 2, **options}), importlib.import_module(f"dasr_fast.reference.{op}")
     assert cuda.unsupported(*arguments.values()) is None

@@ -1,17 +1,15 @@
 """Settings of the process that runs a command, by what PyTorch, which reads them once, does with them."""
 
 import mmap
-import os
-import subprocess
-import sys
 from textwrap import dedent
 
 import pytest
+from processes import printed
 
 CAPACITY = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
 
 
-def printed(program: str, *first: str, **variables: str) -> list[list[str]]:
+def lines_after(program: str, *first: str, **variables: str | None) -> list[list[str]]:
     """Lines of what a program prints after each of some first statements, in forks of one process with PyTorch."""
     code = """
         import os
@@ -28,15 +26,9 @@ def printed(program: str, *first: str, **variables: str) -> list[list[str]]:
             assert os.wait()[1] == 0
             print("END", flush=True)
     """
-    environment = {name: value for name, value in os.environ.items() if name not in (CAPACITY, "THP_MEM_ALLOC_ENABLE")}
-    done = subprocess.run(
-        [sys.executable, "-c", dedent(code).format(first=first, program=dedent(program))],
-        env={**environment, **variables},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return [part.splitlines() for part in done.stdout.split("END\n")[:-1]]
+    variables = {CAPACITY: None, "THP_MEM_ALLOC_ENABLE": None, **variables}
+    output = printed("-c", dedent(code).format(first=first, program=dedent(program)), **variables)
+    return [part.splitlines() for part in output.split("END\n")[:-1]]
 
 
 @pytest.mark.skipif(not hasattr(mmap, "MADV_HUGEPAGE"), reason="for Linux")
@@ -55,7 +47,7 @@ def test_large_pages():
             torch.ones({size // 4})
         print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
     """
-    faults = printed(program, "asked = False", "asked = True", "asked = common.use_large_pages()")
+    faults = lines_after(program, "asked = False", "asked = True", "asked = common.use_large_pages()")
     plain, large, after_the_call = (int(lines[0]) * mmap.PAGESIZE / size for lines in faults)
     if plain < 0.5 or large > 0.5:
         pytest.skip("this system gives large pages to everybody, or to nobody")
@@ -72,7 +64,7 @@ def test_old_primitives_are_forgotten():
     forget = "common.forget_old_primitives()"
     kept = f"os.environ[{CAPACITY!r}] = '1024'; {forget}"
     found = []
-    for lines in printed(program, "", forget, kept, ONEDNN_VERBOSE="profile_create"):
+    for lines in lines_after(program, "", forget, kept, ONEDNN_VERBOSE="profile_create"):
         convolutions = [line for line in lines if ",convolution," in line and "create:cache_" in line]
         if len(convolutions) != 41:
             pytest.skip("PyTorch computes these convolutions without oneDNN")

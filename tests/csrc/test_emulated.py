@@ -151,7 +151,7 @@ def half_block(
     )
     tensors["x"] = tensors["x"].contiguous(memory_format=CHANNELS_LAST)
     cuda = load("da_half_block", **options)
-    assert cuda.unsupported(*tensors.values(), slope, activate) is None
+    assert b * (h * w - 1) == 0 or cuda.unsupported(*tensors.values(), slope, activate) is None
     y = cuda.da_half_block(*tensors.values(), slope, activate)
     assert y.is_contiguous(memory_format=CHANNELS_LAST)
     wide = [None if tensor is None else tensor.double() for tensor in tensors.values()]

@@ -361,17 +361,27 @@ def test_opcheck(op: str, backend: str, device: str):
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
-@pytest.mark.parametrize("compiler", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 @every_op
-def test_compiles_to_one_graph(op: str, backend: str, device: str, compiler: str, dynamic: bool):
+def test_compiles_to_one_graph(op: str, backend: str, device: str, dynamic: bool):
+    compare_compiled(op, backend, device, dynamic=dynamic, backend="aot_eager")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("op", SPECIFICATIONS)
+def test_inductor_compiles_the_graph(op: str, device: str):
+    compare_compiled(op, "auto", device, dynamic=True)
+
+
+def compare_compiled(op: str, by: str, device: str, **options: Any) -> None:
     torch.compiler.reset()
-    arguments = example(op, backend, device)
+    arguments = example(op, "reference" if by == "auto" else by, device)
     inputs = differentiable(arguments)
 
     def loss(**arguments: Any) -> Tensor:
-        return getattr(ops, op)(**arguments, backend=backend).square().sum()
+        return getattr(ops, op)(**arguments, backend=by).square().sum()
 
-    compiled = torch.compile(loss, fullgraph=True, dynamic=dynamic, backend=compiler)
+    compiled = torch.compile(loss, fullgraph=True, **options)
     value, target = compiled(**arguments), loss(**arguments)
     torch.testing.assert_close(value, target)
     grads, targets = (torch.autograd.grad(v, list(inputs.values())) for v in (value, target))

@@ -20,15 +20,12 @@ from torch import Tensor
 from dasr_fast.kernels.launch import launch, product_type
 from dasr_fast.kernels.options import Options, choose, problem
 from dasr_fast.kernels.requirements import obstacle
-from dasr_fast.reference.bicubic import downsampling_taps
-from dasr_fast.reference.blur_downsample import unreflect
+from dasr_fast.reference.bicubic import EDGE, downsampling_taps
+from dasr_fast.reference.blur_downsample import unpadded
 from dasr_fast.reference.layout import image_format
 
 LARGEST = 128
 """Most rows and columns of a blur kernel: a program of `_compose` holds it whole."""
-
-EDGE = 2
-"""Outputs at either end of an axis whose bicubic taps can reach beyond the image."""
 
 EXACT = (torch.uint8, torch.bfloat16)
 """Types whose values are exact in bfloat16."""
@@ -73,9 +70,7 @@ def blur_downsample_grad_hr(grad: Tensor, hr: Tensor, kernel: Tensor, scale: int
     shape = (*grad_blurred.shape[:2], height + kh - 1, width + kw - 1)
     grad_padded = torch.empty(shape, dtype=torch.float32, device=grad.device)
     _apply(grad_blurred, kernel.flip(1, 2)[:, None, None], grad_padded, 1, 1 - kh, 1 - kw, edge=0, reflect=False)
-    rows = unreflect(grad_padded, kh // 2, (kh - 1) // 2, dim=2)
-    grad_images = unreflect(rows, kw // 2, (kw - 1) // 2, dim=3)
-    return grad_images.reshape(hr.shape).to(grad.dtype)
+    return unpadded(grad_padded, kernel).reshape(hr.shape).to(grad.dtype)
 
 
 def blur_downsample_grad_kernel(grad: Tensor, hr: Tensor, kernel: Tensor, scale: int, mode: str) -> Tensor:

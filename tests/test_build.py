@@ -12,6 +12,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
+from processes import printed
 
 import dasr_fast
 from dasr_fast.build import record, toolchain
@@ -333,9 +334,8 @@ def told(tmp_path: Path) -> str:
         assert torch.equal(ops.channel_modulation(x, torch.ones(1, 2) * 2), x * 2)
         print(state("channel_modulation", "cpp"))
     """
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, text=True, capture_output=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    (tmp_path / "told.py").write_text(code)
+    return printed(str(tmp_path / "told.py")).strip()
 
 
 def test_the_reason_is_told(tmp_path: Path):

@@ -7,13 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-import dasr_fast
 from dasr_fast import nn
 from dasr_fast.degradation import Degradation, gaussian_kernel
-from dasr_fast.inference import Engine, report
+from dasr_fast.inference import Engine
 from dasr_fast.models import BlindSR, save_weights
 from dasr_fast.models.mean_shift import DIV2K_MEAN, MeanShift
-from tests.released.network import Adaptive
 
 
 @pytest.fixture(params=[torch.float64, torch.bfloat16, torch.float16], ids=str)
@@ -48,12 +46,6 @@ def test_weights_and_engine(other_default: torch.dtype, tmp_path: Path):
     for result, target in zip(results, expected, strict=True):
         assert result.dtype == torch.float32
         assert torch.equal(result, target)
-
-
-def test_accelerate_recognises_a_layer(other_default: torch.dtype):
-    torch.set_default_dtype(other_default)
-    layer = Adaptive(16)
-    assert report(dasr_fast.accelerate(layer)).replaced == {"": "DA_conv"}
 
 
 def test_mean_colour(other_default: torch.dtype):

@@ -30,6 +30,7 @@ WARM, LEAST = 4, 8
 SLACK = {"cuda": 0, "cpu": 32 * 2**20}
 """Bytes by which the memory may grow; on a CPU that of the whole process is counted."""
 
+SIZE = {"cuda": {}, "cpu": {"groups": 1, "blocks": 1}}
 SIDES = {"cuda": ((180, 320), (96, 100), (540, 960)), "cpu": ((20, 24), (17, 30))}
 
 
@@ -63,7 +64,7 @@ def in_use() -> int:
     "precision", ["fp32", pytest.param("fp16", marks=pytest.mark.skipif(DEVICE == "cpu", reason="no GPU"))]
 )
 def test_inference_of_several_sizes(precision: str):
-    engine = Engine(BlindSR(4).to(DEVICE), precision)
+    engine = Engine(BlindSR(4, **SIZE[DEVICE]).to(DEVICE), precision)
     images = [torch.rand(1, 3, *side, device=DEVICE) * 255 for side in SIDES[DEVICE]]
     rounds(lambda: [*(engine(image).clone() for image in images), engine(images[0], tile=64).clone()], same=True)
 
@@ -73,7 +74,7 @@ def test_inference_of_several_sizes(precision: str):
 )
 def test_training_steps(captured: bool):
     place = torch.device(DEVICE)
-    model = placed(BlindSR(4), place).train()
+    model = placed(BlindSR(4, **SIZE[DEVICE]), place).train()
     schedule, processes = Schedule(0, 10**6, 1e-4, 1e-4), Processes(place)
     capture = CudaCapture if captured else None
     step = TrainingStep(MoCoLearner(model.E), model.G, Degradation(4), schedule, processes, capture=capture)

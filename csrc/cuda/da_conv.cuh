@@ -307,7 +307,7 @@ template <typename T>
 void da_conv(const T* x, const T* kernel, int k, const T* weight, const T* bias, const T* gate, float slope,
              bool activate, T* y, const Features& features, int out_channels, Stream stream) {
     const auto inputs = da::inputs_of<T>(x, kernel, weight, slope, features, out_channels, {}, {y});
-    da::for_size(k, [&](auto size) {
+    for_size(k, [&](auto size) {
         constexpr int K = size();
         const std::int64_t blocks = features.batch * da::tiles_of<T, K>(features);
         const std::size_t bytes = da::ForwardPlan<T, K>(features.channels).elements * sizeof(T);
@@ -329,7 +329,7 @@ void da_conv_pointwise_backward(const T* grad, const T* x, const T* kernel, int 
                                          {grad, y, grad_activated});
     const da::Gradients<T> tensors{grad,         y,          grad_filtered, grad_activated,
                                    weight_parts, bias_parts, gate_parts,    parts};
-    da::for_size(k, [&](auto size) {
+    for_size(k, [&](auto size) {
         constexpr int K = size();
         const da::BackwardPlan<T, K> plan(features.channels, out_channels);
         const std::int64_t blocks = features.batch * parts * plan.chunks;

@@ -219,17 +219,5 @@ __device__ __forceinline__ void store_tile(const T* result, T* y, const Features
     }
 }
 
-// Calls `function` with the size of the filters as a constant: function(std::integral_constant<int, 3>()).
-template <typename Function>
-void for_size(int k, Function function) {
-    switch (k) {
-    case 1: return function(std::integral_constant<int, 1>());
-    case 3: return function(std::integral_constant<int, 3>());
-    case 5: return function(std::integral_constant<int, 5>());
-    case 7: return function(std::integral_constant<int, 7>());
-    default: throw std::runtime_error("da_conv: filters have size 1, 3, 5 or 7.");
-    }
-}
-
 }  // namespace da
 }  // namespace dasr_fast

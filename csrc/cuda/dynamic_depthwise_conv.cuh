@@ -273,18 +273,6 @@ void run_backward(const Gradients<T>& tensors, int parts, float slope, const Fea
            shared_bytes, stream, tensors, features, tiles, slope);
 }
 
-// Calls `function` with the size of the filters as a constant: function(std::integral_constant<int, 3>()).
-template <typename Function>
-void for_size(int k, Function function) {
-    switch (k) {
-    case 1: return function(std::integral_constant<int, 1>());
-    case 3: return function(std::integral_constant<int, 3>());
-    case 5: return function(std::integral_constant<int, 5>());
-    case 7: return function(std::integral_constant<int, 7>());
-    default: throw std::runtime_error("dynamic_depthwise_conv: filters have size 1, 3, 5 or 7.");
-    }
-}
-
 }  // namespace depthwise
 
 // y = x cross-correlated with kernel [B, C, k, k], times `slope` where it is negative (1 for no activation).
@@ -292,7 +280,7 @@ template <typename T>
 void dynamic_depthwise_conv(const T* x, const T* kernel, int k, float slope, T* y, const Features& features,
                             Stream stream) {
     if (features.batch == 0 || features.channels == 0 || features.height == 0 || features.width == 0) return;
-    depthwise::for_size(k, [&](auto size) {
+    for_size(k, [&](auto size) {
         constexpr int K = size(), N = depthwise::FORWARD_CHANNELS<K>;
         if (!features.channels_last) {
             depthwise::run_forward<T, K, 1, false>(x, kernel, slope, y, features, stream);
@@ -312,7 +300,7 @@ void dynamic_depthwise_conv_backward(const T* grad, const T* x, const T* kernel,
                                      int parts, const Features& features, Stream stream) {
     if (features.batch == 0 || features.channels == 0) return;
     const depthwise::Gradients<T> tensors{grad, x, kernel, y, extra, gate, grad_x, workspace};
-    depthwise::for_size(k, [&](auto size) {
+    for_size(k, [&](auto size) {
         constexpr int K = size(), N = depthwise::BACKWARD_CHANNELS<K>;
         if (!features.channels_last) {
             depthwise::run_backward<T, K, 1, false>(tensors, parts, slope, features, stream);

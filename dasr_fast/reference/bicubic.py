@@ -11,6 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+EDGE = 2
+"""Outputs at either end of an axis whose taps can reach beyond the image; each has weights of its own in kernels."""
+
 
 def bicubic_downsample(x: Tensor, scale: int) -> Tensor:
     """Downsample `x` `[N, C, H, W]` by the whole factor `scale`, to `[N, C, H // scale, W // scale]`."""

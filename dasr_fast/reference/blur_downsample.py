@@ -56,12 +56,11 @@ def blur_downsample_grad_hr(grad: Tensor, hr: Tensor, kernel: Tensor, scale: int
         return grad.new_zeros(shape)
     wide = accumulation_dtype(grad.dtype)
     grad_blurred = grad_of_blurred(grad.to(wide), scale, mode, height, width)
-    left, right, top, bottom = _padding(kernel)
+    kh, kw = kernel.shape[1:]
     # Only its shape counts.
-    padded = grad_blurred.new_empty(*grad_blurred.shape[:2], height + top + bottom, width + left + right)
+    padded = grad_blurred.new_empty(*grad_blurred.shape[:2], height + kh - 1, width + kw - 1)
     grad_padded, _ = _correlate_backward(grad_blurred, padded, kernel.to(wide), [True, False, False])
-    grad_images = unreflect(unreflect(grad_padded, top, bottom, dim=2), left, right, dim=3)
-    return grad_images.reshape(shape).to(grad.dtype)
+    return unpadded(grad_padded, kernel).reshape(shape).to(grad.dtype)
 
 
 def blur_downsample_grad_kernel(grad: Tensor, hr: Tensor, kernel: Tensor, scale: int, mode: str) -> Tensor:
@@ -77,11 +76,18 @@ def blur_downsample_grad_kernel(grad: Tensor, hr: Tensor, kernel: Tensor, scale:
 
 
 def _padding(kernel: Tensor) -> list[int]:
+    """Pixels that blur kernels `[B, kh, kw]` need beyond an image: left, right, above, below."""
     kh, kw = kernel.shape[-2:]
     return [kw // 2, (kw - 1) // 2, kh // 2, (kh - 1) // 2]
 
 
-def unreflect(grad: Tensor, before: int, after: int, dim: int) -> Tensor:
+def unpadded(grad: Tensor, kernel: Tensor) -> Tensor:
+    """Adjoint of the reflect padding for these kernels: `[B, C, H + kh - 1, W + kw - 1]` to `[B, C, H, W]`."""
+    left, right, top, bottom = _padding(kernel)
+    return _unreflect(_unreflect(grad, top, bottom, dim=2), left, right, dim=3)
+
+
+def _unreflect(grad: Tensor, before: int, after: int, dim: int) -> Tensor:
     """Adjoint of reflect padding along `dim`; PyTorch's own adds atomically on a GPU, in an order that varies."""
     size = grad.shape[dim] - before - after
     inner = grad.narrow(dim, before, size).clone()

@@ -393,7 +393,7 @@ class Trunk(nn.Module):
         return self.leave(self.block([self.enter(image), v])) + image
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
 def test_another_default_dtype(dtype: torch.dtype):
     model = Blind(2, 1, 1).eval()
     before = torch.get_default_dtype()

@@ -9,6 +9,7 @@ from dasr_fast.models import BlindSR
 from dasr_fast.nn import StaticKernel
 
 
+@pytest.mark.slow
 def test_five_rows_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     photos, output = make_images(tmp_path / "photos"), tmp_path / "ablation"
     recipe = as_options({**NETWORK, "cache": tmp_path / "cache", "device": "cpu"})

@@ -94,6 +94,7 @@ def test_other_runtimes_restore_as_the_network_does(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize("emulated", [True, False])
 def test_an_emulated_bfloat16_is_left_out(monkeypatch: pytest.MonkeyPatch, emulated: bool):
     monkeypatch.setattr(precision, "emulates_bfloat16", lambda device: emulated)
+    monkeypatch.setattr(machine, "_fastest", lambda call, rounds: 1.0)
     restorers = [name for name in network.contenders(4, Settings(), compiles=False) if "bf16" in name]
     slow = ["released, bf16", "released, channels-last bf16"]
     assert restorers == [*([] if emulated else slow), "OpenVINO bf16", "Engine bf16"]
@@ -110,7 +111,9 @@ def test_results_of_a_cpu_are_kept_by_its_instructions():
     assert machine.file_name({**facts, "device": "NVIDIA H200", "kind": "cuda"}) == "nvidia-h200"
 
 
-@pytest.mark.parametrize("stage", training.STAGES)
+@pytest.mark.parametrize(
+    "stage", [pytest.param(s, marks=[pytest.mark.slow] * (s != "encoder")) for s in training.STAGES]
+)
 def test_training_steps_are_right_and_a_wrong_gradient_is_not(stage: Any, tmp_path: Path):
     work = training.step_work("training", stage, 2, Settings())
     some = {name: work.contenders[name] for name in (BASELINE, "accelerate(released)", "dasr-fast")}
@@ -162,6 +165,7 @@ def test_filters_choose_works_and_contenders():
     assert all(not work.timed for work in memory.works(QUICK))
 
 
+@pytest.mark.slow
 def test_a_quick_run_shows_a_picture_and_a_short_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(suites, "QUICK", ("degradation",))
     result = CliRunner().invoke(command.main, ["--quick", "--output", str(tmp_path / "out")])

@@ -56,15 +56,12 @@ def test_memory_is_that_of_a_call(tmp_path: Path):
     assert 6e6 < large.peak - small.peak < 10e6
     assert small.process > small.peak
     assert not small.seconds
-
-
-def test_figures_that_differ_alone_are_named(tmp_path: Path):
-    result = compare(benchmark_works.memory, Settings(folder=tmp_path), SHORT)[0]
-    assert (result.confirmed, confirmation([result])) == (None, [])
+    # Figures that differ where a contender is alone are named.
+    assert (large.confirmed, confirmation([large])) == (None, [])
     for factor, confirmed in ((1.0, True), (1.1, True), (1.2, False), (0.8, False)):
-        result.alone = factor * result.peak
-        assert result.confirmed is confirmed
-        count, *differ = confirmation([result])
+        large.alone = factor * large.peak
+        assert large.confirmed is confirmed
+        count, *differ = confirmation([large])
         assert count == f"{int(confirmed)} of 1 figures are within 15% of those of a fresh process alone."
         assert differ == ([] if confirmed else [f"suite: label: released: alone {factor:.2f} times as much."])
 

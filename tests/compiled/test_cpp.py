@@ -1,6 +1,5 @@
 """What the tests of every op don't see of the C++ kernels: threads, instruction sets, memory."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from processes import printed
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -88,34 +88,18 @@ def test_autocast_takes_kernels_where_a_matrix_unit_is(unit: bool, monkeypatch: 
         assert choose("conv3x3", ("cpp", "auto"), "cpu", arguments) == "cpp"
 
 
-def in_a_process(program: list[str], **variables: str) -> str:
-    """What a Python program prints."""
-    done = subprocess.run(
-        [sys.executable, *program],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **variables},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    return done.stdout
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("asked", "number"), [("default", 0), ("avx2", 1), ("avx512", 2)])
 def test_every_instruction_set(asked: str, number: int):
-    if number > torch.ops.dasr_fast_cpp.instruction_set():
-        pytest.skip("this processor hasn't got it")
+    if number >= torch.ops.dasr_fast_cpp.instruction_set():
+        pytest.skip("this processor hasn't got more, and every test takes the most")
     variables = {"ATEN_CPU_CAPABILITY": asked}
     query = "import dasr_fast.ops, torch; print(torch.ops.dasr_fast_cpp.instruction_set())"
-    assert int(in_a_process(["-c", query], **variables)) == number
+    assert int(printed("-c", query, **variables)) == number
     every_op = Path(__file__).parents[1] / "ops" / "test_every_op.py"
-    chosen = [
-        "-k",
-        "cpp and (agrees_with_float64 or any_layout or any_shape) and not training and not frame",
-        "-p",
-        "no:cacheprovider",
-    ]
-    assert " passed" in in_a_process(["-m", "pytest", "-n0", "-o", "addopts=-v", str(every_op), *chosen], **variables)
+    chosen = "cpp and (agrees_with_float64 or any_layout or any_shape) and not training and not frame"
+    options = ("-n0", "-o", "addopts=-v", "-p", "no:cacheprovider", "-k", chosen)
+    assert " passed" in printed("-m", "pytest", str(every_op), *options, **variables)
 
 
 SANITIZED = """
@@ -174,5 +158,5 @@ def test_memory_and_undefined_behaviour(tmp_path: Path, monkeypatch: pytest.Monk
     ).stdout.strip()
     library = str(tmp_path / target(["cpp"]))
     options = "detect_leaks=0:verify_asan_link_order=0"
-    printed = in_a_process(["-c", SANITIZED, library], LD_PRELOAD=runtime, ASAN_OPTIONS=options)
-    assert printed.split() == IMPLEMENTED
+    computed = printed("-c", SANITIZED, library, LD_PRELOAD=runtime, ASAN_OPTIONS=options)
+    assert computed.split() == IMPLEMENTED

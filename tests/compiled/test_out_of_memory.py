@@ -1,12 +1,12 @@
 """Kernels whose memory is refused: an error in Python, on any thread, and a library that goes on working."""
 
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from processes import printed
 
 from dasr_fast.ops.backends import OPS, state
 from tests.specification import SPECIFICATIONS
@@ -89,17 +89,12 @@ for op in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 def test_refused_memory_is_an_error(tmp_path: Path):
     source, allocator = tmp_path / "allocator.c", tmp_path / "allocator.so"
     source.write_text(ALLOCATOR)
     subprocess.run(["cc", "-O1", "-shared", "-fPIC", str(source), "-o", str(allocator), "-ldl"], check=True)
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(allocator), *IMPLEMENTED],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "LD_PRELOAD": str(allocator)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, f"{done.returncode}: {done.stdout[-2000:]}{done.stderr[-4000:]}"
-    asked = [line.split() for line in done.stdout.splitlines()]
+    output = printed("-c", PROGRAM, str(allocator), *IMPLEMENTED, LD_PRELOAD=str(allocator))
+    asked = [line.split() for line in output.splitlines()]
     assert [op for op, _ in asked] == [op for op in IMPLEMENTED for _ in range(2)]
-    assert all(int(pieces) > 0 for op, pieces in asked if op != "channel_modulation"), done.stdout
+    assert all(int(pieces) > 0 for op, pieces in asked if op != "channel_modulation"), output

@@ -1,12 +1,12 @@
-"""The table of what CUDA kernels need of a GPU; shared memory is what has a fixed size."""
+from collections.abc import Iterator
 
 import pytest
-from resource_table import Cells, print_table, recorded
+import torch
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    rows: dict[tuple[str, ...], Cells] = {}
-    for file, architecture, kernels in recorded(terminalreporter, "resources"):
-        for kernel in kernels:
-            rows.setdefault((file, kernel["name"]), {}).setdefault(architecture, []).append(kernel)
-    print_table(terminalreporter, "CUDA", ("file", "kernel"), rows)
+@pytest.fixture(autouse=True)
+def _poisoned() -> Iterator[None]:
+    """Fill memory that nobody has written to with NaN."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    yield
+    torch.use_deterministic_algorithms(False)

@@ -29,8 +29,11 @@ class EmulatedLibrary:
         return run
 
 
-def load(op: str, **options: Any) -> Any:
-    """The module `dasr_fast.compiled.cuda.<op>` and those that it imports, on an emulated GPU; its `cuda` emulates."""
+def load(op: str, parts: int | None = None, **options: Any) -> Any:
+    """The module `dasr_fast.compiled.cuda.<op>` and those that it imports, on an emulated GPU; its `cuda` emulates.
+
+    `parts` is into how many each sum is cut, if not as many as the modules choose.
+    """
     library = ModuleType("dasr_fast.build.library")
     library.cuda = EmulatedLibrary(**options)  # type: ignore[attr-defined]
     with pytest.MonkeyPatch.context() as patch:
@@ -39,7 +42,9 @@ def load(op: str, **options: Any) -> Any:
             patch.delitem(sys.modules, name)
         module = importlib.import_module(f"{PACKAGE}.{op}")
         for name in _loaded():
-            del sys.modules[name]
+            loaded = sys.modules.pop(name)
+            if parts is not None and hasattr(loaded, "parts"):
+                loaded.parts = lambda *_: parts  # type: ignore[attr-defined]
     return module
 
 

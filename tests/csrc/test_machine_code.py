@@ -1,7 +1,5 @@
 """Every CUDA kernel, compiled for GPUs without having one, keeps its values in registers."""
 
-from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -21,14 +19,12 @@ SOURCES = sorted((CSRC / "cuda").glob("*.cu")) if CSRC else []
 @pytest.mark.skipif(obstacle() is not None, reason=str(obstacle()))
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
-def test_nothing_is_spilled(
-    source: Path, architecture: str, tmp_path: Path, record_property: Callable[[str, object], None]
-):
+def test_nothing_is_spilled(source: Path, architecture: str, tmp_path: Path):
     assert CSRC is not None
     kernels = compile_kernels(source, CSRC, architecture, tmp_path)
-    rows = [{"name": kernel.name, "local": kernel.stack, **asdict(kernel)} for kernel in kernels]
-    record_property("resources", (source.stem, architecture, rows))
     assert kernels
+    for kernel in kernels:
+        print(f"{kernel.name:32} {kernel.registers:3} registers {kernel.shared:6} bytes of shared memory")
     spilled = [str(kernel) for kernel in kernels if kernel.spilled or kernel.stack]
     assert not spilled, "\n".join(spilled)
     too_large = [str(kernel) for kernel in kernels if kernel.shared > SHARED_MEMORY]

@@ -2,6 +2,8 @@
 
 import json
 import zlib
+from collections.abc import Callable
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
@@ -70,3 +72,32 @@ def error(result: Tensor, expected: Tensor) -> float:
     """Largest difference over the largest magnitude that is expected."""
     assert result.shape == expected.shape
     return ((result - expected).abs().max() / expected.abs().max()).item()
+
+
+def gradient_error(step: Callable[[MoCo], object]) -> float:
+    """Error of the first convolution's gradient after `step(filled_moco())`, a step of `contrastive.npz`.
+
+    The sign of a number that is rounding away from 0 differs from CPU to CPU, and with it a LeakyReLU's gradient. So
+    each choice of these signs is tried, and the best counts.
+    """
+
+    def gradient(flipped: tuple[str, ...]) -> tuple[Tensor, list[str]]:
+        """The gradient, and the activations with an input near 0; in those that are `flipped` it changes its sign."""
+        moco, doubtful = filled_moco(), []
+
+        def look(name: str, x: Tensor) -> Tensor:
+            near = x.abs() < 2e-6
+            if near.any():
+                doubtful.append(name)
+            return x - torch.where(near, 2 * x.detach(), 0) if name in flipped else x
+
+        for name, module in moco.encoder_q.named_modules():
+            if isinstance(module, nn.LeakyReLU):
+                module.register_forward_pre_hook(lambda _, inputs, name=name: look(name, inputs[0]))
+        step(moco)
+        return moco.encoder_q.E[0].weight.grad, doubtful
+
+    doubtful = gradient(())[1]
+    assert len(doubtful) <= 3
+    choices = chain.from_iterable(combinations(doubtful, count) for count in range(len(doubtful) + 1))
+    return min(error(gradient(flipped)[0], arrays("contrastive")["moco/grad_conv0"]) for flipped in choices)

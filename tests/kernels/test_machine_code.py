@@ -4,7 +4,7 @@ import importlib
 import importlib.util
 import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -77,19 +77,23 @@ def layouts(case: Case) -> list[str]:
     return list(LAYOUTS) if len(next(iter(case.tensors.values())) or ()) == 4 else ["contiguous"]
 
 
-def variants(op: str, capability: Capability) -> list[Variant]:
-    """All that matter for one capability, the two commonest for the others."""
+def common_variants(op: str) -> list[Variant]:
+    """The two commonest."""
     cases = timed_cases(op)
-    if capability == (9, 0):
-        return [
-            (case, dtype, layout)
-            for dtype, labels in SHAPES.items()
-            for case in cases.values()
-            if case.label in labels or len(cases) == 1
-            for layout in layouts(case)
-        ]
     case = cases.get("frame", cases["training"])
     return [(case, *kind) for kind in COMMON if kind[1] in layouts(case)]
+
+
+def further_variants(op: str) -> list[Variant]:
+    """All types, layouts and sizes that matter."""
+    cases = timed_cases(op)
+    return [
+        (case, dtype, layout)
+        for dtype, labels in SHAPES.items()
+        for case in cases.values()
+        if case.label in labels or len(cases) == 1
+        for layout in layouts(case)
+    ]
 
 
 def rarer_variants(op: str) -> list[Variant]:
@@ -137,35 +141,20 @@ def backward(module: ModuleType, op: str, y: Tensor, arguments: dict[str, Any]) 
         module.blur_downsample_grad_kernel(y, hr, kernel, scale, mode)
 
 
-@pytest.fixture
-def check(record_property: Callable[[str, object], None]) -> Callable[..., None]:
-    """Compiles variants of an op, adds them to the table, and asserts that each fits the GPU and keeps to registers.
+def check(op: str, tried: list[Variant], capability: Capability, arrays: int = 0) -> None:
+    """Compile variants of an op, print what they need, and assert that each fits the GPU and keeps to registers.
 
     `arrays` is how many bytes of a thread may lie in local memory because they are indexed there.
     """
-
-    def compile_all(op: str, tried: list[Variant], capability: Capability, arrays: int = 0) -> None:
-        codes = machine_code([partial(run, op, *variant) for variant in tried], capability)
-        needed = [(*variant, code) for variant, several in zip(tried, codes, strict=True) for code in several]
-        rows = [(op, capability, kind(case, dtype), layout, asdict(c)) for case, dtype, layout, c in needed]
-        record_property("machine code", rows)
-        assert needed
-        spilled = [show(*one) for one in needed if one[-1].stack > arrays or (one[-1].local and not arrays)]
-        assert not spilled, "\n".join(spilled)
-        too_large = [show(*one) for one in needed if one[-1].shared > SHARED_MEMORY[capability] * 1024]
-        assert not too_large, "\n".join(too_large)
-
-    return compile_all
-
-
-def kind(case: Case, dtype: torch.dtype) -> str:
-    """The type, and the case if it is a rarer one."""
-    name = str(dtype).removeprefix("torch.")
-    return name if case.timed else f"{name}, {case.label}"
-
-
-def show(case: Case, dtype: torch.dtype, layout: str, code: MachineCode) -> str:
-    return f"{case.label}, {dtype}, {layout}: {code}"
+    codes = machine_code([partial(run, op, *variant) for variant in tried], capability)
+    needed = [(*variant, code) for variant, several in zip(tried, codes, strict=True) for code in several]
+    assert needed
+    for case, dtype, layout, code in needed:
+        shown = f"{code.kernel}, {case.label}, {str(dtype).removeprefix('torch.')}, {layout}"
+        print(f"{shown:80} {code.registers:3} registers {code.shared:6} bytes of shared memory")
+        assert code.stack <= arrays, shown
+        assert arrays or not code.local, shown
+        assert code.shared <= SHARED_MEMORY[capability] * 1024, shown
 
 
 def named(capability: Capability) -> str:
@@ -174,19 +163,19 @@ def named(capability: Capability) -> str:
 
 @pytest.mark.parametrize("capability", CAPABILITIES, ids=named)
 @pytest.mark.parametrize("op", OPS)
-def test_nothing_is_spilled(op: str, capability: Capability, check: Callable[..., None]):
-    check(op, variants(op, capability), capability)
+def test_nothing_is_spilled(op: str, capability: Capability):
+    check(op, common_variants(op), capability)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("op", [op for op in OPS if rarer_variants(op)])
-def test_nothing_is_spilled_in_rarer_variants(op: str, check: Callable[..., None]):
-    check(op, rarer_variants(op), (9, 0))
+@pytest.mark.parametrize("op", OPS)
+def test_nothing_is_spilled_in_other_variants(op: str):
+    check(op, further_variants(op) + rarer_variants(op), (9, 0))
 
 
 @pytest.mark.slow
 @needs("da_conv")
-def test_nothing_is_spilled_in_tf32(monkeypatch: pytest.MonkeyPatch, check: Callable[..., None]):
+def test_nothing_is_spilled_in_tf32(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     case = replace(timed_cases("da_conv")["frame"], label="TF32", timed=False)
     check("da_conv", [(case, torch.float32, layout) for layout in LAYOUTS], (9, 0))
@@ -194,7 +183,7 @@ def test_nothing_is_spilled_in_tf32(monkeypatch: pytest.MonkeyPatch, check: Call
 
 @pytest.mark.slow
 @needs("da_conv")
-def test_many_channels_fit_in_tf32(monkeypatch: pytest.MonkeyPatch, check: Callable[..., None]):
+def test_many_channels_fit_in_tf32(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     wide = next(case for case in SPECIFICATIONS["da_conv"].cases if case.label == "wide")
     check("da_conv", [(wide, torch.float32, layout) for layout in LAYOUTS], (8, 6))
@@ -202,7 +191,7 @@ def test_many_channels_fit_in_tf32(monkeypatch: pytest.MonkeyPatch, check: Calla
 
 @pytest.mark.skipif(importlib.util.find_spec("dasr_fast.kernels.gaussian_kernel") is None, reason="there is none")
 @pytest.mark.parametrize("capability", CAPABILITIES, ids=named)
-def test_nothing_is_spilled_in_gaussian_kernel(capability: Capability, check: Callable[..., None]):
+def test_nothing_is_spilled_in_gaussian_kernel(capability: Capability):
     widths = {"sigma_x": (32,), "sigma_y": (32,), "theta": (32,)}
     cases = [
         Case("21x21", widths, {"size": 21}),

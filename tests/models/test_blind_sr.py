@@ -42,12 +42,13 @@ def test_bounds_are_for_evaluation_alone():
     assert list(model.state_dict()) == keys
 
 
-def test_channels_last_and_compiled_agree():
+@pytest.mark.parametrize("compiler", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_channels_last_and_compiled_agree(compiler: str):
     model = BlindSR(4, **SMALL).eval()
     lr = torch.rand(1, 3, 12, 10) * 255
     with torch.no_grad():
         expected = model(lr)
-        compiled = torch.compile(model, fullgraph=True)(lr)
+        compiled = torch.compile(model, fullgraph=True, backend=compiler)(lr)
         torch.testing.assert_close(compiled, expected, rtol=1e-4, atol=1e-2)
         last = model.to(memory_format=torch.channels_last)(lr.to(memory_format=torch.channels_last))
         torch.testing.assert_close(last, expected, rtol=1e-4, atol=1e-2)

@@ -178,7 +178,7 @@ def test_agrees_with_float64(op: str, backend: str, device: str, case: Case, dty
         with pytest.raises(BackendError, match="float64"):
             getattr(ops, op)(**SPECIFICATIONS[op].arguments(case, dtype, device), backend=backend)
         return
-    with large_tiles() if INTERPRETED and (case.label == "medium" or op == "blur_downsample") else nullcontext():
+    with large_tiles() if INTERPRETED and (case.label in ("medium", "wide") or op == "blur_downsample") else nullcontext():
         check(op, backend, SPECIFICATIONS[op].arguments(case, dtype, device), dtype)
 
 
@@ -360,17 +360,28 @@ def test_opcheck(op: str, backend: str, device: str):
         torch.library.opcheck(getattr(torch.ops.dasr_fast, op).default, (*positional(op, arguments), backend))
 
 
-@pytest.mark.parametrize("dynamic", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.parametrize("dynamic", [False, True])
 @every_op
 def test_compiles_to_one_graph(op: str, backend: str, device: str, dynamic: bool):
+    compare_compiled(op, backend, device, dynamic=dynamic, backend="aot_eager")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("op", SPECIFICATIONS)
+def test_inductor_compiles_the_graph(op: str, device: str):
+    compare_compiled(op, "auto", device, dynamic=True)
+
+
+def compare_compiled(op: str, by: str, device: str, **options: Any) -> None:
     torch.compiler.reset()
-    arguments = example(op, backend, device)
+    arguments = example(op, "reference" if by == "auto" else by, device)
     inputs = differentiable(arguments)
 
     def loss(**arguments: Any) -> Tensor:
-        return getattr(ops, op)(**arguments, backend=backend).square().sum()
+        return getattr(ops, op)(**arguments, backend=by).square().sum()
 
-    compiled = torch.compile(loss, fullgraph=True, dynamic=dynamic)
+    compiled = torch.compile(loss, fullgraph=True, **options)
     value, target = compiled(**arguments), loss(**arguments)
     torch.testing.assert_close(value, target)
     grads, targets = (torch.autograd.grad(v, list(inputs.values())) for v in (value, target))

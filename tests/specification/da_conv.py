@@ -2,41 +2,13 @@
 
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from tests.specification.specification import Case, Specification, elements
+from tests.specification.specification import Case, Specification, all_moved, call, elements, outputs
 
 
-def _case(
-    label: str,
-    b: int,
-    c: int,
-    h: int,
-    w: int,
-    *,
-    out: int | None = None,
-    k: int = 3,
-    bias: bool = True,
-    gate: bool = True,
-    timed: bool = False,
-    **options: Any,
-) -> Case:
-    tensors = {
-        "x": (b, c, h, w),
-        "kernel": (b, c, k, k),
-        "weight": (out or c, c),
-        "bias": (out or c,) if bias else None,
-        "gate": (b, c) if gate else None,
-    }
-    return Case(label, tensors, options, timed)
-
-
-def _draw(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    values = torch.randn(shape, generator=generator, dtype=torch.float64)
-    if name == "gate":
-        return torch.sigmoid(values)
-    return values / shape[1] ** 0.5 if name == "weight" else values
+def _case(label: str, b: int, c: int, h: int, w: int, *, out: int = 0, k: int = 3, **given: Any) -> Case:
+    out = out or c
+    shapes = {"x": (b, c, h, w), "kernel": (b, c, k, k), "weight": (out, c), "bias": (out,), "gate": (b, c)}
+    return call(label, shapes, **given)
 
 
 def _operations(case: Case) -> int:
@@ -45,17 +17,8 @@ def _operations(case: Case) -> int:
     return x * (2 * kernel**2 + 2 * weight[0] + (0 if case.tensors["gate"] is None else 2))
 
 
-def _outputs(case: Case) -> int:
-    weight = case.tensors["weight"] or (1, 1)
-    return elements(case, "x") // weight[1] * weight[0]
-
-
-def _bytes_moved(case: Case, size: int) -> int:
-    return size * (elements(case, *case.tensors) + _outputs(case))
-
-
 def _bytes_backward(case: Case, size: int) -> int:
-    results = (1 + case.options.get("activate", False)) * _outputs(case)
+    results = (1 + case.options.get("activate", False)) * outputs(case)
     return size * (results + 2 * elements(case, "x", "kernel", "weight", "gate") + elements(case, "bias"))
 
 
@@ -64,9 +27,9 @@ SPECIFICATION = Specification(
     cases=(
         _case("small", 2, 8, 9, 7, activate=True),
         _case("no activation after", 2, 8, 5, 6),
-        _case("no gate", 1, 6, 4, 7, gate=False, activate=True),
-        _case("no bias", 2, 4, 6, 5, bias=False),
-        _case("more channels out", 2, 4, 5, 5, out=7, gate=False),
+        _case("no gate", 1, 6, 4, 7, without=("gate",), activate=True),
+        _case("no bias", 2, 4, 6, 5, without=("bias",)),
+        _case("more channels out", 2, 4, 5, 5, out=7, without=("gate",)),
         _case("5x5, ReLU", 2, 6, 8, 9, k=5, negative_slope=0.0, activate=True),
         _case("one pixel", 3, 2, 1, 1, activate=True),
         _case("medium", 2, 64, 37, 50, activate=True),
@@ -76,8 +39,7 @@ SPECIFICATION = Specification(
         _case("training", 32, 64, 48, 48, activate=True, timed=True),
         _case("frame", 1, 64, 180, 320, activate=True, timed=True),
     ),
-    draw=_draw,
-    bytes_moved=_bytes_moved,
+    bytes_moved=all_moved(),
     bytes_backward=_bytes_backward,
     operations=_operations,
 )

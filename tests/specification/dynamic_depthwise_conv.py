@@ -2,18 +2,11 @@
 
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from tests.specification.specification import Case, Specification, elements
+from tests.specification.specification import Case, Specification, call, elements
 
 
-def _case(label: str, b: int, c: int, h: int, w: int, k: int = 3, timed: bool = False, **options: Any) -> Case:
-    return Case(label, {"x": (b, c, h, w), "kernel": (b, c, k, k)}, options, timed)
-
-
-def _draw(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
+def _case(label: str, b: int, c: int, h: int, w: int, k: int = 3, **given: Any) -> Case:
+    return call(label, {"x": (b, c, h, w), "kernel": (b, c, k, k)}, **given)
 
 
 def _bytes_backward(case: Case, size: int) -> int:
@@ -37,7 +30,6 @@ SPECIFICATION = Specification(
         _case("training", 32, 64, 48, 48, timed=True, negative_slope=0.1),
         _case("frame", 1, 64, 180, 320, timed=True, negative_slope=0.1),
     ),
-    draw=_draw,
     bytes_moved=lambda case, size: size * (2 * elements(case, "x") + elements(case, "kernel")),
     bytes_backward=_bytes_backward,
     operations=lambda case: 2 * elements(case, "x") * (case.tensors["kernel"] or (1,))[-1] ** 2,

@@ -29,6 +29,22 @@ class Case:
     timed: bool = False
 
 
+Shapes = Mapping[str, tuple[int, ...] | None]
+
+
+def call(label: str, shapes: Shapes, *, without: tuple[str, ...] = (), timed: bool = False, **o: Any) -> Case:
+    """A case with the options `o`, and without some of the tensors."""
+    return Case(label, {name: None if name in without else shape for name, shape in shapes.items()}, o, timed)
+
+
+def normal(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Normal numbers; weights that keep the magnitude of features, gates from 0 to 1."""
+    values = torch.randn(shape, generator=generator, dtype=torch.float64)
+    if name == "gate":
+        return torch.sigmoid(values)
+    return values / torch.Size(shape[1:]).numel() ** 0.5 if name.endswith("weight") else values
+
+
 @dataclass(frozen=True)
 class Specification:
     """An op's cases and what they cost.
@@ -36,12 +52,12 @@ class Specification:
     Attributes:
         op: Name of the op.
         cases: Calls that every backend must get right; the timed ones are those that matter.
-        draw: Values of a tensor argument, from its name, shape and a generator, in float64.
         bytes_moved: Fewest bytes that the forward pass of a case can move, from the case and the element size.
         bytes_backward: The same of the backward pass, which makes all gradients. It reads the result's gradient, the
             result for its sign if a LeakyReLU comes last, and the inputs that gradients depend on; a residual's
             gradient is the result's.
         operations: Multiplications and additions of the forward pass of a case.
+        draw: Values of a tensor argument, from its name, shape and a generator, in float64.
         tolerance: Largest relative error (Euclidean) against float64, by type.
         gradients: Largest relative error of gradients, in tolerances.
         general: Whether every backend computes every case in float32, float16 and bfloat16, or else may refuse some.
@@ -49,10 +65,10 @@ class Specification:
 
     op: str
     cases: tuple[Case, ...]
-    draw: Callable[[str, tuple[int, ...], torch.Generator], Tensor]
     bytes_moved: Callable[[Case, int], int]
     bytes_backward: Callable[[Case, int], int]
     operations: Callable[[Case], int]
+    draw: Callable[[str, tuple[int, ...], torch.Generator], Tensor] = normal
     tolerance: Mapping[torch.dtype, float] = field(default_factory=lambda: dict(TOLERANCE))
     gradients: float = 2.0
     general: bool = True
@@ -72,3 +88,13 @@ class Specification:
 def elements(case: Case, *names: str) -> int:
     """Number of elements of these tensor arguments together."""
     return sum(torch.Size(case.tensors[name] or (0,)).numel() for name in names)
+
+
+def outputs(case: Case, weight: str = "weight") -> int:
+    """Number of elements of a result whose channels are as many as that weight has rows."""
+    return elements(case, "x") // (case.tensors["x"] or (0, 1))[1] * (case.tensors[weight] or (1,))[0]
+
+
+def all_moved(weight: str = "weight") -> Callable[[Case, int], int]:
+    """Bytes of all tensors and of such a result."""
+    return lambda case, size: size * (elements(case, *case.tensors) + outputs(case, weight))

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from golden import arrays, error, filled_moco
+from golden import arrays, error, filled_moco, gradient_error
 from torch import Tensor, nn
 
 from dasr_fast.cuda_graph import CaptureError, CudaCapture
 from dasr_fast.degradation import Degradation, preset
 from dasr_fast.degradation.degradation import Drawn
 from dasr_fast.models import BlindSR, MoCo
+from dasr_fast.ops import backends
 from dasr_fast.training.average import MovingAverage
 from dasr_fast.training.networks import placed
 from dasr_fast.training.processes import Processes
@@ -112,22 +113,23 @@ def test_batch_statistics_are_kept_once_everything_is_trained():
             assert torch.equal(buffer, buffers[name]), name
 
 
-def test_the_golden_step():
+def test_the_golden_step(monkeypatch: pytest.MonkeyPatch):
     golden = arrays("contrastive")
-    moco = filled_moco()
-    learner = MoCoLearner(moco)
-    placed(learner, CPU.device)
     lr = torch.stack((golden["moco/q"], golden["moco/k"]), dim=1)
-    losses = Objective(learner, None)(lr, lr[:, 0], DegradationTarget(lr, lr))
-    losses["loss"].backward()
-    assert losses["loss"].item() == pytest.approx(golden["moco/loss"].item(), rel=1e-5)
+
+    def step(moco: MoCo) -> Losses:
+        learner = placed(MoCoLearner(moco), CPU.device)
+        losses = Objective(learner, None)(lr, lr[:, 0], DegradationTarget(lr, lr))
+        losses["loss"].backward()
+        return losses
+
+    moco = filled_moco()
+    assert step(moco)["loss"].item() == pytest.approx(golden["moco/loss"].item(), rel=1e-5)
     assert error(moco.queue[:, -8:], golden["moco/queue_last8"]) < 1e-5
     assert torch.equal(moco.queue_ptr, golden["moco/queue_ptr"])
     assert error(moco.encoder_k.E[0].weight, golden["moco/encoder_k_conv0"]) < 1e-5
-    # Signs of inputs within rounding of 0 decide on a LeakyReLU's gradient; tests/models/test_golden.py tries both.
-    grad = moco.encoder_q.E[0].weight.grad
-    assert grad is not None
-    assert (grad - golden["moco/grad_conv0"]).norm() < 2e-3 * golden["moco/grad_conv0"].norm()
+    monkeypatch.setitem(backends.IMPLEMENTATIONS, ("conv3x3", "cpp"), "it rounds otherwise")
+    assert gradient_error(step) < 1e-4
 
 
 def test_the_encoder_alone_leaves_the_sr_network():
@@ -261,23 +263,12 @@ def test_activations_in_place_change_nothing():
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
-def test_an_optimizers_state_goes_on():
-    network, resumed = small(), small()
-    step = make_step(network)
-    for number in range(2):
-        step(number, patches(number), INDICES)
-    resumed.load_state_dict(network.state_dict())
-    other = make_step(resumed)
-    other.load_optimizer(deepcopy(step.optimizer.state_dict()))
-    for s in (step, other):
-        s(2, patches(2), INDICES)
-    other_state = resumed.state_dict()
-    assert all(torch.equal(value, other_state[name]) for name, value in network.state_dict().items())
+PLAIN, LAST = torch.contiguous_format, torch.channels_last
 
 
-@pytest.mark.parametrize("formats", [(torch.contiguous_format, torch.channels_last)[::way] for way in (1, -1)])
-def test_an_optimizers_state_goes_on_in_another_memory_format(formats: tuple[torch.memory_format, ...]):
-    """As on another device, where weights lie in memory otherwise."""
+@pytest.mark.parametrize("formats", [(PLAIN, PLAIN), (PLAIN, LAST), (LAST, PLAIN)], ids=str)
+def test_an_optimizers_state_goes_on(formats: tuple[torch.memory_format, ...]):
+    """Also in another memory format, as on another device, where weights lie in memory otherwise."""
     network, resumed = (small().to(memory_format=one) for one in formats)
     step, other = make_step(network), make_step(resumed)
     for number in range(2):
@@ -292,6 +283,9 @@ def test_an_optimizers_state_goes_on_in_another_memory_format(formats: tuple[tor
     before = [p.detach().clone() for p in network.parameters()]
     for s in (step, other):
         s(2, patches(2), INDICES)
+    if formats[0] == formats[1]:
+        states = (module.state_dict().values() for module in (network, resumed))
+        assert all(torch.equal(one, two) for one, two in zip(*states, strict=True))
     for one, two, old in zip(network.parameters(), resumed.parameters(), before, strict=True):
         if one.dim() == 4:  # Biases before batch normalisation have gradients of rounding errors alone.
             assert (one - two).norm() <= 0.05 * (one - old).norm()

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from dasr_fast.build.library import cpp
-from dasr_fast.reference.bicubic import downsampling_taps
-from dasr_fast.reference.blur_downsample import grad_of_blurred, unreflect
+from dasr_fast.reference.bicubic import EDGE, downsampling_taps
+from dasr_fast.reference.blur_downsample import grad_of_blurred, unpadded
 from dasr_fast.reference.layout import image_format
 
-CLASSES = 5
+CLASSES = 2 * EDGE + 1
 """Classes of output rows that have a stencil of their own: the first two, the last two and all others."""
 
 WINDOW = 16
@@ -61,8 +61,7 @@ def blur_downsample_grad_hr(grad: Tensor, hr: Tensor, kernel: Tensor, scale: int
     grad_padded = grad_blurred.new_empty(*grad_blurred.shape[:2], height + kh - 1, width + kw - 1)
     flipped = _bare(kernel.flip(1, 2))
     cpp.blur_downsample(grad_blurred, flipped, None, 1, 0, 1 - kh, 1 - kw, False, None, None, False, grad_padded)
-    rows = unreflect(grad_padded, kh // 2, (kh - 1) // 2, dim=2)
-    return unreflect(rows, kw // 2, (kw - 1) // 2, dim=3).reshape(shape).to(grad.dtype)
+    return unpadded(grad_padded, kernel).reshape(shape).to(grad.dtype)
 
 
 def blur_downsample_grad_kernel(grad: Tensor, hr: Tensor, kernel: Tensor, scale: int, mode: str) -> Tensor:

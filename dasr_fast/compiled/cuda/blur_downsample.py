@@ -8,17 +8,14 @@ from torch import Tensor
 
 from dasr_fast.build.library import cuda
 from dasr_fast.compiled.cuda.support import obstacle
-from dasr_fast.reference.bicubic import downsampling_taps
-from dasr_fast.reference.blur_downsample import unreflect
+from dasr_fast.reference.bicubic import EDGE, downsampling_taps
+from dasr_fast.reference.blur_downsample import unpadded
 from dasr_fast.reference.layout import image_format
 
 __all__ = ["blur_downsample", "blur_downsample_grad_hr", "blur_downsample_grad_kernel", "obstacle", "unsupported"]
 
 LARGEST = 128
 """Most rows and columns of a blur kernel: a block holds it whole in shared memory while it composes stencils."""
-
-EDGE = 2
-"""Outputs at either end of an axis whose bicubic taps can reach beyond the image."""
 
 BLOCKS = 1024
 """How many blocks the gradient for the kernel is split into, or a few more."""
@@ -71,9 +68,7 @@ def blur_downsample_grad_hr(grad: Tensor, hr: Tensor, kernel: Tensor, scale: int
     grad_padded = torch.empty(shape, dtype=torch.float32, device=grad.device)
     _, once = _taps(1, "s-fold")
     _apply(grad_blurred, kernel.flip(1, 2), once, grad_padded, 1, 0, 1 - kh, 1 - kw, reflect=False)
-    rows = unreflect(grad_padded, kh // 2, (kh - 1) // 2, dim=2)
-    grad_images = unreflect(rows, kw // 2, (kw - 1) // 2, dim=3)
-    return grad_images.reshape(hr.shape).to(grad.dtype)
+    return unpadded(grad_padded, kernel).reshape(hr.shape).to(grad.dtype)
 
 
 def blur_downsample_grad_kernel(grad: Tensor, hr: Tensor, kernel: Tensor, scale: int, mode: str) -> Tensor:

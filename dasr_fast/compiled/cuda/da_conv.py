@@ -27,16 +27,9 @@ def unsupported(x: Tensor, kernel: Tensor, weight: Tensor, *_: Any) -> str | Non
     return unsupported_features(x) or too_little(x.device, of_da_conv(channels, out, size, x.element_size()))
 
 
-def da_conv(
-    x: Tensor,
-    kernel: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    gate: Tensor | None,
-    negative_slope: float,
-    activate: bool,
-) -> Tensor:
+def da_conv(x: Tensor, kernel: Tensor, weight: Tensor, *others: Any) -> Tensor:
     """As `dasr_fast.reference.da_conv`; products of 16-bit features on the tensor cores, of float32 without TF32."""
+    bias, gate, negative_slope, activate = others
     x = dense(x)
     b, _, h, w = x.shape
     shape = (b, weight.shape[0], h, w)

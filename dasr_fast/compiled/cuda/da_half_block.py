@@ -39,19 +39,9 @@ def is_slow(*_: Any) -> bool:
     return torch.is_grad_enabled()
 
 
-def da_half_block(
-    x: Tensor,
-    kernel: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    gate: Tensor | None,
-    conv_weight: Tensor,
-    conv_bias: Tensor | None,
-    residual: Tensor | None,
-    negative_slope: float,
-    activate: bool,
-) -> Tensor:
+def da_half_block(x: Tensor, kernel: Tensor, weight: Tensor, *others: Any) -> Tensor:
     """As `dasr_fast.reference.da_half_block`. Convolutions' weights that are channels-last too are not copied."""
+    bias, gate, conv_weight, conv_bias, residual, negative_slope, activate = others
     y = torch.empty_like(x, memory_format=torch.channels_last)
     bias, gate, conv_bias = (tensor if tensor is None else tensor.contiguous() for tensor in (bias, gate, conv_bias))
     cuda.da_half_block(

@@ -1,0 +1,206 @@
+"""CUDA kernels of features, and the Python modules that call them, emulated on the CPU, against float64."""
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from csrc.comparison import LAYOUTS, VARIANTS, distance
+from csrc.emulated_library import load
+from csrc.emulation import EmulationError
+from torch import Tensor
+
+from dasr_fast import reference
+from dasr_fast.compiled.cuda import shared_memory
+from tests.specification import SPECIFICATIONS, Case
+
+CHANNELS_LAST = torch.channels_last
+
+BACKWARD: dict[str, Callable[[Any, dict[str, Any], Tensor, Tensor], tuple[Tensor, ...]]] = {
+    "channel_modulation": lambda by, a, y, grad: by.channel_modulation_backward(grad, a["x"], a["gate"]),
+    "dynamic_depthwise_conv": lambda by, a, y, grad: by.dynamic_depthwise_conv_backward(
+        grad, a["x"], a["kernel"], y, a["negative_slope"]
+    ),
+    "da_conv": lambda by, a, y, grad: by.da_conv_backward(
+        grad, a["x"], a["kernel"], a["weight"], a["gate"], y if a["activate"] else None, a["negative_slope"]
+    ),
+}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "channel_modulation": {},
+    "dynamic_depthwise_conv": {"negative_slope": None},
+    "da_conv": {"negative_slope": 0.1, "activate": False},
+    "da_half_block": {"negative_slope": 0.1, "activate": False},
+}
+"""What they are where a case doesn't say, in the order of the functions."""
+
+SLOW = ("medium", "wide")
+"""Cases that would take minutes, but for channel modulation."""
+
+
+def case(op: str, b: int, c: int, h: int, w: int, *, k: int = 3, out: int | None = None, gate: bool = True) -> Case:
+    """A call with every optional tensor but maybe the gate."""
+    known = {"x": (b, c, h, w), "kernel": (b, c, k, k), "weight": (out or c, c), "bias": (out or c,)}
+    known |= {"gate": (b, c) if gate else None, "residual": (b, c, h, w)}
+    tensors = {name: known[name] for name in SPECIFICATIONS[op].cases[0].tensors}
+    options = {"da_conv": {"activate": h % 2 == 1}, "dynamic_depthwise_conv": {"negative_slope": 0.1}}.get(op, {})
+    return Case(f"{b}x{c}x{h}x{w}, {k}x{k}, {out or c} out", tensors, options)
+
+
+SHAPES = {
+    "channel_modulation": [(2, 12, 5, 7), (1, 16, 33, 31), (1, 300, 3, 4), (1, 2056, 1, 1)],
+    "dynamic_depthwise_conv": [
+        *((1, 4, 13, 9, 1), (2, 12, 21, 12, 3), (1, 6, 10, 30, 5), (1, 3, 12, 8, 7), (1, 260, 1, 2, 3))
+    ],
+    "da_conv": [(1, 64, 9, 17), (2, 16, 5, 24), (1, 33, 7, 5, 7), (1, 5, 3, 19, 1)],
+}
+"""B, C, H, W and k, tried in every type and layout; the specification's cases are tried in two, but for the first."""
+
+
+def calls() -> list[Any]:
+    """Op, case, type and layout; what takes a minute to compile with sanitizers is slow."""
+    found = []
+    for op, shapes in SHAPES.items():
+        own = [one for one in SPECIFICATIONS[op].cases if not one.timed]
+        own = [one for one in own if op == "channel_modulation" or one.label not in SLOW]
+        further = [case(op, *shape[:4], k=(*shape, 3)[4]) for shape in shapes]
+        for index, one in enumerate((*own, *further)):
+            thorough = index == 0 or one in further
+            for dtype, layout in VARIANTS if thorough else (VARIANTS[0], VARIANTS[3]):
+                name = f"{op}-{one.label}-{str(dtype).removeprefix('torch.')}-{layout}"
+                marks = () if op == "channel_modulation" else pytest.mark.slow
+                found.append(pytest.param(op, one, dtype, layout, id=name, marks=marks))
+    return found
+
+
+def check(op: str, case: Case, dtype: torch.dtype, layout: str, **options: Any) -> None:
+    """Result and gradients."""
+    given = SPECIFICATIONS[op].arguments(case, dtype)
+    arguments = {name: given[name] for name in case.tensors}
+    arguments |= {name: given.get(name, value) for name, value in OPTIONS[op].items()}
+    arguments["x"] = x = LAYOUTS[layout](arguments["x"])
+    cuda, exact = load(op, **{"seeds": 2, **options}), importlib.import_module(f"dasr_fast.reference.{op}")
+    assert cuda.unsupported(*arguments.values()) is None
+    y = getattr(cuda, op)(*arguments.values())
+    other = "channels-last" if layout == "sliced" else layout
+    grad = LAYOUTS[other](torch.randn(y.shape, dtype=dtype))
+    wide = {name: value.double() if isinstance(value, Tensor) else value for name, value in arguments.items()}
+    results = [y, *BACKWARD[op](cuda, arguments, y, grad)]
+    targets = [getattr(exact, op)(*wide.values()), *BACKWARD[op](exact, wide, y, grad.double())]
+    kept = CHANNELS_LAST if "channels-last" in layout else torch.contiguous_format
+    assert all(r.is_contiguous(memory_format=kept) for r in results if r.shape == x.shape and r.numel() > 0)
+    for number, (result, target) in enumerate(zip(results, targets, strict=True)):
+        assert result.dtype == dtype
+        limit = (2 if number else 1) * SPECIFICATIONS[op].tolerance[dtype]
+        assert distance(result, target) <= limit, number
+
+
+@pytest.mark.parametrize(("op", "case", "dtype", "layout"), calls())
+def test_agrees_with_float64(op: str, case: Case, dtype: torch.dtype, layout: str):
+    # Strips are longer on a smaller GPU.
+    check(op, case, dtype, layout, multiprocessors=1 if dtype == torch.float32 else 8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["contiguous", "channels-last"])
+@pytest.mark.parametrize("op", SHAPES)
+def test_sums_in_parts(op: str, layout: str):
+    check(op, case(op, 1, 16, 13, 24), torch.float16, layout, parts=5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+@pytest.mark.parametrize("shape", [(1, 136, 4, 8, 3, 136), (1, 72, 3, 16, 5, 40), (1, 40, 3, 5, 3, 130)], ids=str)
+def test_many_channels(shape: tuple[int, ...], dtype: torch.dtype):
+    *sizes, k, out = shape
+    check("da_conv", case("da_conv", *sizes, k=k, out=out, gate=sizes[1] == out), dtype, "channels-last")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+@pytest.mark.parametrize(("channels", "out", "k"), [(64, 64, 3), (8, 8, 7), (70, 9, 1), (9, 70, 5)])
+def test_shared_memory_is_what_is_said(channels: int, out: int, k: int, dtype: torch.dtype):
+    needed = shared_memory.of_da_conv(channels, out, k, dtype.itemsize)
+    one = case("da_conv", 1, channels, 2, 3, k=k, out=out, gate=False)
+    check("da_conv", one, dtype, "channels-last", most_shared_memory=needed)
+    with pytest.raises(EmulationError, match="more shared memory than there is"):
+        check("da_conv", one, dtype, "channels-last", most_shared_memory=needed - 1)
+
+
+def test_float64_is_refused():
+    x, gate = torch.zeros(1, 2, 3, 3, dtype=torch.float64), torch.zeros(1, 2, dtype=torch.float64)
+    assert load("channel_modulation").unsupported(x, gate, None) == "it computes in float32, and x is float64"
+
+
+def half_block(
+    dtype: torch.dtype,
+    b: int,
+    h: int,
+    w: int,
+    left_out: str | None = None,
+    *,
+    slope: float = 0.1,
+    activate: bool = True,
+    **options: int,
+) -> None:
+    """Check half of a block with 64 channels, channels-last."""
+    shapes = {"x": (b, 64, h, w), "kernel": (b, 64, 3, 3), "weight": (64, 64), "bias": (64,), "gate": (b, 64)}
+    shapes |= {"conv_weight": (64, 64, 3, 3), "conv_bias": (64,), "residual": (b, 64, h, w)}
+    tensors = SPECIFICATIONS["da_half_block"].arguments(
+        Case("", {**shapes, **({left_out: None} if left_out else {})}), dtype
+    )
+    tensors["x"] = tensors["x"].contiguous(memory_format=CHANNELS_LAST)
+    cuda = load("da_half_block", **options)
+    assert b * (h * w - 1) == 0 or cuda.unsupported(*tensors.values(), slope, activate) is None
+    y = cuda.da_half_block(*tensors.values(), slope, activate)
+    assert y.is_contiguous(memory_format=CHANNELS_LAST)
+    wide = [None if tensor is None else tensor.double() for tensor in tensors.values()]
+    assert (
+        distance(y, reference.da_half_block(*wide, slope, activate)) <= SPECIFICATIONS["da_half_block"].tolerance[dtype]
+    )
+
+
+@pytest.mark.slow
+class TestHalfBlock:
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+    @pytest.mark.parametrize("rows", [4, 6, 10, 12])
+    def test_agrees_with_float64(self, rows: int, dtype: torch.dtype):
+        half_block(dtype, 2, 15, 21, rows=rows, multiprocessors=3)
+
+    @pytest.mark.parametrize(("h", "w"), [(1, 1), (4, 16), (5, 17), (2, 40), (25, 3)])
+    def test_any_size(self, h: int, w: int):
+        half_block(torch.float16, 1, h, w, rows=4, multiprocessors=2)
+
+    @pytest.mark.parametrize("left_out", ["bias", "gate", "conv_bias", "residual"])
+    def test_what_is_left_out_is_zero(self, left_out: str):
+        half_block(torch.float16, 1, 5, 7, left_out, rows=4)
+
+    @pytest.mark.parametrize("slope", [0.0, 1.0])
+    @pytest.mark.parametrize("activate", [False, True])
+    def test_activation(self, activate: bool, slope: float):
+        half_block(torch.bfloat16, 1, 5, 7, activate=activate, slope=slope, rows=4)
+
+    def test_tiles_are_chosen_to_fit(self):
+        half_block(torch.float16, 3, 13, 33, multiprocessors=2)
+        half_block(torch.float16, 1, 9, 18, most_shared_memory=shared_memory.DA_HALF_BLOCK)
+        with pytest.raises(EmulationError, match="too little shared memory"):
+            half_block(torch.float16, 1, 9, 18, most_shared_memory=shared_memory.DA_HALF_BLOCK - 1)
+
+    def test_no_sample(self):
+        half_block(torch.float16, 0, 4, 5)
+
+
+@pytest.mark.parametrize(
+    ("label", "dtype", "layout", "reason"),
+    [
+        ("medium", torch.float32, CHANNELS_LAST, "float16 and bfloat16, and x is float32"),
+        ("medium", torch.float16, torch.contiguous_format, "channels-last features"),
+        ("small", torch.float16, CHANNELS_LAST, "64 channels everywhere, and there are 8, 8 and 8"),
+        ("5x5, ReLU", torch.float16, CHANNELS_LAST, "64 channels everywhere"),
+    ],
+)
+def test_half_a_block_says_what_it_can_not(label: str, dtype: torch.dtype, layout: torch.memory_format, reason: str):
+    one = next(case for case in SPECIFICATIONS["da_half_block"].cases if case.label == label)
+    tensors = SPECIFICATIONS["da_half_block"].arguments(one, dtype)
+    arguments = [tensors.pop("x").contiguous(memory_format=layout), *tensors.values()]
+    assert reason in load("da_half_block").unsupported(*arguments)

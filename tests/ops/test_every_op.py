@@ -178,7 +178,8 @@ def test_agrees_with_float64(op: str, backend: str, device: str, case: Case, dty
         with pytest.raises(BackendError, match="float64"):
             getattr(ops, op)(**SPECIFICATIONS[op].arguments(case, dtype, device), backend=backend)
         return
-    with large_tiles() if INTERPRETED and (case.label in ("medium", "wide") or op == "blur_downsample") else nullcontext():
+    large = INTERPRETED and (case.label in ("medium", "wide") or op == "blur_downsample")
+    with large_tiles() if large else nullcontext():
         check(op, backend, SPECIFICATIONS[op].arguments(case, dtype, device), dtype)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from dasr_fast import ops
 from dasr_fast.degradation.blur import FORMS, blur_kernel, blurred
 from dasr_fast.degradation.description import BLUR, GREY_LEVELS, Quantity, blur_numbers
-from dasr_fast.degradation.part import Draws, Parameters, Part, on_device, together
+from dasr_fast.degradation.part import Draws, Parameters, Part, normal_numbers, on_device, together
 from dasr_fast.degradation.resizing import MODES, resized
 
 LARGEST = 25
@@ -131,10 +131,7 @@ class MixedNoise(Part):
         """See `Part`. Images of one channel get noise of the first."""
         results = []
         for image, mix, seed in zip(images, drawn.numbers["mix"], drawn.numbers["seed"].tolist(), strict=True):
-            generator = torch.Generator(drawn.device).manual_seed(seed)
-            shape = (image.shape[0], 3, *image.shape[2:])
-            noise = torch.randn(shape, generator=generator, device=drawn.device)
-            noise = on_device(noise, image.device).to(image.dtype)
+            noise = normal_numbers((image.shape[0], 3, *image.shape[2:]), seed, drawn.device, image)
             noise = torch.einsum("cd,ndhw->nchw", on_device(mix, image.device).to(image.dtype), noise)
             results.append((image + noise[:, : image.shape[1]]).clamp_(0, 255))
         return results

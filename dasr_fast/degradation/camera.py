@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dasr_fast.degradation.part import Draws, Parameters, Part, Range, on_device
+from dasr_fast.degradation.part import Draws, Parameters, Part, Range, normal_numbers, on_device
 
 GAMMA = 2.2
 
@@ -49,12 +49,7 @@ class Camera(Part):
         results = []
         for image, (happens, red, blue, shot, read, seed) in zip(images, numbers, strict=True):
             if happens and image.shape[1] == 3:
-                noise = torch.randn(
-                    (image.shape[0], 1, *image.shape[2:]),
-                    generator=torch.Generator(drawn.device).manual_seed(seed),
-                    device=drawn.device,
-                )
-                noise = on_device(noise, image.device).to(image.dtype)
+                noise = normal_numbers((image.shape[0], 1, *image.shape[2:]), seed, drawn.device, image)
                 results.append(_photographed(image, (red, 1.0, blue), shot, read, noise))
             else:
                 results.append(image)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dasr_fast.degradation.description import GREY_LEVELS, Quantity
-from dasr_fast.degradation.part import Draws, Parameters, Part, Range, on_device
+from dasr_fast.degradation.part import Draws, Parameters, Part, Range, normal_numbers
 
 PHOTONS = 256
 """Mean count of a white pixel's Poisson noise of level 1."""
@@ -66,9 +66,8 @@ class Noise(Part):
 
 
 def _noisy(image: Tensor, poisson: bool, level: float, grey: bool, seed: int, device: torch.device) -> Tensor:
-    generator = torch.Generator(device).manual_seed(seed)
     shape = (image.shape[0], 1, *image.shape[2:]) if grey else image.shape
-    noise = on_device(torch.randn(shape, generator=generator, device=device), image.device).to(image.dtype)
+    noise = normal_numbers(shape, seed, device, image)
     if poisson:
         source = luma(image) if grey else image
         mean = source.round().clamp_(0, 255).mul_(PHOTONS / 255)

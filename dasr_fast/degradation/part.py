@@ -147,3 +147,10 @@ def together(
 def on_device(numbers: Tensor, device: torch.device) -> Tensor:
     """A tensor of the host on a device, without waiting for it."""
     return numbers if numbers.device == device else numbers.pin_memory().to(device, non_blocking=True)
+
+
+def normal_numbers(shape: Sequence[int], seed: int, source: torch.device, like: Tensor) -> Tensor:
+    """Standard normal numbers that are drawn on `source`, with the type and device of another tensor."""
+    generator = torch.Generator(source).manual_seed(seed)
+    numbers = torch.randn(shape, generator=generator, dtype=torch.float32, device=source)
+    return on_device(numbers, like.device).to(like.dtype)

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +22,8 @@ from dasr_fast.precision import tf32_convolutions
 Part = Literal["whole", "encode", "restore"]
 """All that `BlindSR` does to an image, or one of its methods."""
 
-TOLERANCE = 1e-4
-"""Largest difference that `verify` accepts, of the largest value: a hundred times what float32 rounding makes."""
+TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2}
+"""Largest difference that `verify` accepts, of the largest value: a hundred and twenty times what rounding makes."""
 
 
 _INPUTS: dict[str, tuple[str, ...]] = {"whole": ("lr",), "encode": ("lr",), "restore": ("lr", "v")}
@@ -32,20 +32,52 @@ _INPUTS: dict[str, tuple[str, ...]] = {"whole": ("lr",), "encode": ("lr",), "res
 _OPSET = 18
 
 # Batch, height and width.
-_EXAMPLES = {"lr": (2, 3, 17, 19), "v": (2, EMBEDDING)}
 _TRIALS = ((1, 1, 1), (2, 3, 5), (3, 17, 40))
 
 
-def export_program(model: nn.Module, part: Part = "whole") -> ExportedProgram:
-    """The network as a program of `torch.export`, of ATen operators alone, in float32 on the CPU.
+class Form(NamedTuple):
+    """How images go into an exported network and come out.
+
+    Attributes:
+        unit_range: Whether 0 to 1 takes the place of 0 to 255.
+        half: Whether weights, images and embeddings are float16 instead of float32.
+        size: Height and width of the LR images, if the program is for these alone; its batch is then 1.
+    """
+
+    unit_range: bool = False
+    half: bool = False
+    size: tuple[int, int] | None = None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of weights, images and embeddings."""
+        return torch.float16 if self.half else torch.float32
+
+
+class _Formed(nn.Module):
+    """A part of the network whose images are in 0 to 1."""
+
+    def __init__(self, network: nn.Module, part: Part) -> None:
+        super().__init__()
+        self.network, self.part = network, part
+
+    def forward(self, lr: Tensor, *others: Tensor) -> Tensor:
+        result: Tensor = self.network(lr * 255, *others)
+        return result if self.part == "encode" else result / 255
+
+
+def export_program(model: nn.Module, part: Part = "whole", form: Form = Form()) -> ExportedProgram:  # noqa: B008
+    """The network as a program of `torch.export`, of ATen operators alone, on the CPU.
 
     Args:
         model: A `BlindSR`, ours or the released one, in any mode; it isn't changed.
         part: "whole" gives SR for LR images, "encode" their embeddings, "restore" SR for LR images and embeddings.
+        form: Of the images.
 
     Returns:
-        A program for any batch, height and width from 1 on. LR images are `[B, 3, H, W]` in 0 to 255, embeddings
-        `[B, 256]`, SR images `[B, 3, H * scale, W * scale]`, neither rounded nor clamped.
+        A program for any batch, height and width from 1 on, unless the form has a size. LR images are `[B, 3, H, W]` in
+        0 to 255 or in the form's range, embeddings `[B, 256]`, SR images `[B, 3, H * scale, W * scale]`, neither
+        rounded nor clamped.
 
     Raises:
         TypeError: It isn't a model of that kind.
@@ -54,15 +86,23 @@ def export_program(model: nn.Module, part: Part = "whole") -> ExportedProgram:
     inputs = _inputs(part)
     network = PortableBlindSR(as_blind_sr(model))
     module = {"whole": network, "encode": network.encoder, "restore": network.sr_network}[part]
-    examples = {name: torch.zeros(shape, dtype=torch.float32, device="cpu") for name, shape in _EXAMPLES.items()}
+    module = (_Formed(module, part) if form.unit_range else module).to(form.dtype)
+    batch, height, width = (2, 17, 19) if form.size is None else (1, *form.size)
+    shapes = {"lr": (batch, 3, height, width), "v": (batch, EMBEDDING)}
+    examples = tuple(torch.zeros(shapes[name], dtype=form.dtype, device="cpu") for name in inputs)
     any_size = nullcontext()
     if _takes_any_size():
         any_size = torch.fx.experimental._config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
     with any_size, _silenced():
-        return torch.export.export(module, tuple(examples[name] for name in inputs), dynamic_shapes=_sizes(inputs))
+        return torch.export.export(module, examples, dynamic_shapes=_sizes(inputs, form))
 
 
-def export_onnx(model: nn.Module, path: str | Path, part: Part = "whole") -> None:
+def export_onnx(
+    model: nn.Module,
+    path: str | Path,
+    part: Part = "whole",
+    form: Form = Form(),  # noqa: B008
+) -> None:
     """Write the network as an ONNX file, of operators of the standard domain alone, whole or not at all.
 
     Inputs and output are those of `export_program`, called `lr`, `v` and `sr`; sizes are called batch, height, width.
@@ -79,11 +119,11 @@ def export_onnx(model: nn.Module, path: str | Path, part: Part = "whole") -> Non
     inputs = _inputs(part)
     with written_whole(path) as temporary, _silenced():
         program = torch.onnx.export(
-            export_program(model, part),
+            export_program(model, part, form),
             dynamo=True,
             input_names=inputs,
             output_names=["v" if part == "encode" else "sr"],
-            dynamic_shapes=_sizes(inputs),
+            dynamic_shapes=_sizes(inputs, form),
             opset_version=_OPSET,
             optimize=False,
             verbose=False,
@@ -104,13 +144,14 @@ def require_onnx() -> None:
         raise ImportError(f"ONNX files need the package {' and '.join(missing)}: pip install dasr-fast[export].")
 
 
-def verify(path: str | Path, model: nn.Module, part: Part = "whole") -> float:
+def verify(path: str | Path, model: nn.Module, part: Part = "whole", form: Form = Form()) -> float:  # noqa: B008
     """Largest difference between what a file computes and what the model does, over random images of several sizes.
 
     Args:
         path: A file by `export_onnx`, which onnxruntime computes, or by `torch.export.save`, which ends in `.pt2`.
         model: The model that was exported; a copy of it computes in float32, on its device.
         part: The part that was exported.
+        form: Its form.
 
     Returns:
         The difference, in grey levels for "whole" and "restore".
@@ -126,15 +167,16 @@ def verify(path: str | Path, model: nn.Module, part: Part = "whole") -> float:
     device = next(network.parameters()).device
     computed = _run_program(path) if Path(path).suffix == ".pt2" else _run_onnx(path, inputs)
     generator = torch.Generator().manual_seed(0)
-    largest = 0.0
-    for batch, height, width in _TRIALS:
+    largest, white = 0.0, 255 if form.unit_range else 1
+    for batch, height, width in _TRIALS if form.size is None else [(1, *form.size)]:
         lr = 255 * torch.rand(batch, 3, height, width, generator=generator, dtype=torch.float32, device="cpu")
         with torch.inference_mode(), tf32_convolutions(False):
             images = {"lr": lr, "v": network.encode(lr.to(device)).cpu()}
-            arguments = [images[name] for name in inputs]
-            truth = own(*(argument.to(device) for argument in arguments)).cpu()
-            difference = (computed(*arguments) - truth).abs().max().item()
-        if not difference <= TOLERANCE * truth.abs().max().item():
+            truth = own(*(images[name].to(device) for name in inputs)).cpu()
+            given = {"lr": lr / white, "v": images["v"]}
+            result = computed(*(given[name].to(form.dtype) for name in inputs)).float()
+            difference = (result * (1 if part == "encode" else white) - truth).abs().max().item()
+        if not difference <= TOLERANCE[form.dtype] * truth.abs().max().item():
             raise RuntimeError(
                 f"The exported file computes something else than the model: results for {list(lr.shape)} differ by "
                 f"{difference:.1e}."
@@ -157,8 +199,10 @@ def _takes_any_size() -> bool:
     return hasattr(getattr(torch.fx.experimental, "_config", None), "backed_size_oblivious")
 
 
-def _sizes(inputs: tuple[str, ...]) -> tuple[dict[int, Dim], ...]:
-    """What varies of each input."""
+def _sizes(inputs: tuple[str, ...], form: Form) -> tuple[dict[int, Dim], ...] | None:
+    """What varies of each input; None if nothing does."""
+    if form.size is not None:
+        return None
     least = 1 if _takes_any_size() else 5
     batch, height, width = (Dim(name, min=size) for name, size in (("batch", 1), ("height", least), ("width", least)))
     sizes = {"lr": {0: batch, 2: height, 3: width}, "v": {0: batch}}

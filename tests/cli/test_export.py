@@ -7,7 +7,7 @@ import torch
 from cli_helpers import Call, fails, one_line
 from full_disk import files_of_at_most
 
-from dasr_fast.export.program import verify
+from dasr_fast.export.program import Form, verify
 from dasr_fast.models import BlindSR, save_weights
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -105,3 +105,28 @@ def test_mistakes_are_one_line_and_exit_2(
     (tmp_path / "empty.onnx").mkdir()
     fails(call, 2, message, "export", *(argument.format(weights=weights, folder=tmp_path) for argument in arguments))
     assert [path.name for path in tmp_path.iterdir()] == ["empty.onnx"]
+
+
+@needs_onnx
+@pytest.mark.parametrize("part", ["whole", "restore"])
+def test_other_forms(call: Call, weights: Path, tmp_path: Path, part: str):
+    import onnx
+
+    target = tmp_path / "model.onnx"
+    options = ("--unit-range", "--fp16", "--size", "19x14", "--part", part)
+    assert call("export", weights, "-o", target, *options)[::2] == (0, "")
+    (lr, *_), (sr,) = (getattr(onnx.load(target).graph, name) for name in ("input", "output"))
+    assert [d.dim_value for d in lr.type.tensor_type.shape.dim] == [1, 3, 14, 19]
+    assert lr.type.tensor_type.elem_type == sr.type.tensor_type.elem_type == onnx.TensorProto.FLOAT16
+    assert verify(target, BlindSR.from_pretrained(weights), part, Form(True, True, (14, 19))) < 1.0
+    with pytest.raises(RuntimeError, match="computes something else"):
+        verify(target, BlindSR.from_pretrained(weights), part, Form(False, True, (14, 19)))
+
+
+def test_a_program_in_0_to_1(call: Call, weights: Path, tmp_path: Path):
+    target = tmp_path / "model.pt2"
+    assert call("export", weights, "-o", target, "--unit-range")[0] == 0
+    model, lr = BlindSR.from_pretrained(weights), torch.rand(2, 3, 9, 8)
+    result = torch.export.load(target).module()(lr)
+    torch.testing.assert_close(result, model(lr * 255) / 255, rtol=1e-4, atol=1e-4)
+    fails(call, 2, "320 is no width and height", "export", weights, "-o", target, "--size", "320")

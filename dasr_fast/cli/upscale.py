@@ -40,14 +40,18 @@ def _tile(_: click.Context, __: click.Parameter, value: str) -> Any:
     type=click.Choice(["png", "jpg", "webp", "tif"]),
     help="Format of the results; that of each image if left out.",
 )
-@option("--quality", type=click.IntRange(1, 100), help="Of JPEG and WebP; 95 if left out, and WebP stays lossless.")
+@option(
+    "--quality",
+    type=click.IntRange(1, 100),
+    help="Quality of JPEG and WebP; 95 if left out. Lossless WebP stays lossless.",
+)
 @option(
     "--factor",
     type=Number(min=1),
-    help="How many times as wide and high the results become: weights of the next scale compute them, larger.",
+    help="How many times as wide and high results become. The next whole scale is computed, and reduced.",
 )
-@option("--width", type=click.IntRange(1), help="Width of the results in pixels, instead of --factor.")
-@option("--height", type=click.IntRange(1), help="Height of the results in pixels, instead of --factor.")
+@option("--width", type=click.IntRange(1), help="Width of the results in pixels, in place of --factor.")
+@option("--height", type=click.IntRange(1), help="Height of the results in pixels, in place of --factor.")
 @option(
     "--precision",
     type=click.Choice(["auto", "fp32", "tf32", "fp16", "bf16"]),
@@ -72,7 +76,7 @@ def _tile(_: click.Context, __: click.Parameter, value: str) -> Any:
     "--representation",
     type=click.Choice(["each", "first", "shot"]),
     default="shot",
-    help="Frames of a video whose degradation is found out: each, the first, or the first after every cut.",
+    help="At which frames of a video the degradation is found out: each, the first, or the first after every cut.",
 )
 @common.device_option
 @common.overwrite_option
@@ -100,8 +104,8 @@ def upscale(
     are kept, IPTC data in JPEG and TIFF, text in PNG, and comments in JPEG. A warning names what is left out, such as
     all but the first frame of an animation.
 
-    Of a video (MP4, MOV, MKV, WebM, AVI; extra video) all other streams are copied, and so are metadata, rotation,
-    colours and the time of each frame.
+    A video (MP4, MOV, MKV, WebM, AVI; extra video) keeps its sound and all other streams, metadata, rotation, colours,
+    and the time of each frame.
 
     Images that can't be read are reported and skipped, and so are those of a folder whose results exist already. Images
     that the weights don't know, such as noisy ones, are done with a warning. Exit code: 0 if all was done, 1 if an

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -178,6 +179,8 @@ def test_agrees_with_float64(op: str, backend: str, device: str, case: Case, dty
         with pytest.raises(BackendError, match="float64"):
             getattr(ops, op)(**SPECIFICATIONS[op].arguments(case, dtype, device), backend=backend)
         return
+    if case.timed and op == "blur_downsample" and device == "cpu":  # For all samples the oracle takes a minute.
+        case = replace(case, tensors={name: (2, *(shape or ())[1:]) for name, shape in case.tensors.items()})
     many_programs = INTERPRETED and (case.label in ("medium", "wide") or op == "blur_downsample")
     with large_tiles() if many_programs else nullcontext():
         check(op, backend, SPECIFICATIONS[op].arguments(case, dtype, device), dtype)

@@ -61,7 +61,8 @@ def check(hr: Tensor, kernel: Tensor, *options: Any, layout: str = "contiguous")
     hr = LAYOUTS[layout](hr)
     y = cuda.blur_downsample(hr, kernel, *options)
     assert y.dtype == (torch.float32 if hr.dtype == torch.uint8 else hr.dtype)
-    assert y.dim() == 5 or y.is_contiguous(memory_format=torch.channels_last) == ("channels-last" in layout)
+    if y.dim() == 4 and y.shape[1] > 1:
+        assert y.is_contiguous(memory_format=torch.channels_last) == ("channels-last" in layout)
     limit = SPECIFICATION.tolerance[y.dtype]
     assert distance(y, exact(hr, kernel, *options)) <= limit
     grad = LAYOUTS[layout](torch.randn(y.shape, dtype=y.dtype))

@@ -82,24 +82,25 @@ class LayerPlan(Plan):
     Attributes:
         signature: What the layer is called with.
         any_size: Whether `compute` is used for small features too, where the layer itself is faster.
+        _fewest: Numbers that go in from which on a CPU gains.
     """
 
     worthwhile: ClassVar[int] = WORTHWHILE
     signature: Signature
     any_size: bool = field(default=False, kw_only=True)
+    _fewest: int = field(init=False, repr=False, compare=False, default=0, kw_only=True)
 
     def of_any_size(self) -> "LayerPlan":
         return replace(self, any_size=True)
+
+    def __post_init__(self) -> None:
+        pixels = 0 if self.any_size else self.worthwhile * self.feature_channels
+        object.__setattr__(self, "_fewest", pixels * self.signature.channels)  # Asked for at every call.
 
     @property
     def feature_channels(self) -> int:
         """Channels of the features, whatever goes in."""
         return self.signature.channels
-
-    @property
-    def _fewest(self) -> int:
-        """Numbers that go in from which on a CPU gains."""
-        return 0 if self.any_size else self.worthwhile * self.feature_channels * self.signature.channels
 
     def leaves(self, arguments: Sequence[Any]) -> bool:
         x: Any = arguments[0] if arguments else None

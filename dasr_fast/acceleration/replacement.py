@@ -163,10 +163,10 @@ def _planned(original: type, method: str) -> Callable[..., Any]:
 
     @functools.wraps(getattr(original, method))
     def call(self: Any, *arguments: Any, **keywords: Any) -> Any:
-        own = functools.partial(getattr(original, method), self)
         plan: Plan | None = self.__dict__.get(_PLAN)
         if plan is None or (not _follows_sizes() and plan.leaves(arguments)):
-            return own(*arguments, **keywords)
+            return getattr(original, method)(self, *arguments, **keywords)
+        own = functools.partial(getattr(original, method), self)
         if not plan.asks_for_observers and observer() is not None:
             return own(*arguments, **keywords)
         return plan.call(self, own, *arguments, **keywords)

@@ -31,6 +31,9 @@ NOISE = 7.5
 FAR = 0.5
 """How far a result may lie outside of the picture's range of values, on average and as a part of that range."""
 
+TRUSTED = 2.5
+"""Departure from what the weights know (`models.bounds.departure`) beyond which bicubic upsampling is mixed in."""
+
 FLAT = 16
 """Grey levels that count as the range of a picture that has fewer."""
 
@@ -42,8 +45,10 @@ class PictureWarning(UserWarning):
 def upscale(engine: Engine, picture: Picture, *, tile: Tile = "auto", v: Tensor | None = None) -> Picture:
     """The picture enlarged by the model's scale: colours by the network, alpha by bicubic upsampling.
 
-    Beyond its edges the network sees the picture's outermost pixels repeated, where a call of the engine has zeros.
-    Each piece of the result is rounded as it comes, so that only whole numbers are held of large pictures.
+    Beyond its edges the network sees the picture's outermost pixels repeated, where a call of the engine has zeros. The
+    farther a picture is from what the weights know, the more bicubic upsampling is mixed into its result; pictures like
+    those of the training have none of it. Each piece of the result is rounded as it comes, so that only whole numbers
+    are held of large pictures.
 
     Args:
         engine: Computes the colours.
@@ -60,9 +65,12 @@ def upscale(engine: Engine, picture: Picture, *, tile: Tile = "auto", v: Tensor 
             isn't enough memory.
     """
     lr = picture.rgb()
+    share = 1.0
     if v is None:
         v = embed(engine, picture, tile=tile)
         _tell_what_is_unknown(engine, lr, v)
+        if engine.bounds is not None:
+            share = min(1.0, TRUSTED / max(departure(v, engine.bounds).max().item(), TRUSTED))
     pixels, problem = _restored(engine, picture, v, tile)
     if problem and engine.bounds is not None:
         message = "It was restored with a mean representation, since its own gave values far outside of its range."
@@ -70,6 +78,8 @@ def upscale(engine: Engine, picture: Picture, *, tile: Tile = "auto", v: Tensor 
         pixels, problem = _restored(engine, picture, engine.bounds[1], tile)
     if problem:
         raise RuntimeError(problem)
+    if share < 1:
+        _mix(pixels, bicubic(picture, engine.scale), share)
     alpha = None if picture.alpha is None else bicubic(Picture(picture.alpha[:, :, None]), engine.scale)[:, :, 0]
     return replace(picture, pixels=pixels, alpha=alpha)
 
@@ -99,6 +109,12 @@ def _restored(engine: Engine, picture: Picture, v: Tensor, tile: Tile) -> tuple[
     inner = slice(BORDER * scale, -BORDER * scale)
     problem = "The network's result lies far outside of the picture's range of values: its weights can't restore it."
     return pixels[inner, inner], problem if far else None
+
+
+def _mix(pixels: Pixels, upsampled: Pixels, share: float) -> None:
+    """Leave only this share of the network's result, and fill up with another, row by row."""
+    for row, other in zip(pixels, upsampled, strict=True):
+        row[:] = (share * row.astype(np.float32) + (1 - share) * other).round()
 
 
 def _continued(lr: Tensor, least: int) -> Tensor:

@@ -80,12 +80,27 @@ def test_autocast_takes_kernels_where_a_matrix_unit_is(unit: bool, monkeypatch: 
     from dasr_fast.compiled.cpp import support
 
     monkeypatch.setattr(support, "MATRIX_UNIT", unit)
-    x, weight = torch.zeros(1, 16, 9, 9, dtype=torch.bfloat16), torch.zeros(16, 16, 3, 3, dtype=torch.bfloat16)
+    x, weight = torch.zeros(1, 16, 32, 32, dtype=torch.bfloat16), torch.zeros(16, 16, 3, 3, dtype=torch.bfloat16)
     arguments = (x, weight, None, None, None)
     assert choose("conv3x3", "auto", "cpu", arguments) == "cpp"
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert choose("conv3x3", "auto", "cpu", arguments) == ("cpp" if unit else None)
         assert choose("conv3x3", ("cpp", "auto"), "cpu", arguments) == "cpp"
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels", "taken"),
+    [
+        ((1, 64, 15, 17), 64, None),
+        ((1, 64, 16, 16), 64, "cpp"),
+        ((2, 64, 20, 20), 256, None),
+        ((1, 16, 29, 29), 16, None),
+    ],
+)
+def test_few_pixels_are_left_to_pytorch(shape: tuple[int, ...], channels: int, taken: str | None):
+    arguments = (torch.zeros(shape), torch.zeros(channels, shape[1], 3, 3), None, None, None)
+    assert choose("conv3x3", "auto", "cpu", arguments) == taken
+    assert choose("conv3x3", "cpp", "cpu", arguments) == "cpp"
 
 
 @pytest.mark.slow

@@ -82,6 +82,7 @@ def names() -> dict[str, Any]:
         "hr": torch.rand(2, 2, 3, 96, 96) * 255,
         "target": torch.rand(2, 3, 96, 96) * 255,
         "images": images,
+        "targets": images.flip(-1),
         "kernels": torch.rand(2, 7, 7).softmax(-1) / 7,
         "x": torch.randn(2, channels, 12, 10),
         "kernel": torch.randn(2, channels, 3, 3),

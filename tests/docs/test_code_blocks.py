@@ -59,7 +59,7 @@ def _small(line: str) -> list[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_options_exist(page: Path, here: Path):
+def test_options_exist(page: Path):
     for block in blocks(page):
         for line in command_lines(block):
             name, *arguments = shlex.split(line)[1:]

@@ -1,4 +1,4 @@
-"""Train for half an hour, beginning with the weights of the package: python examples/train.py photos/ runs/mine"""
+"""Train briefly, beginning with the weights of the package: python examples/train.py photos/ runs/mine"""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ from dasr_fast.training.configuration import configure
 from dasr_fast.training.processes import Processes
 from dasr_fast.training.trainer import Trainer
 
-SETTINGS = {"initial_weights": "x4", "encoder_steps": 0, "steps": 2000, "batch": 8, "patch": 32, "schedule": "stable"}
+SETTINGS = {"initial_weights": "x4", "encoder_steps": 0, "steps": 2000, "batch": 8, "patch": 32}
 
 
 def main(photos: str, output: str, **settings: Any) -> None:

@@ -1,10 +1,10 @@
 # make demo: install into .venv, restore a photograph and compare speed; make test: install and
-# test, without what is slow; make test-all: with it. Nothing else is needed.
+# test, without what is slow; make test-all: with it; make docs: build the site. Nothing else is needed.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all lint docs clean
 
 # Compiles kernels that changed; where there is no compiler this says so, and the rest goes on without them.
 COMPILE := $(BIN)/python -m dasr_fast.build
@@ -25,6 +25,9 @@ lint: $(VENV)/lint $(VENV)/benchmark
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(VENV)/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 $(VENV)/%: pyproject.toml setup.py constraints.txt | $(BIN)/pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$*]"
 	touch $@
@@ -33,4 +36,4 @@ $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf $(VENV) build dist demo *.egg-info dasr_fast/compiled/_library.abi3.so dasr_fast/compiled/build.json
+	rm -rf $(VENV) build dist demo site *.egg-info dasr_fast/compiled/_library.abi3.so dasr_fast/compiled/build.json

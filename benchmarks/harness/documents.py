@@ -1,9 +1,10 @@
-"""Figures of README and docs/benchmarks.md: all of them come from the committed results.
+"""Figures of README, the start page and docs/benchmarks.md: all of them come from the committed results.
 
 A table stands between `<!-- table: FILE -->` and `<!-- end -->`, FILE being a name in benchmarks/results without its
 ending; `<!-- table: FILE | WORK | WORK -->` keeps to some works. Within a line `<!-- figure: FILE | WORK | KIND -->` is
 what a contender takes, KIND being a field of `Best`, or "ratio", what the best of this project gains.
-`<!-- plots: FILE -->` says what the plots show.
+`<!-- plots: FILE -->` says what the plots show. `<!-- psnr: SCALE | SET | NOISE | METHOD | KERNEL -->` is a PSNR of the
+paper's Table 2 in docs/accuracy.md.
 """
 
 import hashlib
@@ -16,10 +17,11 @@ from benchmarks.harness.results import RESULTS, read
 from dasr_fast.files import written_whole
 
 ROOT = RESULTS.parents[1]
-DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md")
+DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "index.md", ROOT / "docs" / "benchmarks.md")
+ACCURACY = ROOT / "docs" / "accuracy.md"
 IMAGES = ROOT / "docs" / "images"
 
-_BLOCK = re.compile(r"(<!-- (table|figure|plots): (\S+)((?: \| [^|<>\n]+?)*) -->).*?(<!-- end -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- (table|figure|plots|psnr): (\S+)((?: \| [^|<>\n]+?)*) -->).*?(<!-- end -->)", re.DOTALL)
 _FIGURE = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?: ?(?:ms|s|MB|GB|GFLOP/s|TFLOP/s|seconds|minutes|times)\b|x(?!\w))")
 _QUOTED = re.compile(r"## The paper's figures\n.*", re.DOTALL)
 
@@ -45,6 +47,8 @@ def rebuilt(text: str) -> str:
 
     def block(found: re.Match[str]) -> str:
         begin, kind, stem, works, end = found.groups()
+        if kind == "psnr":
+            return f"{begin}{_psnr(stem, *works.split(' | ')[1:])}{end}"
         run = read(RESULTS / f"{stem}.json")
         about = f"{title(run.machine)}, against {run.baseline}"
         if kind == "plots":
@@ -56,6 +60,21 @@ def rebuilt(text: str) -> str:
         return f"{begin}\n{about}:\n\n{table}\n{end}"
 
     return _BLOCK.sub(block, text)
+
+
+def _psnr(scale: str, *wanted: str) -> str:
+    """PSNR of a set, noise level, method and kernel."""
+    *row, kernel = wanted
+    section, header = "", [""]
+    for line in ACCURACY.read_text().splitlines():
+        cells = [cell.strip(" *") for cell in line.strip("|").split("|")]
+        if line.endswith(":"):
+            section = line
+        elif cells[0] == "set":
+            header = cells
+        elif cells[:3] == row and kernel in header and f" {scale}" in section:
+            return f"{cells[header.index(kernel)].split(' / ')[0]} dB"
+    raise ValueError(f"{ACCURACY} has no PSNR of {', '.join(wanted)} at {scale}.")
 
 
 def source(stem: str) -> str:

@@ -1,4 +1,4 @@
-"""Figures of README and docs/benchmarks.md are those of the committed results."""
+"""Figures of README, the start page and docs/benchmarks.md are those of the committed results."""
 
 import re
 from pathlib import Path
@@ -26,6 +26,13 @@ def test_a_changed_figure_is_noticed():
         "20 ms",
         "7 MB",
     ]
+
+
+def test_accuracy_is_that_of_its_page():
+    marked = "<!-- psnr: x4 | Set14 | 0 | bicubic | 2.4 -->{}<!-- end -->"
+    assert rebuilt(marked.format("1 dB")) == marked.format("24.39 dB")
+    with pytest.raises(ValueError, match=r"no PSNR of Set14, 0, bicubic, 9 at x4"):
+        rebuilt(marked.format("").replace("2.4", "9"))
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.stem)

@@ -33,7 +33,12 @@ def _tile(_: click.Context, __: click.Parameter, value: str) -> Any:
 @click.argument("sources", metavar="SOURCE...", type=PATH, nargs=-1, required=True)
 @option("-o", "--output", type=PATH, help="File or folder; beside SOURCE if left out.")
 @option("--scale", type=click.IntRange(2, 4), help="2, 3 or 4; that of --weights if left out, else 4.")
-@option("--weights", type=NAME, help="Name of weights that come with the package, or path of a checkpoint or run.")
+@option(
+    "--weights",
+    type=NAME,
+    help="Name of weights that come with the package (dasr-fast weights lists them), or path of a checkpoint or run. "
+    "By default x4-photo, for photographs; x2 or x3 at those scales.",
+)
 @option(
     "--format",
     "suffix",
@@ -120,6 +125,7 @@ def upscale(
     from dasr_fast.inference.engine import Engine
     from dasr_fast.inference.pictures import comparison
     from dasr_fast.inference.pictures import upscale as upscale_picture
+    from dasr_fast.models.checkpoint import FOR_PICTURES
 
     if factor is not None and (width is not None or height is not None):
         raise click.UsageError("--factor and --width or --height both tell the size; leave one out.")
@@ -132,12 +138,12 @@ def upscale(
             raise click.UsageError(
                 "A video is upscaled by itself, without --format, --quality, --factor, --width, --height and --compare."
             )
-        engine = Engine(common.load_model(weights, scale, device), precision)
+        engine = Engine(common.load_model(weights or FOR_PICTURES[scale or 4], scale, device), precision)
         return _upscale_video(engine, sources[0], output, representation, overwrite)
     images = {source: common.images_of_tree(source, output, report) for source in sources}
     if scale is None and weights is None and factor is not None:
         scale = max(2, math.ceil(factor))
-    engine = Engine(common.load_model(weights, scale, device), precision)
+    engine = Engine(common.load_model(weights or FOR_PICTURES[scale or 4], scale, device), precision)
     if factor is not None and factor > engine.scale:
         raise click.UsageError(f"--factor is {factor:g}, and the weights are for scale {engine.scale}.")
     if output is not None and len(sources) > 1 and output.suffix and not output.is_dir():

@@ -11,6 +11,7 @@ from dasr_fast.images import Picture, Pixels
 from dasr_fast.inference.attempts import Tile
 from dasr_fast.inference.engine import Engine
 from dasr_fast.inference.pictures import upscale as upscale_picture
+from dasr_fast.models.checkpoint import FOR_PICTURES
 
 DEPTHS = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 """White, for each type of whole numbers."""
@@ -25,7 +26,8 @@ def upscale(image: Any, scale: int | None = None, *, weights: str | None = None,
         image: A Pillow image; an array `[H, W]` or `[H, W, C]` with C 1, 3 or 4 (alpha); a tensor `[C, H, W]` or
             `[B, C, H, W]` with C 1 or 3. Whole numbers are 0 to 255 (uint8) or 0 to 65535 (uint16), others 0 to 1.
         scale: 2, 3 or 4; that of the weights if None, and 4 if there are no weights either.
-        weights: Name of weights that come with the package, or the path of some; those of the scale if None.
+        weights: Name of weights that come with the package, or the path of some; if None `x4-photo` at scale 4, which
+            is for photographs, or else `x2` or `x3`.
         device: "auto", "cpu" or "cuda": where to compute.
 
     Returns:
@@ -38,7 +40,7 @@ def upscale(image: Any, scale: int | None = None, *, weights: str | None = None,
         FileNotFoundError: There are no such weights.
         RuntimeError: See `inference.pictures.upscale`, which also warns.
     """
-    engine = shared_engine(weights or f"x{scale or 4}", device)
+    engine = shared_engine(weights or FOR_PICTURES.get(scale or 4, f"x{scale}"), device)
     if scale not in (None, engine.scale):
         raise ValueError(f"upscale: {weights} are weights for scale {engine.scale}; got scale {scale!r}.")
     return upscale_with(engine, image)

@@ -22,7 +22,7 @@ from dasr_fast.models.checkpoint import SHIPPED
 LARGEST = 4_000_000
 """Pixels of the largest picture that is taken, so that nobody waits for hours by mistake."""
 
-DEFAULT = "x4"
+DEFAULT = "x4-photo"
 
 
 def make(device: str = "auto") -> Any:

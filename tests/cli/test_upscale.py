@@ -38,7 +38,7 @@ def assert_rounded(actual: np.ndarray, unrounded: np.ndarray) -> None:
 
 def test_weights_that_come_with_the_package(call: Call, photo: Path):
     assert call("upscale", photo, "--device", "cpu")[::2] == (0, "")
-    assert_rounded(pixels(photo.with_name("photo_x4.png")), expected(SHIPPED / "x4.safetensors", photo))
+    assert_rounded(pixels(photo.with_name("photo_x4.png")), expected(SHIPPED / "x4-photo.safetensors", photo))
 
 
 def test_named_output(upscale: Call, photo: Path, weights: Path, tmp_path: Path):

@@ -23,7 +23,7 @@ each = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
 
 def test_there_are_weights():
-    assert [path.stem for path in FILES] == ["x2", "x3", "x4", "x4-isotropic"]
+    assert [path.stem for path in FILES] == ["x2", "x3", "x4", "x4-isotropic", "x4-photo"]
 
 
 @each
@@ -66,7 +66,7 @@ def test_damaged_ones_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @each
 def test_photographs_are_inside_the_bounds_of_the_training(path: Path):
     model = BlindSR.from_pretrained(path.stem)
-    assert model.noise == (25 if path.stem == "x4" else 0)
+    assert model.noise == {"x4": 25, "x4-photo": 16}.get(path.stem, 0)
     hr = read_image(PHOTO).rgb()[:, :, :320, :320]
     for setting in table2(model.scale):
         lr, _ = setting.degradation(model.scale)(hr)

@@ -13,7 +13,7 @@ from dasr_fast.models.checkpoint import SHIPPED
 IMAGE: tuple[str] = ("IMAGE",)
 WEIGHTS: tuple[list[str], dict[str, Any]] = (
     sorted(path.stem for path in SHIPPED.glob("*.safetensors")),
-    {"default": "x4", "tooltip": "Weights that come with dasr-fast; `dasr-fast weights` tells what each is for."},
+    {"default": "x4-photo", "tooltip": "Weights that come with dasr-fast; `dasr-fast weights` tells what each is for."},
 )
 PATH = (
     "STRING",

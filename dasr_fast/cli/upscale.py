@@ -138,6 +138,12 @@ def upscale(
             raise click.UsageError(
                 "A video is upscaled by itself, without --format, --quality, --factor, --width, --height and --compare."
             )
+        try:
+            from dasr_fast.integrations.video import require_pyav
+
+            require_pyav()
+        except ImportError as error:
+            raise click.UsageError(str(error)) from None
         engine = Engine(common.load_model(weights or FOR_PICTURES[scale or 4], scale, device), precision)
         return _upscale_video(engine, sources[0], output, representation, overwrite)
     images = {source: common.images_of_tree(source, output, report) for source in sources}

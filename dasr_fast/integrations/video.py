@@ -62,7 +62,7 @@ class Video:
         representation: Representation = "shot",
         quality: int = 16,
     ) -> None:
-        self._av, source, target = _pyav(), Path(source), Path(target)
+        self._av, source, target = require_pyav(), Path(source), Path(target)
         if not source.is_file():
             raise FileNotFoundError(f"There is no file {source}.")
         self.source, self.target, self.engine = source, target, engine
@@ -178,7 +178,8 @@ class Video:
         )
 
 
-def _pyav() -> Any:
+def require_pyav() -> Any:
+    """PyAV; an ImportError says how to install it."""
     try:
         import av
     except ModuleNotFoundError:

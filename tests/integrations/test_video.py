@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -167,3 +168,9 @@ def test_the_command(clip: Any, network: BlindSR, tmp_path: Path, capsys: pytest
     ):
         found, _, error = call(*arguments)
         assert (found, message in error, error.count("\n")) == (code, True, 1)
+
+
+def test_without_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert run(["upscale", str(tmp_path / "clip.mp4")]) == 2
+    assert capsys.readouterr().err == "dasr-fast: Videos need PyAV: pip install 'dasr-fast[video]'.\n"

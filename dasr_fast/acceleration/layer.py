@@ -105,12 +105,14 @@ class LayerPlan(Plan):
     def leaves(self, arguments: Sequence[Any]) -> bool:
         x: Any = arguments[0] if arguments else None
         x = x[0] if type(x) in (list, tuple) and x else x
-        return type(x) in PLAIN and x.numel() < self._fewest and x.is_cpu and x.is_contiguous()
+        return type(x) in PLAIN and self._is_small(x) and x.is_contiguous()
+
+    def _is_small(self, x: Tensor) -> bool:
+        return x.numel() < self._fewest and x.is_cpu
 
     def call(self, replaced: nn.Module, original: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Any:
         inputs = None if keywords else self.signature.inputs(arguments)
-        small = inputs is None or (inputs[0].numel() < self._fewest and inputs[0].is_cpu)
-        if inputs is None or small or not self.is_intact(replaced):
+        if inputs is None or self._is_small(inputs[0]) or not self.is_intact(replaced):
             return original(*map(_contiguous, arguments), **keywords)
         return self.compute(replaced, *inputs)
 

@@ -13,8 +13,8 @@ from dasr_fast.inference.engine import Engine
 from dasr_fast.inference.pictures import upscale as upscale_picture
 from dasr_fast.models.checkpoint import FOR_PICTURES
 
-DEPTHS = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
-"""White, for each type of whole numbers."""
+WHITE = 65535
+"""That of the 16 bits as which numbers from 0 to 1 are computed."""
 
 
 def upscale(image: Any, scale: int | None = None, *, weights: str | None = None, device: str = "auto") -> Any:
@@ -40,7 +40,7 @@ def upscale(image: Any, scale: int | None = None, *, weights: str | None = None,
         FileNotFoundError: There are no such weights.
         RuntimeError: See `inference.pictures.upscale`, which also warns.
     """
-    engine = shared_engine(weights or FOR_PICTURES.get(scale or 4, f"x{scale}"), device)
+    engine = shared_engine(weights or FOR_PICTURES.get(4 if scale is None else scale, f"x{scale}"), device)
     if scale not in (None, engine.scale):
         raise ValueError(f"upscale: {weights} are weights for scale {engine.scale}; got scale {scale!r}.")
     return upscale_with(engine, image)
@@ -82,18 +82,22 @@ def _planes(engine: Engine, pixels: Pixels, v: Tensor | None, tile: Tile) -> tup
     return result.pixels[..., 0], result.alpha
 
 
-def _array(engine: Engine, image: Pixels, v: Tensor | None, tile: Tile) -> Pixels:
+def as_picture(image: Pixels) -> Picture:
+    """A picture of an array as `upscale` takes it; numbers from 0 to 1 become 16 bits."""
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)) or 0 in image.shape:
         raise ValueError(f"upscale: image must be [H, W] or [H, W, C] with C 1, 3 or 4; got {list(image.shape)}.")
-    if image.dtype not in DEPTHS:
-        white = DEPTHS[np.dtype(np.uint16)]
-        whole = _array(engine, np.round(_in_range(image) * white).astype(np.uint16), v, tile)
-        return (whole / np.float32(white)).astype(image.dtype)
+    if image.dtype not in (np.uint8, np.uint16):
+        image = np.round(_in_range(image) * WHITE).astype(np.uint16)
     planes = image if image.ndim == 3 else image[..., None]
     alpha = np.ascontiguousarray(planes[..., 3]) if planes.shape[2] == 4 else None
-    picture = Picture(np.ascontiguousarray(planes[..., :3]), alpha)
-    result = upscale_picture(engine, picture, tile=tile, v=v)
+    return Picture(np.ascontiguousarray(planes[..., :3]), alpha)
+
+
+def _array(engine: Engine, image: Pixels, v: Tensor | None, tile: Tile) -> Pixels:
+    result = upscale_picture(engine, as_picture(image), tile=tile, v=v)
     pixels = result.pixels if result.alpha is None else np.dstack((result.pixels, result.alpha))
+    if np.issubdtype(image.dtype, np.floating):
+        pixels = (pixels / np.float32(WHITE)).astype(image.dtype)
     return pixels if image.ndim == 3 else pixels[..., 0]
 
 

@@ -64,13 +64,11 @@ def upscale(engine: Engine, picture: Picture, *, tile: Tile = "auto", v: Tensor 
         RuntimeError: The network's result isn't finite or lies far outside of the picture's range of values, or there
             isn't enough memory.
     """
-    lr = picture.rgb()
-    share = 1.0
+    far = 0.0
     if v is None:
         v = embed(engine, picture, tile=tile)
-        _tell_what_is_unknown(engine, lr, v)
-        if engine.bounds is not None:
-            share = min(1.0, TRUSTED / max(departure(v, engine.bounds).max().item(), TRUSTED))
+        far = 0.0 if engine.bounds is None else departure(v, engine.bounds).max().item()
+        _tell_what_is_unknown(engine, picture.rgb(), far)
     pixels, problem = _restored(engine, picture, v, tile)
     if problem and engine.bounds is not None:
         message = "It was restored with a mean representation, since its own gave values far outside of its range."
@@ -78,8 +76,8 @@ def upscale(engine: Engine, picture: Picture, *, tile: Tile = "auto", v: Tensor 
         pixels, problem = _restored(engine, picture, engine.bounds[1], tile)
     if problem:
         raise RuntimeError(problem)
-    if share < 1:
-        _mix(pixels, bicubic(picture, engine.scale), share)
+    if far > TRUSTED:
+        _mix(pixels, bicubic(picture, engine.scale), TRUSTED / far)
     alpha = None if picture.alpha is None else bicubic(Picture(picture.alpha[:, :, None]), engine.scale)[:, :, 0]
     return replace(picture, pixels=pixels, alpha=alpha)
 
@@ -123,12 +121,12 @@ def _continued(lr: Tensor, least: int) -> Tensor:
     return F.pad(lr, [part for n in missing for part in (n // 2, n - n // 2)], mode="replicate")
 
 
-def _tell_what_is_unknown(engine: Engine, lr: Tensor, v: Tensor) -> None:
-    """Warn of what the weights weren't trained with."""
+def _tell_what_is_unknown(engine: Engine, lr: Tensor, far: float) -> None:
+    """Warn of what the weights weren't trained with; `far` is the departure from their bounds."""
     if engine.noise is not None and (level := noise_level(lr)) > engine.noise + NOISE:
         known = f"with noise of up to {engine.noise:g}" if engine.noise else "without noise"
         message = f"it seems to have noise of {level:.0f} grey levels or more, and the weights were trained {known}."
-    elif engine.bounds is not None and departure(v, engine.bounds).max() > 1:
+    elif far > 1:
         message = "it is unlike the images that the weights were trained with."
     else:
         return

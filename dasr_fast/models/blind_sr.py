@@ -51,9 +51,8 @@ class BlindSR(nn.Module):
 
         Scale, sizes and what is left out (`gate="none"`, `depthwise="static"`) are those of the weights: a `.pt` or
         `.safetensors` file with the released model's keys, wrapped in whatever way, or the folder of a training run or
-        of `save_pretrained`. A
-        `.safetensors` file may also hold the limits of what they were trained with: the bounds of the embeddings,
-        `G.bounds`, and `noise`.
+        of `save_pretrained`. A `.safetensors` file may also hold the limits of what they were trained with: the bounds
+        of the embeddings, `G.bounds`, and `noise`.
 
         Args:
             name_or_path: Name or path.

@@ -2,11 +2,9 @@
 
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
-from dasr_fast.images import Picture
-from dasr_fast.inference.any_image import shared_engine, upscale_with
+from dasr_fast.inference.any_image import as_picture, shared_engine, upscale_with
 from dasr_fast.inference.pictures import embed
 from dasr_fast.models.checkpoint import SHIPPED
 
@@ -53,8 +51,7 @@ class UpscaleAs:
 def _upscaled(image: Tensor, reference: Tensor | None, weights: str) -> Tensor:
     engine, v = shared_engine(weights), None
     if reference is not None:
-        pixels = (reference[0, :, :, :3].cpu().numpy().clip(0, 1) * 65535).round().astype(np.uint16)
-        v = embed(engine, Picture(pixels))
+        v = embed(engine, as_picture(reference[0, :, :, :3].clamp(0, 1).cpu().numpy()))
     planes = image[..., :3].permute(0, 3, 1, 2).clamp(0, 1)
     return upscale_with(engine, planes, v).permute(0, 2, 3, 1).contiguous()
 

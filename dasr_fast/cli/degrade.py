@@ -1,6 +1,5 @@
 """`dasr-fast degrade`."""
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -107,7 +106,7 @@ def degrade(
     }
     # The file of kernels is to hold those of all images.
     to_do = report.unfinished(results, overwrite) if source.is_dir() and save_kernels is None else results
-    with common.results_in(folder), common.results_in(folder.with_name("hr")) if pairs else nullcontext():
+    with common.results_in(folder, *([folder.with_name("hr")] if pairs else [])):
         for image, (target, *of_hr) in progress(to_do.items(), "Degrading", len(to_do)):
             with report.guard(image):
                 for file in (target, *of_hr):

@@ -1,5 +1,6 @@
 """Numbers that describe degradations, for those who learn to predict them."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -21,6 +22,11 @@ class Quantity(NamedTuple):
     name: str
     numbers: int
     unit: float = 1.0
+
+
+def count(quantities: Iterable[Quantity]) -> int:
+    """How many numbers all of them take."""
+    return sum(quantity.numbers for quantity in quantities)
 
 
 BLUR = Quantity("blur_error_pixels", 3)

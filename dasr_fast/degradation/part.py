@@ -61,11 +61,6 @@ class Draws:
         self.sizes = torch.tensor(self.hr).expand(self.batch, 2)
         self.left = torch.full((self.batch,), float(self.scale))
 
-    @property
-    def lr(self) -> tuple[int, int]:
-        """Rows and columns of the LR images."""
-        return self.hr[0] // self.scale, self.hr[1] // self.scale
-
     def uniform(self, low: float | Tensor, high: float | Tensor) -> Tensor:
         """Uniform numbers."""
         return torch.rand(self.batch, generator=self.generator, device="cpu") * (high - low) + low

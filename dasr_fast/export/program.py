@@ -23,7 +23,8 @@ Part = Literal["whole", "encode", "restore"]
 """All that `BlindSR` does to an image, or one of its methods."""
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2}
-"""Largest difference that `verify` accepts, of the largest value: a hundred and twenty times what rounding makes."""
+"""Largest difference that `verify` accepts, of the largest value: a hundred times what rounding to float32
+makes, twenty times what rounding to float16 makes."""
 
 
 _INPUTS: dict[str, tuple[str, ...]] = {"whole": ("lr",), "encode": ("lr",), "restore": ("lr", "v")}
@@ -54,6 +55,9 @@ class Form(NamedTuple):
         return torch.float16 if self.half else torch.float32
 
 
+USUAL = Form()
+
+
 class _Formed(nn.Module):
     """A part of the network whose images are in 0 to 1."""
 
@@ -66,7 +70,7 @@ class _Formed(nn.Module):
         return result if self.part == "encode" else result / 255
 
 
-def export_program(model: nn.Module, part: Part = "whole", form: Form = Form()) -> ExportedProgram:  # noqa: B008
+def export_program(model: nn.Module, part: Part = "whole", form: Form = USUAL) -> ExportedProgram:
     """The network as a program of `torch.export`, of ATen operators alone, on the CPU.
 
     Args:
@@ -97,12 +101,7 @@ def export_program(model: nn.Module, part: Part = "whole", form: Form = Form()) 
         return torch.export.export(module, examples, dynamic_shapes=_sizes(inputs, form))
 
 
-def export_onnx(
-    model: nn.Module,
-    path: str | Path,
-    part: Part = "whole",
-    form: Form = Form(),  # noqa: B008
-) -> None:
+def export_onnx(model: nn.Module, path: str | Path, part: Part = "whole", form: Form = USUAL) -> None:
     """Write the network as an ONNX file, of operators of the standard domain alone, whole or not at all.
 
     Inputs and output are those of `export_program`, called `lr`, `v` and `sr`; sizes are called batch, height, width.
@@ -144,7 +143,7 @@ def require_onnx() -> None:
         raise ImportError(f"ONNX files need the package {' and '.join(missing)}: pip install dasr-fast[export].")
 
 
-def verify(path: str | Path, model: nn.Module, part: Part = "whole", form: Form = Form()) -> float:  # noqa: B008
+def verify(path: str | Path, model: nn.Module, part: Part = "whole", form: Form = USUAL) -> float:
     """Largest difference between what a file computes and what the model does, over random images of several sizes.
 
     Args:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from dasr_fast.degradation import Degradation
-from dasr_fast.degradation.description import Quantity
+from dasr_fast.degradation.description import Quantity, count
 from dasr_fast.models import DegradationEncoder
 from dasr_fast.models.encoder import EMBEDDING
 from dasr_fast.training.representation.learner import DegradationTarget, EncoderLearner, Learned, Learner, check_patches
@@ -27,7 +27,7 @@ class PredictorLearner(EncoderLearner):
     ) -> None:
         super().__init__(encoder)
         self.quantities = quantities
-        self.prediction = nn.Linear(EMBEDDING, _count(quantities))
+        self.prediction = nn.Linear(EMBEDDING, count(quantities))
 
     def forward(self, lr: Tensor, target: DegradationTarget) -> Learned:
         """See `Learner`; the second patches aren't used."""
@@ -51,7 +51,7 @@ class OracleLearner(Learner):
 
     def __init__(self, quantities: Quantities = Degradation.quantities) -> None:
         super().__init__()
-        numbers = _count(quantities)
+        numbers = count(quantities)
         self.mlp = nn.Sequential(nn.Linear(numbers, EMBEDDING), nn.LeakyReLU(0.1), nn.Linear(EMBEDDING, EMBEDDING))
 
     def forward(self, lr: Tensor, target: DegradationTarget) -> Learned:
@@ -83,7 +83,3 @@ class SRLossLearner(EncoderLearner):
         check_patches(lr)
         embedding = self.encoder_q.embed(lr[:, 0])
         return Learned(embedding, embedding.new_zeros(()), {})
-
-
-def _count(quantities: Quantities) -> int:
-    return sum(quantity.numbers for quantity in quantities)

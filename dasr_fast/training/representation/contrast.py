@@ -5,12 +5,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dasr_fast.degradation import Degradation
+from dasr_fast.degradation.description import count
 from dasr_fast.models import DegradationEncoder, MoCo
 from dasr_fast.models.moco import Exchange, contrast, unit
 from dasr_fast.training.representation.learner import DegradationTarget, EncoderLearner, Learned, check_patches
 from dasr_fast.training.representation.ranks import collect, deal, gather, part, rank_and_world
 
-NUMBERS = sum(quantity.numbers for quantity in Degradation.quantities)
+NUMBERS = count(Degradation.quantities)
 """How many describe a degradation."""
 
 

@@ -40,7 +40,7 @@ def _size(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int
     help="encode gives the embedding v of images, restore takes images and v; for tiles with one v.",
 )
 @option("--unit-range", is_flag=True, help="Images are in 0 to 1 instead of 0 to 255.")
-@option("--fp16", is_flag=True, help="Weights and images are float16; results differ by some tenths of a grey level.")
+@option("--fp16", is_flag=True, help="Weights and images are float16. Results differ slightly.")
 @option("--size", metavar="WxH", callback=_size, help="LR width and height for which the file is, with a batch of 1.")
 @overwrite_option
 def export(

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from dasr_fast.processes import Processes
 from dasr_fast.training.configuration import configure
-from dasr_fast.training.processes import Processes
 from dasr_fast.training.trainer import Trainer
 
 SETTINGS = {"initial_weights": "x4", "encoder_steps": 0, "steps": 2000, "batch": 8, "patch": 32}

@@ -10,12 +10,12 @@ import time
 
 import pytest
 
-from dasr_fast.progress import progress
+from dasr_fast.progress import Progress
 
 
 def test_lines_without_a_terminal(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    for item in progress(["a", "b"], "Upscaling", 2, every=0.05):
+    for item in Progress(["a", "b"], "Upscaling", 2, every=0.05):
         limit = time.monotonic() + 20
         while f"Upscaling: {'ab'.index(item)} of 2 done after" not in sys.stderr.getvalue():
             assert time.monotonic() < limit
@@ -25,18 +25,29 @@ def test_lines_without_a_terminal(monkeypatch: pytest.MonkeyPatch):
     assert sys.stderr.getvalue().splitlines() == lines
 
 
+def test_a_part_of_an_item(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    steps = Progress(["a", "b"], "Upscaling", 2, every=0.05)
+    for _ in steps:
+        steps.part(0.25)
+        time.sleep(0.2)
+    lines = sys.stderr.getvalue()
+    assert "Upscaling: 0 of 2 and 25% of the next done after 0 s, " in lines
+    assert "Upscaling: 1 of 2 and 25% of the next done after 0 s, 0 s left" in lines
+
+
 def test_quick_work_says_nothing(capsys: pytest.CaptureFixture[str]):
-    assert list(progress(range(3), "Upscaling", 3)) == [0, 1, 2]
+    assert list(Progress(range(3), "Upscaling", 3)) == [0, 1, 2]
     assert capsys.readouterr().err == ""
 
 
 PROGRAM = """
 from pathlib import Path
 from dasr_fast.cli.common import Report
-from dasr_fast.progress import progress
+from dasr_fast.progress import Progress
 
 report = Report()
-for name in progress({names}, "Upscaling", {count}):
+for name in Progress({names}, "Upscaling", {count}):
     with report.guard(Path(name)):
         raise ValueError(f"{{name}} is not a whole image.")
 """

@@ -14,8 +14,8 @@ from dasr_fast.cuda_graph import CudaCapture
 from dasr_fast.degradation import Degradation
 from dasr_fast.inference import Engine
 from dasr_fast.models import BlindSR
+from dasr_fast.processes import Processes
 from dasr_fast.training.networks import placed
-from dasr_fast.training.processes import Processes
 from dasr_fast.training.representation import MoCoLearner
 from dasr_fast.training.schedule import Schedule
 from dasr_fast.training.step import TrainingStep

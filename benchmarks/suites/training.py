@@ -16,8 +16,8 @@ from benchmarks.suites.variants import Variant, accelerated, of_network
 from dasr_fast import precision
 from dasr_fast.cuda_graph import CudaCapture
 from dasr_fast.degradation import Degradation
+from dasr_fast.processes import Processes
 from dasr_fast.training.networks import placed
-from dasr_fast.training.processes import Processes
 from dasr_fast.training.representation import DegradationTarget, MoCoLearner
 from dasr_fast.training.schedule import Schedule, Stage
 from dasr_fast.training.step import TrainingStep

@@ -8,7 +8,7 @@ import click
 from dasr_fast.cli import common
 from dasr_fast.cli.common import PATH, Report, option
 from dasr_fast.files import SUFFIXES
-from dasr_fast.progress import progress
+from dasr_fast.progress import Progress
 
 SUM_TOLERANCE = 1e-3
 """How far from 1 the sum of a kernel of one's own may be: a quarter of a grey level in white."""
@@ -107,7 +107,7 @@ def degrade(
     # The file of kernels is to hold those of all images.
     to_do = report.unfinished(results, overwrite) if source.is_dir() and save_kernels is None else results
     with common.results_in(folder, *([folder.with_name("hr")] if pairs else [])):
-        for image, (target, *of_hr) in progress(to_do.items(), "Degrading", len(to_do)):
+        for image, (target, *of_hr) in Progress(to_do.items(), "Degrading", len(to_do)):
             with report.guard(image):
                 for file in (target, *of_hr):
                     common.refuse_overwriting(file, overwrite)

@@ -9,7 +9,7 @@ import click
 
 from dasr_fast.cli import common
 from dasr_fast.cli.common import NAME, PATH, Report, option
-from dasr_fast.progress import progress
+from dasr_fast.progress import Progress
 
 
 @click.command()
@@ -113,7 +113,7 @@ def evaluate(
         raise click.UsageError(str(error)) from None
     report = Report()
     scores: dict[Any, dict[str, Any]] = {setting: {} for setting in settings}
-    for path in progress(images, "Evaluating", len(images)):
+    for path in Progress(images, "Evaluating", len(images)):
         with report.guard(path):
             hr = read_image(path).rgb()[0]
             if lr_folder is not None:

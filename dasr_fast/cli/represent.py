@@ -9,7 +9,7 @@ import click
 
 from dasr_fast.cli import common
 from dasr_fast.cli.common import NAME, PATH, Number, Report, option
-from dasr_fast.progress import progress
+from dasr_fast.progress import Progress
 
 UNTRAINED = "untrained"
 
@@ -105,7 +105,7 @@ def represent(
     scale, encoders = _encoders(weights, compare, scale, device, seed)
 
     report, degraded = Report(), []
-    for path in progress(paths, "Degrading", len(paths)):
+    for path in Progress(paths, "Degrading", len(paths)):
         with report.guard(path):
             hr = read_image(path).rgb()[0]
             degraded.append(degraded_patches(hr, path.name, settings, scale, patches=patches, size=size, seed=seed))
@@ -115,7 +115,7 @@ def represent(
         )
     panels = []
     for title, encode in encoders.items():
-        representations = encoded(encode, list(progress(degraded, f"Encoding by {title}", len(degraded))))
+        representations = encoded(encode, list(Progress(degraded, f"Encoding by {title}", len(degraded))))
         found = separability(representations, neighbours)
         panels.append(Panel(title, representations, in_two_dimensions(representations, seed=seed), found))
     _print_table(panels, settings)

@@ -74,8 +74,8 @@ def train(config: Path | None, output: Path | None, resume: Path | None, **optio
     from dasr_fast.device import find_device
     from dasr_fast.memory import is_out_of_memory
     from dasr_fast.precision import emulates_bfloat16
+    from dasr_fast.processes import interruptible, joined
     from dasr_fast.training.folder import is_unused, owned
-    from dasr_fast.training.processes import interruptible, joined
     from dasr_fast.training.trainer import Trainer
 
     with ExitStack() as stack:

@@ -13,7 +13,7 @@ import click
 
 from dasr_fast.cli import common
 from dasr_fast.cli.common import NAME, PATH, Number, Report, option
-from dasr_fast.progress import progress
+from dasr_fast.progress import Progress
 
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 """Endings of the files that are taken for videos."""
@@ -109,6 +109,8 @@ def upscale(
     are kept, IPTC data in JPEG and TIFF, text in PNG, and comments in JPEG. A warning names what is left out, such as
     all but the first frame of an animation.
 
+    The processes that torchrun starts share the images.
+
     A video (MP4, MOV, MKV, WebM, AVI; extra video) keeps its sound and all other streams, metadata, rotation, colours,
     and the time of each frame.
 
@@ -120,12 +122,15 @@ def upscale(
     dasr-fast upscale photo.png -o large.png --scale 4
     dasr-fast upscale photos/ -o large/ --weights model_600.pt --compare
     dasr-fast upscale *.jpg -o posters/ --width 3000 --format webp --quality 80
+    torchrun --nproc-per-node 4 -m dasr_fast upscale photos/ -o large/
     """
+    from dasr_fast.device import find_device
     from dasr_fast.images import check_format, read_image, resized, write_image
     from dasr_fast.inference.engine import Engine
     from dasr_fast.inference.pictures import comparison
     from dasr_fast.inference.pictures import upscale as upscale_picture
     from dasr_fast.models.checkpoint import FOR_PICTURES
+    from dasr_fast.processes import joined
 
     if factor is not None and (width is not None or height is not None):
         raise click.UsageError("--factor and --width or --height both tell the size; leave one out.")
@@ -138,6 +143,8 @@ def upscale(
             raise click.UsageError(
                 "A video is upscaled by itself, without --format, --quality, --factor, --width, --height and --compare."
             )
+        if os.environ.get("WORLD_SIZE", "1") != "1":
+            raise click.UsageError("A video is upscaled by one process.")
         try:
             from dasr_fast.integrations.video import require_pyav
 
@@ -146,38 +153,49 @@ def upscale(
             raise click.UsageError(str(error)) from None
         engine = Engine(common.load_model(weights or FOR_PICTURES[scale or 4], scale, device), precision)
         return _upscale_video(engine, sources[0], output, representation, overwrite)
-    images = {source: common.images_of_tree(source, output, report) for source in sources}
     if scale is None and weights is None and factor is not None:
         scale = max(2, math.ceil(factor))
-    engine = Engine(common.load_model(weights or FOR_PICTURES[scale or 4], scale, device), precision)
-    if factor is not None and factor > engine.scale:
-        raise click.UsageError(f"--factor is {factor:g}, and the weights are for scale {engine.scale}.")
-    if output is not None and len(sources) > 1 and output.suffix and not output.is_dir():
-        raise click.UsageError(f"The images of {len(sources)} sources can't all go into {output}; name a folder.")
-    mark, ending = f"_x{engine.scale}", f".{suffix}" if suffix else None
-    targets: dict[Path, Path] = {}
-    for source, found in images.items():
-        targets |= common.output_paths(source, found, output, mark, ending)
-    results = {image: [target, *([_comparison_path(target)] if compare else ())] for image, target in targets.items()}
-    common.refuse_same_names(file for files in results.values() for file in files)
-    several = len(sources) > 1 or sources[0].is_dir()
-    to_do = report.unfinished(results, overwrite) if several else results
-    folders = list(dict.fromkeys(target.parent for target in targets.values()))
-    with common.results_in(*folders):
-        for image, files in progress(to_do.items(), "Upscaling", len(to_do)):
-            with report.guard(image), _named_in_warnings(image):
-                for file in files:
-                    common.refuse_overwriting(file, overwrite)
-                lr = read_image(image)
-                check_format(files[0], lr)
-                size = _size(lr.pixels.shape[1], lr.pixels.shape[0], engine.scale, factor, width, height)
-                sr = upscale_picture(engine, lr, tile=tile)
-                write_image(files[0], sr if size is None else resized(sr, *size), quality=quality)
-                if compare:
-                    shown = comparison(lr, sr)
-                    profile = {name: value for name, value in shown.metadata.items() if name == "icc-profile-data"}
-                    write_image(files[1], replace(shown, metadata=profile))
-    return report.finish(f"Upscaled to {folders[0] if len(folders) == 1 else common.printable(str(_common(folders)))}")
+    with joined(find_device(device)) as processes:
+        images = {source: common.images_of_tree(source, output, report) for source in sources}
+        model = common.load_model(weights or FOR_PICTURES[scale or 4], scale, processes.device.type)
+        engine = Engine(model, precision)
+        if factor is not None and factor > engine.scale:
+            raise click.UsageError(f"--factor is {factor:g}, and the weights are for scale {engine.scale}.")
+        if output is not None and len(sources) > 1 and output.suffix and not output.is_dir():
+            raise click.UsageError(f"The images of {len(sources)} sources can't all go into {output}; name a folder.")
+        mark, ending = f"_x{engine.scale}", f".{suffix}" if suffix else None
+        targets: dict[Path, Path] = {}
+        for source, found in images.items():
+            targets |= common.output_paths(source, found, output, mark, ending)
+        results = {i: [target, *([_comparison_path(target)] if compare else ())] for i, target in targets.items()}
+        common.refuse_same_names(file for files in results.values() for file in files)
+        share = dict(list(results.items())[processes.rank :: processes.world])
+        several = len(sources) > 1 or sources[0].is_dir()
+        to_do = report.unfinished(share, overwrite) if several else share
+        folders = list(dict.fromkeys(target.parent for target in targets.values()))
+        with common.results_in(*folders):
+            processes.any(False)  # No result before all have seen which images there are.
+            steps = Progress(to_do.items(), "Upscaling", len(to_do))
+            for image, files in steps if processes.rank == 0 else to_do.items():
+                with report.guard(image), _named_in_warnings(image):
+                    for file in files:
+                        common.refuse_overwriting(file, overwrite)
+                    lr = read_image(image)
+                    check_format(files[0], lr)
+                    size = _size(lr.pixels.shape[1], lr.pixels.shape[0], engine.scale, factor, width, height)
+                    sr = upscale_picture(engine, lr, tile=tile, progress=steps.part)
+                    write_image(files[0], sr if size is None else resized(sr, *size), quality=quality)
+                    if compare:
+                        shown = comparison(lr, sr)
+                        profile = {name: value for name, value in shown.metadata.items() if name == "icc-profile-data"}
+                        write_image(files[1], replace(shown, metadata=profile))
+            failed = processes.any(bool(report.failed))  # torchrun stops the others when one ends with an error.
+        target = folders[0] if len(folders) == 1 else common.printable(str(_common(folders)))
+        if processes.rank > 0:
+            report.others.clear()
+        part = "" if processes.world == 1 else f" (process {processes.rank + 1} of {processes.world})"
+        report.finish(f"Upscaled to {target}{part}")
+        return int(failed)
 
 
 def _upscale_video(engine: Any, source: Path, output: Path | None, representation: Any, overwrite: bool) -> int:
@@ -190,7 +208,7 @@ def _upscale_video(engine: Any, source: Path, output: Path | None, representatio
     common.check_target(target, overwrite)
     try:
         video = Video(source, target, engine, representation=representation)
-        for _ in progress(video.upscaled(), "Upscaling frames", video.frames):
+        for _ in Progress(video.upscaled(), "Upscaling frames", video.frames):
             pass
     except (VideoError, OSError) as error:
         common.warn(common.reason(error))

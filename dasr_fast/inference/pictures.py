@@ -1,6 +1,7 @@
 """A picture super-resolved."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -42,7 +43,14 @@ class PictureWarning(UserWarning):
     """A picture is of a kind that the weights don't know, and its result may be poor."""
 
 
-def upscale(engine: Engine, picture: Picture, *, tile: Tile = "auto", v: Tensor | None = None) -> Picture:
+def upscale(
+    engine: Engine,
+    picture: Picture,
+    *,
+    tile: Tile = "auto",
+    v: Tensor | None = None,
+    progress: Callable[[float], None] = lambda share: None,
+) -> Picture:
     """The picture enlarged by the model's scale: colours by the network, alpha by bicubic upsampling.
 
     Beyond its edges the network sees the picture's outermost pixels repeated, where a call of the engine has zeros. The
@@ -55,6 +63,7 @@ def upscale(engine: Engine, picture: Picture, *, tile: Tile = "auto", v: Tensor 
         picture: Grey or RGB, 8 or 16 bits; the result is of the same kind.
         tile: See `Engine`.
         v: Embedding `[256]` or `[1, 256]`, such as another picture's; the picture's own if None.
+        progress: Called after each tile with the share that is done, from 0 to 1.
 
     Warns:
         PictureWarning: The picture has more noise than the weights were trained with, or is unlike their training
@@ -69,11 +78,11 @@ def upscale(engine: Engine, picture: Picture, *, tile: Tile = "auto", v: Tensor 
         v = embed(engine, picture, tile=tile)
         far = 0.0 if engine.bounds is None else departure(v, engine.bounds).max().item()
         _tell_what_is_unknown(engine, picture.rgb(), far)
-    pixels, problem = _restored(engine, picture, v, tile)
+    pixels, problem = _restored(engine, picture, v, tile, progress)
     if problem and engine.bounds is not None:
         message = "It was restored with a mean representation, since its own gave values far outside of its range."
         warnings.warn(message, PictureWarning, stacklevel=2)
-        pixels, problem = _restored(engine, picture, engine.bounds[1], tile)
+        pixels, problem = _restored(engine, picture, engine.bounds[1], tile, progress)
     if problem:
         raise RuntimeError(problem)
     if far > TRUSTED:
@@ -87,7 +96,9 @@ def embed(engine: Engine, picture: Picture, *, tile: Tile = "auto") -> Tensor:
     return engine.encode(_continued(picture.rgb(), LEAST_ENCODED), tile=tile)
 
 
-def _restored(engine: Engine, picture: Picture, v: Tensor, tile: Tile) -> tuple[Pixels, str | None]:
+def _restored(
+    engine: Engine, picture: Picture, v: Tensor, tile: Tile, progress: Callable[[float], None]
+) -> tuple[Pixels, str | None]:
     """The picture's colours super-resolved with the embedding `v`, and what is wrong with them, if anything is."""
     lr, scale = picture.rgb(), engine.scale
     low, high = lr.min().item(), lr.max().item()
@@ -95,14 +106,16 @@ def _restored(engine: Engine, picture: Picture, v: Tensor, tile: Tile) -> tuple[
     height, width = (length * scale for length in padded.shape[2:])
     # Filled, since Linux counts memory as taken when it is written, and the engine is to fit into what is left.
     pixels = np.full((height, width, picture.pixels.shape[2]), 0, picture.pixels.dtype)
-    outside = 0.0
+    outside, done = 0.0, 0
     for (_, _, rows, columns), sr in engine.pieces(padded, v, tile=tile):
         if not torch.isfinite(sr).all():
             return pixels, "The network's result holds NaN or infinity."
         if rows.start == columns.start == 0:  # A new attempt, after one that ran out of memory.
-            outside = 0.0
+            outside, done = 0.0, 0
         outside += (sr - sr.clamp(low, high)).abs().double().sum().item()
         pixels[rows, columns] = picture.replaced(sr, None).pixels
+        done += sr.shape[2] * sr.shape[3]
+        progress(done / (height * width))
     far = outside / (3 * height * width) > FAR * max(high - low, FLAT)
     inner = slice(BORDER * scale, -BORDER * scale)
     problem = "The network's result lies far outside of the picture's range of values: its weights can't restore it."

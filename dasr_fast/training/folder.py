@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from dasr_fast.files import written_whole
 from dasr_fast.models import CheckpointError
 from dasr_fast.models.checkpoint import pickled, read_pickle
-from dasr_fast.training.processes import Processes
+from dasr_fast.processes import Processes
 
 LOCK = ".lock"
 """Name of the file whose lock the run's first process holds."""

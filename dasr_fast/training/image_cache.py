@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from dasr_fast.files import SUFFIXES
 from dasr_fast.images import ImageError, read_image
-from dasr_fast.progress import progress
+from dasr_fast.progress import Progress
 from dasr_fast.training.background import computed_ahead
 from dasr_fast.training.pixel_file import Entry, PixelFile, Pixels, write_pixel_file
 
@@ -172,7 +172,7 @@ def _decode_changed(path: Path, file: PixelFile, folder: Path, found: list[Entry
 
     workers = min(os.cpu_count() or 1, 8)
     images = (result for _, result in computed_ahead(image, entries, ahead=2 * workers, workers=workers))
-    write_pixel_file(path, progress(images, "Decoding images", len(entries)), limit if store else 0)
+    write_pixel_file(path, Progress(images, "Decoding images", len(entries)), limit if store else 0)
 
 
 def _up_to_date(file: PixelFile, found: list[Entry], cache: Path, limit_bytes: int | None) -> bool:

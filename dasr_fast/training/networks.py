@@ -9,8 +9,8 @@ from dasr_fast.degradation import Degradation, Pipeline
 from dasr_fast.models import BlindSR
 from dasr_fast.models.checkpoint import find_weights, load_weights, read_weights, settings_of
 from dasr_fast.models.moco import MoCo
+from dasr_fast.processes import Processes
 from dasr_fast.training.configuration import Configuration
-from dasr_fast.training.processes import Processes
 from dasr_fast.training.representation import LEARNERS, Learner
 from dasr_fast.training.representation.batch_statistics import synchronize
 

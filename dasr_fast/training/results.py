@@ -13,9 +13,9 @@ from dasr_fast.degradation import Degradation, Pipeline
 from dasr_fast.files import written_whole
 from dasr_fast.models import BlindSR, save_weights
 from dasr_fast.models.bounds import make_bounds
+from dasr_fast.processes import Processes
 from dasr_fast.training.configuration import Configuration
 from dasr_fast.training.patches import Images
-from dasr_fast.training.processes import Processes
 from dasr_fast.training.validation import Best, Row
 
 MOST = 1024

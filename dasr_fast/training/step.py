@@ -17,8 +17,8 @@ from dasr_fast.degradation import Degradation, Pipeline
 from dasr_fast.degradation.degradation import Drawn
 from dasr_fast.degradation.part import on_device
 from dasr_fast.models import DASR
+from dasr_fast.processes import Processes
 from dasr_fast.training.average import MovingAverage
-from dasr_fast.training.processes import Processes
 from dasr_fast.training.representation import DegradationTarget, Learner
 from dasr_fast.training.representation.batch_statistics import keep
 from dasr_fast.training.schedule import Schedule, Stage

@@ -18,6 +18,7 @@ from dasr_fast.evaluation import Setting
 from dasr_fast.evaluation.protocol import Restore
 from dasr_fast.models import CheckpointError
 from dasr_fast.precision import choose_precision, tf32_convolutions
+from dasr_fast.processes import Processes
 from dasr_fast.training.average import MovingAverage
 from dasr_fast.training.configuration import Configuration, ConfigurationError, configure, store
 from dasr_fast.training.degradation import make_degradation
@@ -28,7 +29,6 @@ from dasr_fast.training.log import Log, LogFile, Window, not_finite
 from dasr_fast.training.networks import followed, make_networks
 from dasr_fast.training.pairs import LRImages, PairedPatches
 from dasr_fast.training.patches import Patches, prefetched
-from dasr_fast.training.processes import Processes
 from dasr_fast.training.representation import DegradationTarget
 from dasr_fast.training.results import measure_bounds, write_card, write_weights
 from dasr_fast.training.schedule import Schedule

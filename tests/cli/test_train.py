@@ -10,11 +10,11 @@ from training.small_run import NETWORK, STEPS, as_options, make_images
 
 from dasr_fast import precision
 from dasr_fast.models import BlindSR
+from dasr_fast.processes import Processes
 from dasr_fast.training.configuration import configure
 from dasr_fast.training.folder import owned
 from dasr_fast.training.image_cache import ImageCache
 from dasr_fast.training.log import read_log
-from dasr_fast.training.processes import Processes
 from dasr_fast.training.trainer import Trainer
 
 

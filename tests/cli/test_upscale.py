@@ -1,3 +1,4 @@
+import subprocess
 from functools import partial
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import pytest
 import torch
 from cli_helpers import Call, fails, one_line, pixels
 from PIL import Image
+from training.small_run import ENVIRONMENT, TORCHRUN
 
 from dasr_fast.inference.executor import Executor
 from dasr_fast.models import BlindSR
@@ -267,6 +269,23 @@ def test_subfolders_and_several_sources(upscale: Call, photo: Path, tmp_path: Pa
     fails(
         upscale, 2, "would both be written to", tree / "a.png", tree / "in" / "deep" / "a.png", "-o", tmp_path / "two"
     )
+
+
+@pytest.mark.slow
+def test_processes_share_the_images(upscale: Call, folder: Path, weights: Path, tmp_path: Path):
+    (folder / "d.png").write_bytes((folder / "a.png").read_bytes())
+    assert upscale(folder, "-o", tmp_path / "one")[0] == 1
+    command = [*TORCHRUN, "-m", "dasr_fast", "upscale", str(folder), "-o", str(tmp_path / "two")]
+    shared = subprocess.run(
+        [*command, "--weights", str(weights), "--device", "cpu"], env=ENVIRONMENT, capture_output=True, text=True
+    )
+    told = sorted(line.partition("two ")[2] for line in shared.stdout.splitlines())
+    # The broken one doesn't stop the other process.
+    others = "; left out: 1 of other formats"
+    assert told == [f"(process 1 of 2): 2 done{others}", "(process 2 of 2): 1 done, 1 failed"], shared.stderr
+    assert shared.returncode == 1
+    for name in ("a.png", "c.tif", "d.png"):
+        assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
 
 
 def test_any_size(upscale: Call, photo: Path, tmp_path: Path):

@@ -58,6 +58,14 @@ def test_pictures_of_all_kinds(channels: int, dtype: type, tile: int | str):
     np.testing.assert_array_equal(sr.alpha, expected.alpha)
 
 
+def test_progress_by_tiles():
+    shares: list[float] = []
+    upscale(ENGINE, picture(80, 150, 3, np.uint8), tile=64, progress=shares.append)
+    assert len(shares) > 4
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+
+
 def test_alpha_in_strips_is_bicubic():
     lr = picture(300, 5, alpha=True)
     sr = upscale(ENGINE, lr)

@@ -10,8 +10,8 @@ import torch
 from full_disk import files_of_at_most
 
 from dasr_fast.models import CheckpointError
+from dasr_fast.processes import Processes
 from dasr_fast.training.folder import Checkpoints, FolderError, is_unused, owned
-from dasr_fast.training.processes import Processes
 
 CPU = Processes(torch.device("cpu"))
 

@@ -9,10 +9,10 @@ from training.small_run import small_settings
 from dasr_fast.evaluation import evaluate_pair
 from dasr_fast.evaluation.protocol import bicubic
 from dasr_fast.images import read_image
+from dasr_fast.processes import Processes
 from dasr_fast.training.configuration import ConfigurationError, configure
 from dasr_fast.training.image_cache import ImageCache
 from dasr_fast.training.pairs import LRImages, PairedPatches
-from dasr_fast.training.processes import Processes
 from dasr_fast.training.trainer import Trainer
 from dasr_fast.training.validation import validate_pairs
 

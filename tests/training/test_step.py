@@ -17,9 +17,9 @@ from dasr_fast.degradation import Degradation, preset
 from dasr_fast.degradation.degradation import Drawn
 from dasr_fast.models import BlindSR, MoCo
 from dasr_fast.ops import backends
+from dasr_fast.processes import Processes
 from dasr_fast.training.average import MovingAverage
 from dasr_fast.training.networks import placed
-from dasr_fast.training.processes import Processes
 from dasr_fast.training.representation import DegradationTarget, MoCoLearner
 from dasr_fast.training.schedule import Schedule
 from dasr_fast.training.step import WARM_UP, Function, Losses, Objective, Repeated, TrainingStep

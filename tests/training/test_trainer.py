@@ -22,10 +22,10 @@ from dasr_fast import cli
 from dasr_fast.models import BlindSR, CheckpointError, read_weights
 from dasr_fast.models.bounds import departure
 from dasr_fast.models.moco import Exchange, contrast
+from dasr_fast.processes import Processes
 from dasr_fast.training.configuration import ConfigurationError, configure, resumed, store
 from dasr_fast.training.log import TrainingError, read_log
 from dasr_fast.training.patches import Patches
-from dasr_fast.training.processes import Processes
 from dasr_fast.training.representation import LEARNERS, DegradationTarget, Learned, MoCoLearner
 from dasr_fast.training.trainer import Trainer
 from dasr_fast.training.validation import Row

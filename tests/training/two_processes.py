@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
+from dasr_fast.processes import joined
 from dasr_fast.training.configuration import configure
 from dasr_fast.training.folder import owned
-from dasr_fast.training.processes import joined
 from dasr_fast.training.trainer import Trainer
 
 

@@ -5,14 +5,13 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from training.small_run import ENVIRONMENT, TORCHRUN, TRAIN, as_options
+from training.small_run import ENVIRONMENT, TORCHRUN, TRAIN, as_options, make_images, small_settings
 
+from dasr_fast.processes import Processes, joined
 from dasr_fast.training.log import read_log
-from dasr_fast.training.processes import Processes, joined
 
 
 def test_alone():
@@ -38,9 +37,9 @@ def worker(torchrun: int, rank: int) -> int:
 
 
 @pytest.mark.slow
-def test_all_stop_after_the_same_step(settings: dict[str, Any], tmp_path: Path):
+def test_all_stop_after_the_same_step(tmp_path: Path):
     folder = tmp_path / "run"
-    options = as_options({**settings, "steps": 100_000, "save_every": 100_000})
+    options = as_options({**small_settings(make_images(tmp_path / "photos")), "steps": 100_000, "save_every": 100_000})
     process = subprocess.Popen(
         [*TORCHRUN, *TRAIN, "--output", str(folder), *options],
         env=ENVIRONMENT,

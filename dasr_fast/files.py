@@ -76,21 +76,33 @@ def find_images(folder: str | Path) -> list[Path]:
     )
 
 
-def search(folder: str | Path, *, without: Path | None = None) -> tuple[list[Path], Counter[str]]:
+def search(
+    folder: str | Path, *, without: Path | None = None, follow_links: bool = False
+) -> tuple[list[Path], Counter[str]]:
     """Image files in a folder and its subfolders by their endings, sorted, and how many others of each kind there are.
 
-    Hidden files and folders aren't images, and links to folders aren't followed. What is in the folder `without` isn't
-    looked at.
+    Args:
+        folder: Where to look.
+        without: A folder that isn't looked at.
+        follow_links: Whether links to folders are followed, each folder once.
+
+    Returns:
+        The images, and numbers of what else is there: "hidden" files and folders, whose names begin with a dot, "linked
+        folders" that weren't followed, and files "of other formats".
     """
-    images, others = [], Counter[str]()
-    for place, folders, files in os.walk(folder):
+    images, others, visited = [], Counter[str](), set()  # Links may lead in a circle.
+    for place, folders, files in os.walk(folder, followlinks=follow_links):
+        visited.add(os.path.realpath(place))
         hidden = [name for name in (*folders, *files) if name.startswith(".")]
-        links = [name for name in folders if name not in hidden and os.path.islink(os.path.join(place, name))]
-        folders[:] = sorted(
+        paths = {name: os.path.join(place, name) for name in sorted(folders) if name not in hidden}
+        links = [] if follow_links else [name for name, path in paths.items() if os.path.islink(path)]
+        folders[:] = [
             name
-            for name in folders
-            if name not in (*hidden, *links) and (without is None or not _is(os.path.join(place, name), without))
-        )
+            for name, path in paths.items()
+            if name not in links
+            and not (follow_links and os.path.realpath(path) in visited)
+            and (without is None or not _is(path, without))
+        ]
         seen = [name for name in files if name not in hidden]
         found = [name for name in seen if os.path.splitext(name)[1].lower() in SUFFIXES]
         images += [Path(place, name) for name in found]

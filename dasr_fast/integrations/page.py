@@ -15,8 +15,7 @@ import torch
 from dasr_fast.images import Picture, read_image, write_image
 from dasr_fast.inference.any_image import shared_engine
 from dasr_fast.inference.noise import noise_level
-from dasr_fast.inference.pictures import PictureWarning, bicubic, embed, upscale
-from dasr_fast.models.bounds import departure
+from dasr_fast.inference.pictures import PictureWarning, bicubic, upscale
 from dasr_fast.models.checkpoint import SHIPPED
 
 LARGEST = 4_000_000
@@ -84,7 +83,6 @@ def restored(lr: Picture, weights: str, strength: float, device: str) -> tuple[P
         device: "auto", "cpu" or "cuda".
     """
     engine = shared_engine(weights, device)
-    v = embed(engine, lr)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", PictureWarning)
         sr = upscale(engine, lr)
@@ -96,10 +94,10 @@ def restored(lr: Picture, weights: str, strength: float, device: str) -> tuple[P
     height, width = after.pixels.shape[:2]
     lines = [f"{lr.pixels.shape[1]} x {lr.pixels.shape[0]} became {width} x {height} pixels."]
     lines.append(f"The picture seems to have noise of {noise_level(lr.rgb()):.0f} grey levels.")
-    if engine.bounds is not None:
-        unlike = departure(v, engine.bounds).max() > 1
-        lines.append(f"Its degradation is {'un' if unlike else ''}like those that the weights were trained with.")
-    lines += [f"**{message.message}**" for message in told if issubclass(message.category, PictureWarning)]
+    unlike = [f"**{message.message}**" for message in told if issubclass(message.category, PictureWarning)]
+    if not unlike and engine.bounds is not None:
+        unlike = ["Its degradation is like those that the weights were trained with."]
+    lines += unlike
     return before, after, "\n\n".join(lines)
 
 

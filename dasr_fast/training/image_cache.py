@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from dasr_fast.files import SUFFIXES
+from dasr_fast.files import SUFFIXES, search
 from dasr_fast.images import ImageError, read_image
 from dasr_fast.progress import Progress
 from dasr_fast.training.background import computed_ahead
@@ -107,27 +107,13 @@ class ImageCache:
 def _find(folder: Path) -> tuple[list[Entry], dict[Path, str]]:
     """Image files, not decoded yet, in the order of their names, and those that can't be read."""
     found, skipped = [], {}
-    for path in _image_paths(folder):
+    for path in search(folder, follow_links=True)[0]:
         if path.is_file() and os.access(path, os.R_OK):
             status = path.stat()
             found.append(Entry(path.relative_to(folder).as_posix(), status.st_size, status.st_mtime_ns))
         else:
             skipped[path] = f"{path} can't be read: it is no file, or reading isn't allowed."
     return sorted(found, key=lambda entry: entry.name), skipped
-
-
-def _image_paths(folder: Path) -> Iterator[Path]:
-    visited = set()  # Links may lead in a circle.
-    for root, folders, files in os.walk(folder, followlinks=True):
-        visited.add(os.path.realpath(root))
-        folders[:] = [
-            name
-            for name in sorted(folders)
-            if not name.startswith(".") and os.path.realpath(os.path.join(root, name)) not in visited
-        ]
-        for name in files:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
-                yield Path(root, name)
 
 
 def _cache_folder(folder: Path, cache: str | Path | None) -> Path:

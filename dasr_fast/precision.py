@@ -51,14 +51,17 @@ _FAST_FP16 = (7, 5)
 def choose_precision(name: str, device: torch.device) -> Precision:
     """The precision of that name on that device.
 
-    "auto" is fp16 on NVIDIA GPUs of compute capability 7.5 and newer, and fp32 elsewhere.
+    "auto" is fp16 on NVIDIA GPUs of compute capability 7.5 and newer, bf16 on CPUs with a matrix unit, and fp32
+    elsewhere.
 
     Raises:
         ValueError: There is no such precision, or not on this device.
     """
     capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
+    if name == "auto" and capability is not None:
+        return PRECISIONS["fp32" if capability < _FAST_FP16 else "fp16"]
     if name == "auto":
-        return PRECISIONS["fp32" if capability is None or capability < _FAST_FP16 else "fp16"]
+        return PRECISIONS["bf16" if device.type == "cpu" and has_matrix_unit() else "fp32"]
     if name not in PRECISIONS:
         raise ValueError(f"precision must be one of auto, {', '.join(PRECISIONS)}; got {name!r}.")
     needed = _CAPABILITIES.get(name, (0, 0))
@@ -70,6 +73,18 @@ def choose_precision(name: str, device: torch.device) -> Precision:
             f"this one has {capability[0]}.{capability[1]}."
         )
     return PRECISIONS[name]
+
+
+@cache
+def has_matrix_unit() -> bool:
+    """Whether this CPU has AMX, and C++ kernels that use it for bfloat16."""
+    from dasr_fast.ops.backends import state  # Which imports all backends.
+
+    if state("da_conv", "cpp") is not None:
+        return False
+    from dasr_fast.compiled.cpp.support import MATRIX_UNIT
+
+    return MATRIX_UNIT
 
 
 @cache

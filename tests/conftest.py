@@ -5,6 +5,8 @@ import os
 import pytest
 import torch
 
+from dasr_fast import precision
+
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
@@ -15,6 +17,12 @@ def _seeded() -> None:
 def _full_precision() -> None:
     """float32 on a GPU is compared as float32, not as TF32."""
     torch.backends.cudnn.allow_tf32 = False
+
+
+@pytest.fixture(autouse=True)
+def _float32_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also on CPUs with a matrix unit, where `Engine` would take bfloat16."""
+    monkeypatch.setattr(precision, "has_matrix_unit", lambda: False)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -15,8 +15,10 @@ def capability(monkeypatch: pytest.MonkeyPatch):
     return lambda *value: monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: value)
 
 
-def test_auto():
-    assert choose_precision("auto", CPU) is PRECISIONS["fp32"]
+@pytest.mark.parametrize(("unit", "name"), [(False, "fp32"), (True, "bf16")])
+def test_auto(monkeypatch: pytest.MonkeyPatch, unit: bool, name: str):
+    monkeypatch.setattr(precision, "has_matrix_unit", lambda: unit)
+    assert choose_precision("auto", CPU) is PRECISIONS[name]
 
 
 @pytest.mark.parametrize(("value", "name"), [((7, 0), "fp32"), ((7, 5), "fp16"), ((9, 0), "fp16")])

@@ -32,8 +32,9 @@ PAPER = Path(__file__).with_name("paper.json")
 @click.argument("sets", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--weights", required=True, help="Name or path.")
 @click.option("--table", "tables", type=click.Choice(["2", "3"]), multiple=True, default=("2", "3"), show_default=True)
+@click.option("--precision", default="fp32", show_default=True, help="Of the network: fp32, tf32, fp16 or bf16.")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("accuracy"), show_default=True)
-def main(sets: tuple[Path, ...], weights: str, tables: tuple[str, ...], output: Path) -> None:
+def main(sets: tuple[Path, ...], weights: str, tables: tuple[str, ...], precision: str, output: Path) -> None:
     """Write the means over each of SETS to OUTPUT.json, and tables of them to OUTPUT.md; earlier ones are replaced."""
     figures, text = output.with_suffix(".json"), output.with_suffix(".md")
     check_target(figures, overwrite=True)
@@ -47,7 +48,7 @@ def main(sets: tuple[Path, ...], weights: str, tables: tuple[str, ...], output: 
         for table in tables
         for images in sets
         for method in ("bicubic", weights)
-        for mean in evaluate(images, method, scale, table)
+        for mean in evaluate(images, method, scale, table, precision)
     ]
     with written_whole(figures) as temporary:
         temporary.write_text(json.dumps(means, indent=1) + "\n", encoding="utf-8")
@@ -56,7 +57,7 @@ def main(sets: tuple[Path, ...], weights: str, tables: tuple[str, ...], output: 
     click.echo(f"Wrote {figures} and {text}")
 
 
-def evaluate(images: Path, method: str, scale: int, table: str) -> list[dict[str, Any]]:
+def evaluate(images: Path, method: str, scale: int, table: str, precision: str) -> list[dict[str, Any]]:
     """The means of a method over a set in a table of the paper, by `dasr-fast evaluate`.
 
     PSNR is None where it is infinite, of equal images. Leaves with the command's exit code if an image failed.
@@ -64,6 +65,7 @@ def evaluate(images: Path, method: str, scale: int, table: str) -> list[dict[str
     with TemporaryDirectory() as folder:
         figures = Path(folder) / "figures.json"
         options = [f"--scale={scale}", f"--method={method}", f"--table{table}", f"--json={figures}"]
+        options.append(f"--precision={precision}")
         code = run(["evaluate", str(images), *options])
         if code:
             sys.exit(code)

@@ -29,6 +29,12 @@ from dasr_fast.progress import Progress
     help="A further score by pyiqa's name, such as lpips or niqe, on RGB (extra scores); may be given several times.",
 )
 @option("--download", is_flag=True, help="Let pyiqa download what a metric needs.")
+@option(
+    "--precision",
+    type=click.Choice(["fp32", "tf32", "fp16", "bf16"]),
+    default="fp32",
+    help="Precision of the network; tf32 needs a GPU.",
+)
 @option("--json", "json_path", type=PATH, help="Write all figures to this file.")
 @common.seed_option
 @common.device_option
@@ -48,6 +54,7 @@ def evaluate(
     mode: Literal["bicubic", "s-fold"],
     metric_names: tuple[str, ...],
     download: bool,
+    precision: str,
     json_path: Path | None,
     seed: int,
     device: str,
@@ -96,7 +103,7 @@ def evaluate(
         restore = bicubic(scale)
     else:
         model = common.load_model(method, scale, device)
-        restore, scale = Engine(model, "fp32"), model.scale
+        restore, scale = Engine(model, precision), model.scale
     settings: list[Any]
     if lr_folder is not None:
         settings = [_Given(lr_folder.resolve().name)]
@@ -129,6 +136,7 @@ def evaluate(
         _print_table(scores, f"{source.resolve().name} x{scale} {method or 'DASR'}")
     if json_path is not None:
         facts = {"source": source.resolve().name, "scale": scale, "method": method or f"x{scale}", "seed": seed}
+        facts |= {} if method == "bicubic" else {"precision": precision}
         figures = {"rows": [_row(*row) for row in scores.items()], "failed": report.reasons()}
         with report.guard(json_path, counted=False):
             common.write_json(json_path, facts | figures)

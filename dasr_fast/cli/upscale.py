@@ -61,7 +61,8 @@ def _tile(_: click.Context, __: click.Parameter, value: str) -> Any:
     "--precision",
     type=click.Choice(["auto", "fp32", "tf32", "fp16", "bf16"]),
     default="auto",
-    help="Precision of the computation: auto is fp16 on a GPU and fp32 on a CPU; tf32 needs a GPU.",
+    help="Precision of the computation: auto is fp16 on a GPU, bf16 on a CPU with a matrix unit (AMX), else fp32; tf32 "
+    "needs a GPU.",
 )
 @option(
     "--tile",
@@ -194,7 +195,7 @@ def upscale(
         if processes.rank > 0:
             report.others.clear()
         part = "" if processes.world == 1 else f" (process {processes.rank + 1} of {processes.world})"
-        report.finish(f"Upscaled to {target}{part}")
+        report.finish(f"Upscaled to {target} in {engine.precision}{part}")
         return int(failed)
 
 
@@ -215,7 +216,7 @@ def _upscale_video(engine: Any, source: Path, output: Path | None, representatio
         return 1
     for what in video.left_out:
         common.warn(f"{target.name} can't hold {what} of {source.name}, which was left out.")
-    click.echo(common.printable(f"Upscaled to {target}"))
+    click.echo(common.printable(f"Upscaled to {target} in {engine.precision}"))
     return 0
 
 

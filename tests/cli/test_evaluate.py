@@ -11,6 +11,7 @@ from PIL import Image
 
 from dasr_fast.evaluation import PresetSetting, Setting, bicubic, evaluate_image, network, table3
 from dasr_fast.images import read_image
+from dasr_fast.inference import Engine
 from dasr_fast.models import BlindSR
 
 
@@ -27,6 +28,21 @@ def test_bicubic(call: Call, photo: Path, tmp_path: Path):
     assert row["ssim"] == pytest.approx(expected["ssim"], abs=1e-5)
     assert row["images"]["photo.png"]["psnr"] == row["psnr"]
     assert (content["scale"], content["method"], content["failed"]) == (3, "bicubic", {})
+
+
+def test_precision(call: Call, photo: Path, weights: Path, tmp_path: Path):
+    found = {}
+    for precision in ("fp32", "bf16"):
+        path = tmp_path / f"{precision}.json"
+        arguments = ("--method", weights, "--device", "cpu", "--precision", precision, "--json", path)
+        assert call("evaluate", photo, *arguments)[0] == 0
+        found[precision] = json.loads(path.read_text())
+        assert found[precision]["precision"] == precision
+    hr = arrays("evaluation")["hr"].permute(2, 0, 1)
+    engine = Engine(BlindSR.from_pretrained(weights), "bf16")
+    score = evaluate_image(hr, photo.name, engine, Setting(), 2)
+    assert found["bf16"]["rows"][0]["psnr"] == pytest.approx(score.psnr, abs=1e-6)
+    assert found["bf16"]["rows"][0]["psnr"] != found["fp32"]["rows"][0]["psnr"]
 
 
 def test_network_and_folder(call: Call, folder: Path, weights: Path, tmp_path: Path):

@@ -259,7 +259,7 @@ def test_subfolders_and_several_sources(upscale: Call, photo: Path, tmp_path: Pa
     large = tree / "large"
     code, out, err = upscale(tree, photo, "-o", large)
     assert (code, err) == (0, "")
-    assert out == f"Upscaled to {large}: 3 done; left out: 2 hidden, 1 linked folders, 1 of other formats\n"
+    assert out == f"Upscaled to {large} in fp32: 3 done; left out: 2 hidden, 1 linked folders, 1 of other formats\n"
     made = [large / "a.png", large / "in" / "deep" / "a.png", large / photo.name]
     assert sorted(path for path in large.rglob("*") if path.is_file()) == sorted(made)
     assert upscale(tree, photo, "-o", large)[:2] == (0, out.replace("3 done", "0 done, 3 there already"))
@@ -275,11 +275,10 @@ def test_subfolders_and_several_sources(upscale: Call, photo: Path, tmp_path: Pa
 def test_processes_share_the_images(upscale: Call, folder: Path, weights: Path, tmp_path: Path):
     (folder / "d.png").write_bytes((folder / "a.png").read_bytes())
     assert upscale(folder, "-o", tmp_path / "one")[0] == 1
-    command = [*TORCHRUN, "-m", "dasr_fast", "upscale", str(folder), "-o", str(tmp_path / "two")]
-    shared = subprocess.run(
-        [*command, "--weights", str(weights), "--device", "cpu"], env=ENVIRONMENT, capture_output=True, text=True
-    )
-    told = sorted(line.partition("two ")[2] for line in shared.stdout.splitlines())
+    options = ["--weights", str(weights), "--device", "cpu", "--precision", "fp32"]
+    command = [*TORCHRUN, "-m", "dasr_fast", "upscale", str(folder), "-o", str(tmp_path / "two"), *options]
+    shared = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
+    told = sorted(line.partition("fp32 ")[2] for line in shared.stdout.splitlines())
     # The broken one doesn't stop the other process.
     others = "; left out: 1 of other formats"
     assert told == [f"(process 1 of 2): 2 done{others}", "(process 2 of 2): 1 done, 1 failed"], shared.stderr

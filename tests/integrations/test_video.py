@@ -158,7 +158,7 @@ def test_the_command(clip: Any, network: BlindSR, tmp_path: Path, capsys: pytest
 
     source = clip()
     (tmp_path / "broken.mp4").write_bytes(source.read_bytes()[:600])
-    assert call(source) == (0, f"Upscaled to {tmp_path / 'clip_x2.mp4'}\n", "")
+    assert call(source) == (0, f"Upscaled to {tmp_path / 'clip_x2.mp4'} in fp32\n", "")
     assert len(frames(tmp_path / "clip_x2.mp4")) == 6
     for arguments, code, message in (
         ([source], 2, "exists already; --overwrite replaces it"),

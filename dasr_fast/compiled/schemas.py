@@ -41,6 +41,7 @@ SCHEMAS = {
         "Tensor? noise, Tensor? level, bool quantize, Tensor(a!) y) -> ()",
         "blur_downsample_grad_kernel(Tensor grad, Tensor x, Tensor(a!) grad_kernel) -> ()",
         schema(reference.jpeg),
+        "resize(Tensor image, Tensor rows, Tensor row_weights, Tensor columns, Tensor column_weights) -> Tensor",
     ),
     "cuda": (
         "channel_modulation(Tensor x, Tensor gate, Tensor? residual, Tensor(a!) y) -> ()",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dasr_fast.degradation.description import Quantity
+from dasr_fast.reference.layout import on_device
 
 Range = tuple[float, float]
 """Both ends (low, high) from between which a number is drawn uniformly."""
@@ -137,11 +138,6 @@ def together(
         for number, result in zip(numbers, function(stacked, numbers), strict=True):
             results[number] = result
     return results
-
-
-def on_device(numbers: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the host on a device, without waiting for it."""
-    return numbers if numbers.device == device else numbers.pin_memory().to(device, non_blocking=True)
 
 
 def normal_numbers(shape: Sequence[int], seed: int, source: torch.device, like: Tensor) -> Tensor:

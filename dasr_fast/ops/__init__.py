@@ -12,6 +12,7 @@ from dasr_fast.ops.da_conv import da_conv
 from dasr_fast.ops.da_half_block import da_half_block
 from dasr_fast.ops.dynamic_depthwise_conv import dynamic_depthwise_conv
 from dasr_fast.ops.jpeg import jpeg
+from dasr_fast.ops.resize import resize
 
 __all__ = [
     "blur_downsample",
@@ -21,4 +22,5 @@ __all__ = [
     "da_half_block",
     "dynamic_depthwise_conv",
     "jpeg",
+    "resize",
 ]

@@ -29,6 +29,7 @@ OPS = (
     "blur_downsample",
     "gaussian_kernel",
     "jpeg",
+    "resize",
 )
 
 

@@ -13,6 +13,7 @@ from dasr_fast.reference.da_half_block import da_half_block
 from dasr_fast.reference.dynamic_depthwise_conv import dynamic_depthwise_conv
 from dasr_fast.reference.gaussian_kernel import gaussian_kernel
 from dasr_fast.reference.jpeg import jpeg
+from dasr_fast.reference.resize import resize
 
 __all__ = [
     "bicubic_downsample",
@@ -25,4 +26,5 @@ __all__ = [
     "dynamic_depthwise_conv",
     "gaussian_kernel",
     "jpeg",
+    "resize",
 ]

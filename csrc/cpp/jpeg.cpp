@@ -185,13 +185,17 @@ private:
             const int64_t row = std::min(y + line, p_.height - 1);
             const T* x = (const T*)p_.x + image * p_.image + row * p_.row;
             int32_t *luma = y + line < p_.height ? at(0, row) : buffer(6), *blue = buffer(2 * line), *red = buffer(2 * line + 1);
-            for (int64_t i = 0; i < p_.width; ++i, x += p_.pixel) {
-                const int32_t r = level(x), g = level(x + p_.channel), b = level(x + 2 * p_.channel);
-                constexpr int32_t HALF = 1 << 15, OFFSET = (128 << 16) + HALF - 1;
-                luma[i] = (19595 * r + 38470 * g + 7471 * b + HALF) >> 16;
-                blue[i] = (-11059 * r - 21709 * g + 32768 * b + OFFSET) >> 16;
-                red[i] = (32768 * r - 27439 * g - 5329 * b + OFFSET) >> 16;
-            }
+            with_condition(p_.pixel == 1, [&](auto adjacent) { // Compilers make vectors of such.
+                const int64_t pixel = decltype(adjacent)::value ? 1 : p_.pixel, channel = p_.channel;
+                for (int64_t i = 0; i < p_.width; ++i) {
+                    const T* at = x + i * pixel;
+                    const int32_t r = level(at), g = level(at + channel), b = level(at + 2 * channel);
+                    constexpr int32_t HALF = 1 << 15, OFFSET = (128 << 16) + HALF - 1;
+                    luma[i] = (19595 * r + 38470 * g + 7471 * b + HALF) >> 16;
+                    blue[i] = (-11059 * r - 21709 * g + 32768 * b + OFFSET) >> 16;
+                    red[i] = (32768 * r - 27439 * g - 5329 * b + OFFSET) >> 16;
+                }
+            });
             for (int32_t* values : {luma, blue, red}) std::fill(values + p_.width, values + padded, values[p_.width - 1]);
         }
         for (int plane = 1; plane < 3; ++plane) {
@@ -228,12 +232,16 @@ private:
     void write(int64_t image, int64_t y) {
         const int32_t *luma = at(0, y), *blue = interpolated(1, y), *red = interpolated(2, y);
         T* out = (T*)p_.y + image * p_.image + y * p_.row;
-        for (int64_t i = 0; i < p_.width; ++i, out += p_.pixel) {
-            const int32_t b = blue[i] - 128, r = red[i] - 128;
-            put(out, luma[i] + ((91881 * r + 32768) >> 16));
-            put(out + p_.channel, luma[i] + ((-22554 * b - 46802 * r + 32768) >> 16));
-            put(out + 2 * p_.channel, luma[i] + ((116130 * b + 32768) >> 16));
-        }
+        with_condition(p_.pixel == 1, [&](auto adjacent) {
+            const int64_t pixel = decltype(adjacent)::value ? 1 : p_.pixel, channel = p_.channel;
+            for (int64_t i = 0; i < p_.width; ++i) {
+                const int32_t b = blue[i] - 128, r = red[i] - 128;
+                T* at = out + i * pixel;
+                put(at, luma[i] + ((91881 * r + 32768) >> 16));
+                put(at + channel, luma[i] + ((-22554 * b - 46802 * r + 32768) >> 16));
+                put(at + 2 * channel, luma[i] + ((116130 * b + 32768) >> 16));
+            }
+        });
     }
 
     static int32_t clamped(int32_t value) { return value < 0 ? 0 : value > 255 ? 255 : value; }

@@ -60,5 +60,7 @@ def resize(
     if not isinstance(mode, str) or mode not in MODES:
         raise ValueError(f"{_NAME}: mode must be {', '.join(MODES)}; got {shown(mode)}.")
     check_flag(_NAME, "antialias", antialias)
-    arguments = image, *size, mode, bool(antialias)
-    return reference.resize(*arguments) if needs_gradient(image) else OP.compute(backend, *arguments)
+    height, width = size
+    if needs_gradient(image):
+        return reference.resize(image, height, width, mode, bool(antialias))
+    return OP.compute(backend, image, height, width, mode, bool(antialias))

@@ -28,7 +28,7 @@ TF32 = 5e-3
 """The same for float32 where PyTorch's convolutions may use TF32, as the kernels then do."""
 
 SIZES = {"B": 2, "N": 2, "C": 64, "M": 64, "C_out": 64, "H": 13, "W": 18, "k": 3}
-SIZES |= {"h": 6, "w": 9, "kh": 7, "kw": 7, "scale": 2, "size": 9}
+SIZES |= {"h": 6, "w": 9, "kh": 7, "kw": 7, "scale": 2, "size": 9, "height": 5, "width": 11}
 """Sizes of the cases, by the names of dimensions and of arguments."""
 
 _IMAGES = {"hr": "B N C H W", "kernel": "B kh kw", "noise": "B N C h w", "level": "B"}
@@ -39,7 +39,7 @@ _CHOSEN = {
     "quality": torch.tensor([30.0, 90.0]),
     "subsampling": torch.tensor([2, 1]),
 }
-"""Arguments of `jpeg`."""
+"""Arguments of `jpeg`, and the image of `resize`."""
 
 _FOUND: dict[tuple[str, str, torch.device], str | None] = {}
 

@@ -13,6 +13,14 @@
 #include <unistd.h>
 #endif
 
+#ifdef __GLIBC__
+// libstdc++ asks glibc 2.32 and newer whether a process has one thread alone. Here the answer is no, and the library
+// loads with an older glibc too.
+extern "C" {
+[[gnu::visibility("hidden")]] char __libc_single_threaded = 0;
+}
+#endif
+
 namespace dasr_fast {
 
 // Whether the processor has tiles and vectors of bfloat16, and the system lets this process use the tiles' registers.

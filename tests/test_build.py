@@ -375,13 +375,26 @@ def test_instruction_sets_share_no_functions():
     assert not shared, "\n".join(shared)
 
 
-@pytest.mark.skipif(not (record.FOLDER / record.LIBRARY).exists() or not shutil.which("nm"), reason="it was not built")
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems have other tools")
+def wanted() -> list[str]:
+    """Symbols, with their versions, that this checkout's library expects of others."""
+    library = record.FOLDER / record.LIBRARY
+    if sys.platform != "linux" or not library.exists() or not shutil.which("nm"):
+        return []
+    printed = subprocess.run(["nm", "-D", "--undefined-only", library], text=True, capture_output=True, check=True)
+    return [line.split()[-1] for line in printed.stdout.splitlines()]
+
+
+needs_symbols = pytest.mark.skipif(not wanted(), reason="it was not built, or this system has other tools")
+
+
+@needs_symbols
 def test_only_the_stable_abi_is_used():
     """Else the library would be for one version of PyTorch, or of Python."""
-    library = str(record.FOLDER / record.LIBRARY)
-    symbols = subprocess.run(["nm", "-D", "--undefined-only", library], text=True, capture_output=True, check=True)
-    wanted = [line.split()[-1] for line in symbols.stdout.splitlines()]
-    unstable = [name for name in wanted if re.match(r"_?Py|_ZN?K?(2at|3c10|5torch)", name)]
-    assert not unstable
-    assert any(name.startswith("aoti_torch_") for name in wanted)
+    assert not [name for name in wanted() if re.match(r"_?Py|_ZN?K?(2at|3c10|5torch)", name)]
+    assert any(name.startswith("aoti_torch_") for name in wanted())
+
+
+@needs_symbols
+def test_no_newer_glibc_is_needed_than_pytorch_needs():
+    versions = {name: re.search(r"@GLIBC_2\.(\d+)", name) for name in wanted()}
+    assert not [name for name, version in versions.items() if version and int(version[1]) > 28]

@@ -93,11 +93,17 @@ inline void transform_back(Ints (&v)[SIDE]) {
     }
 }
 
+#ifdef __clang__
+#define SHUFFLE __builtin_shufflevector
+#else // GCC has the other from version 12 on.
+#define SHUFFLE(first, second, ...) __builtin_shuffle(first, second, Ints{__VA_ARGS__})
+#endif
+
 inline void transpose(Ints (&v)[SIDE]) {
     Ints t[SIDE];
     for (int i = 0; i < 4; ++i) { // Rows i and i + 4, element by element in turns; three times turns all.
-        t[2 * i] = __builtin_shuffle(v[i], v[i + 4], Ints{0, 8, 1, 9, 2, 10, 3, 11});
-        t[2 * i + 1] = __builtin_shuffle(v[i], v[i + 4], Ints{4, 12, 5, 13, 6, 14, 7, 15});
+        t[2 * i] = SHUFFLE(v[i], v[i + 4], 0, 8, 1, 9, 2, 10, 3, 11);
+        t[2 * i + 1] = SHUFFLE(v[i], v[i + 4], 4, 12, 5, 13, 6, 14, 7, 15);
     }
     for (int i = 0; i < SIDE; ++i) v[i] = t[i];
 }

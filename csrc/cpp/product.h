@@ -90,9 +90,10 @@ inline Vector merge(Vector first, Vector second) {
     static constexpr Lanes<WIDTH> lanes;
 #if defined(__clang__)
     Vector total = {};
-    for (int lane = 0; lane < LANES; ++lane)
-        for (const int32_t from : {lanes.low[lane], lanes.high[lane]})
-            total[lane] += from < LANES ? first[from] : second[from - LANES];
+    for (int lane = 0; lane < LANES; ++lane) {
+        const int32_t both[] = {lanes.low[lane], lanes.high[lane]};
+        for (const int32_t from : both) total[lane] += from < LANES ? first[from] : second[from - LANES];
+    }
     return total;
 #else
     typedef int32_t Index __attribute__((vector_size(4 * LANES)));

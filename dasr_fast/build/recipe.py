@@ -7,6 +7,7 @@ runs on every processor and takes the best that it has.
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 from io import StringIO
@@ -28,13 +29,15 @@ from dasr_fast.build.toolchain import (
 )
 
 STABLE_ABI = "-DTORCH_TARGET_VERSION=0x020a000000000000"
+WINDOWS = sys.platform == "win32"
 LANGUAGE = ["-std=c++17", "-O3"]
 CXX_FLAGS = [
-    *(*LANGUAGE, "-fPIC", "-fvisibility=hidden", "-ffp-contract=fast", "-fno-math-errno"),
+    *(*LANGUAGE, *([] if WINDOWS else ["-fPIC"]), "-fvisibility=hidden", "-ffp-contract=fast", "-fno-math-errno"),
     *("-Wall", "-Wextra"),
 ]
 NVCC_FLAGS = [*LANGUAGE, "-DUSE_CUDA", STABLE_ABI, "--threads", "1", "-Xcompiler", "-fPIC,-fvisibility=hidden"]
 DEPENDENCIES = "-MD -MF $out.d -c $in -o $out"
+command_line = subprocess.list2cmdline if WINDOWS else shlex.join
 SOURCES = {"cpp": "*.cpp", "cuda": "*.cu"}
 """What is compiled for each part of the library."""
 
@@ -83,7 +86,7 @@ class Recipe:
 
         text = StringIO()
         writer: Any = ninja_syntax.Writer(text, width=10**6)  # type: ignore[arg-type]
-        cache = shlex.join(filter(None, [shutil.which("ccache")]))
+        cache = command_line(filter(None, [shutil.which("ccache")]))
         cpp = self._cpp(writer, cache, self.compiler) if self.compiler else []
         cuda = self._cuda(writer, cache, self.nvcc) if self.nvcc else []
         writer.build("cpp", "phony", cpp)
@@ -97,11 +100,11 @@ class Recipe:
         (folder / "build.ninja").write_text(text.getvalue())
 
     def _cpp(self, writer: Any, cache: str, compiler: Compiler) -> list[str]:
-        command = shlex.join([*compiler.command, *CXX_FLAGS, *extra_flags(), "-I", str(self.csrc)])
+        command = command_line([*compiler.command, *CXX_FLAGS, *extra_flags(), "-I", str(self.csrc)])
         writer.rule("cxx", f"{cache} {command} $flags {DEPENDENCIES}", depfile="$out.d", deps="gcc")
         built = compiler.instruction_sets
         flags = {name: f"-DDASR_FAST_KERNELS={name} {INSTRUCTION_SETS[name]}" for name in built}
-        flags["binding"] = shlex.join(
+        flags["binding"] = command_line(
             [*(f"-DDASR_FAST_HAS_{name}" for name in built), STABLE_ABI, *headers(self.torch)]
         )
         objects = []
@@ -113,7 +116,7 @@ class Recipe:
 
     def _cuda(self, writer: Any, cache: str, nvcc: Nvcc) -> list[str]:
         command = [*nvcc_command(nvcc, self.csrc, self.torch), *architecture_flags(architectures())]
-        writer.rule("nvcc", f"{cache} {shlex.join(command)} {DEPENDENCIES}", depfile="$out.d", deps="gcc")
+        writer.rule("nvcc", f"{cache} {command_line(command)} {DEPENDENCIES}", depfile="$out.d", deps="gcc")
         objects = []
         for source in self.sources("cuda"):
             objects.append(f"cuda/{source.stem}.o")
@@ -124,8 +127,8 @@ class Recipe:
         libraries = ["torch_cuda", "c10_cuda"] if "cuda" in parts else []
         names = [f"-l{name}" for name in (*libraries, "torch_cpu", "c10")]
         rule = f"link-{'-'.join(parts)}"
-        where = shlex.join(["-L", str(self.torch.folder / "lib"), *names])
-        writer.rule(rule, f"{shlex.join(command)} $in -o $out {where}")
+        where = command_line(["-L", str(self.torch.folder / "lib"), *names])
+        writer.rule(rule, f"{command_line(command)} $in -o $out {where}")
         writer.build(target(parts), rule, objects)
 
 
@@ -153,5 +156,7 @@ def link_command(compiler: Compiler | Nvcc) -> list[str]:
     """How objects are linked, less input, output and libraries; what stays undefined is an error where it can be."""
     if isinstance(compiler, Nvcc):
         return [*compiler.command, "-shared", "-cudart", "static", "-Xlinker", "-z,defs"]
+    if WINDOWS:  # Where clang doesn't link what asks the processor, but if asked.
+        return [*compiler.command, *extra_flags(), "-shared", "--rtlib=compiler-rt"]
     complete = ["-Wl,-z,defs"] if sys.platform == "linux" and "-fsanitize" not in shlex.join(extra_flags()) else []
     return [*compiler.command, *extra_flags(), "-shared", *complete]

@@ -76,16 +76,15 @@ def find_torch() -> Torch:
 
 
 def find_compiler() -> Compiler:
-    """The C++ compiler: $CXX, or c++, g++ or clang++.
+    """The C++ compiler: $CXX, or g++, c++ or clang++; on Windows clang++, for MSVC lacks the vectors of both.
 
     Raises:
         CannotBuild: There is none, or it doesn't work.
     """
-    if sys.platform not in ("linux", "darwin"):
-        raise CannotBuild(f"compiled kernels are for Linux and macOS, and this is {sys.platform}")
-    found = os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")), None)
+    known = ("clang++",) if sys.platform == "win32" else ("g++", "c++", "clang++")
+    found = os.environ.get("CXX") or next(filter(shutil.which, known), None)
     if found is None:
-        raise CannotBuild(f"no C++ compiler was found: install g++ or set CXX, then run {COMMAND}")
+        raise CannotBuild(f"no C++ compiler was found: install {known[0]} or set CXX, then run {COMMAND}")
     command = shlex.split(found)
     try:
         target, version = (_said([*command, option]) for option in ("-dumpmachine", "--version"))

@@ -38,14 +38,6 @@ def test_no_more_than_ahead_are_begun():
     results.close()
 
 
-def test_works_while_the_caller_does():
-    ready = threading.Event()
-    results = computed_ahead(lambda item: ready.set() if item == 1 else None, [0, 1], ahead=2, workers=1)
-    next(results)
-    assert ready.wait(5)
-    results.close()
-
-
 @pytest.mark.parametrize("end", ["close", "drop"])
 def test_threads_end_with_the_iterator(end: str):
     begun = []

@@ -69,6 +69,22 @@ def test_every_learner_can_be_chosen():
         ({"data": "x", "channels": 100_000}, "channels should be less than or equal to 1024; got 100000."),
         ({"data": "x", "queue": 10**12}, "queue should be less than or equal to 1048576; got 1000000000000."),
         ({"data": "x", "steps": 10**12}, "steps should be less than 2147483648; got 1000000000000."),
+        ({"data": "x", "lr": "y", "degradation": "photo"}, "degradation can't be set: LR images are given by lr"),
+        ({"data": "x", "lr": "y", "noise": 3.0}, "noise can't be set: LR images are given by lr"),
+        (
+            {"data": "x", "lr": "y", "representation": "predictor"},
+            "representation = predictor is for degradations that are known, not lr",
+        ),
+        ({"data": "x", "lr": "y", "validation": "x"}, "validation_lr goes with lr and validation"),
+        ({"data": "x", "degradation": "photo", "noise": 3.0}, "noise can't be set: degradation = photo has its own"),
+        (
+            {"data": "x", "degradation": "photo", "sigma_max": 3.0},
+            "sigma_max can't be set: degradation = photo has its own",
+        ),
+        (
+            {"data": "x", "degradation": "photo", "representation": "oracle"},
+            "representation = oracle is for degradation = paper",
+        ),
         ({"data": "x", "decay_steps": 5}, "decay_steps is for schedule = stable."),
         ({"data": "x", "warm_up_steps": 5}, "warm_up_steps is for schedule = stable."),
         (

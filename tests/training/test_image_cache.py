@@ -174,10 +174,12 @@ def test_names_that_are_not_utf_8(folder: Path, tmp_path: Path):
         np.testing.assert_array_equal(cache[2], cache[0])
 
 
-def test_decoded_once(folder: Path, tmp_path: Path, decoded: list[str]):
+def test_decoded_once_and_then_not_even_written(folder: Path, tmp_path: Path, decoded: list[str]):
     first = ImageCache.open(folder, tmp_path / "cache", smallest=8)
     assert sorted(decoded) == ["a.png", "b.png", "c.PNG"]
     decoded.clear()
+    path = pixel_file(tmp_path / "cache")
+    (path.parent / "lock").unlink()
     again = ImageCache.open(str(folder), str(tmp_path / "cache"), smallest=16)
     assert decoded == []
     check(again, folder)
@@ -185,6 +187,10 @@ def test_decoded_once(folder: Path, tmp_path: Path, decoded: list[str]):
     (tmp_path / "link").symlink_to(folder)
     check(ImageCache.open(tmp_path / "link", tmp_path / "cache", smallest=16), folder)
     assert decoded == []
+    assert not (path.parent / "lock").exists()
+    path.write_bytes(path.read_bytes()[:-100])  # A damaged one is made again.
+    check(ImageCache.open(folder, tmp_path / "cache", smallest=8), folder)
+    assert len(decoded) == 3
 
 
 def test_only_what_changed_is_decoded_again(folder: Path, tmp_path: Path, decoded: list[str]):
@@ -237,8 +243,12 @@ def test_streamed_above_the_limit(folder: Path, tmp_path: Path, decoded: list[st
         assert batches[0].equal(batches[1])
     decoded.clear()
     assert not ImageCache.open(folder, tmp_path / "cache", smallest=8).streamed
-    assert ImageCache.open(folder, tmp_path / "cache", smallest=8, limit_bytes=0).streamed
+    streamed = ImageCache.open(folder, tmp_path / "cache", smallest=8, limit_bytes=0)
+    assert streamed.streamed
     assert decoded == []
+    save(folder / "a.png", random_image(8, 8))
+    with pytest.raises(ImageError, match=r"a\.png was changed while it was in use\."):
+        streamed[0]
 
 
 def test_streamed_where_the_disk_is_full(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -251,13 +261,6 @@ def test_streamed_where_the_disk_is_full(folder: Path, tmp_path: Path, monkeypat
     cache = ImageCache.open(folder, tmp_path / "cache", smallest=8)
     assert not cache.streamed
     check(cache, folder)
-
-
-def test_streamed_images_that_change_are_refused(folder: Path, tmp_path: Path, decoded: list[str]):
-    cache = ImageCache.open(folder, tmp_path / "cache", smallest=8, limit_bytes=0)
-    save(folder / "a.png", random_image(8, 8))
-    with pytest.raises(ImageError, match=r"a\.png was changed while it was in use\."):
-        cache[0]
 
 
 def test_killed_while_it_decodes_leaves_nothing_half(folder: Path, tmp_path: Path):
@@ -284,15 +287,6 @@ def test_killed_while_it_decodes_leaves_nothing_half(folder: Path, tmp_path: Pat
     assert len(cache) == 43
     check(cache, folder)
     assert sorted(path.name for path in inside.iterdir()) == ["images.pixels", "lock"]
-
-
-def test_a_damaged_cache_is_made_again(folder: Path, tmp_path: Path, decoded: list[str]):
-    ImageCache.open(folder, tmp_path / "cache", smallest=8)
-    path = pixel_file(tmp_path / "cache")
-    path.write_bytes(path.read_bytes()[:-100])
-    decoded.clear()
-    check(ImageCache.open(folder, tmp_path / "cache", smallest=8), folder)
-    assert len(decoded) == 3
 
 
 def test_an_error_of_the_disk_is_raised_and_leaves_the_cache(
@@ -333,13 +327,6 @@ def test_one_process_decodes_and_others_wait(folder: Path, tmp_path: Path, decod
     check(opened[0], folder)
     assert decoded == []
     assert made.stat().st_ino == number  # Nor written.
-
-
-def test_a_cache_that_is_complete_needs_no_writing(folder: Path, tmp_path: Path):
-    ImageCache.open(folder, tmp_path / "cache", smallest=8)
-    (pixel_file(tmp_path / "cache").parent / "lock").unlink()
-    check(ImageCache.open(folder, tmp_path / "cache", smallest=8), folder)
-    assert not (pixel_file(tmp_path / "cache").parent / "lock").exists()
 
 
 def test_default_cache(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -385,14 +372,12 @@ def test_wrong_arguments(folder: Path, tmp_path: Path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"for decoded images can't be written \(Not a directory\); name another"):
         ImageCache.open(folder, tmp_path / "file/cache", smallest=8)
-
-
-def test_no_image_left(tmp_path: Path):
-    (tmp_path / "photos").mkdir()
-    with pytest.raises(ValueError, match=r"photos holds no image \(\.png, .*\) that can be used\.$"):
-        ImageCache.open(tmp_path / "photos", tmp_path / "cache", smallest=32)
-    save(tmp_path / "photos/small.png", random_image(20, 20))
-    (tmp_path / "photos/text.png").write_text("I am no image.")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(ValueError, match=r"empty holds no image \(\.png, .*\) that can be used\.$"):
+        ImageCache.open(empty, tmp_path / "cache", smallest=32)
+    save(empty / "small.png", random_image(20, 20))
+    (empty / "text.png").write_text("I am no image.")
     message = r"that can be used; the first of 2: .*small\.png has 20x20 pixels; at least 32x32 are needed\.$"
     with pytest.raises(ValueError, match=message):
-        ImageCache.open(tmp_path / "photos", tmp_path / "cache", smallest=32)
+        ImageCache.open(empty, tmp_path / "cache", smallest=32)

@@ -10,7 +10,7 @@ from dasr_fast.evaluation import evaluate_pair
 from dasr_fast.evaluation.protocol import bicubic
 from dasr_fast.images import read_image
 from dasr_fast.processes import Processes
-from dasr_fast.training.configuration import ConfigurationError, configure
+from dasr_fast.training.configuration import configure
 from dasr_fast.training.image_cache import ImageCache
 from dasr_fast.training.pairs import LRImages, PairedPatches
 from dasr_fast.training.trainer import Trainer
@@ -99,30 +99,3 @@ def test_a_run_learns_from_the_given_images(folders: tuple[Path, Path], tmp_path
     assert len(indices) == 4
     assert "that of the LR images of lr" in (run / "README.md").read_text()
     assert "| LR of lr |  |  |" in (run / "README.md").read_text()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"degradation": "photo"}, "degradation can't be set: LR images are given by lr"),
-        ({"noise": 3.0}, "noise can't be set: LR images are given by lr"),
-        ({"representation": "predictor"}, "representation = predictor is for degradations that are known, not lr"),
-        ({"validation": "x"}, "validation_lr goes with lr and validation"),
-    ],
-)
-def test_settings_that_do_not_go_together(options: dict[str, object], message: str):
-    with pytest.raises(ConfigurationError, match=message):
-        configure(None, {"data": "x", "lr": "y"} | options)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"noise": 3.0}, "noise can't be set: degradation = photo has its own"),
-        ({"sigma_max": 3.0}, "sigma_max can't be set: degradation = photo has its own"),
-        ({"representation": "oracle"}, "representation = oracle is for degradation = paper"),
-    ],
-)
-def test_settings_of_presets(options: dict[str, object], message: str):
-    with pytest.raises(ConfigurationError, match=message):
-        configure(None, {"data": "x", "degradation": "photo"} | options)

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -41,12 +40,6 @@ def test_gives_back_what_was_written_within_the_limit(shapes: list, spare: int, 
         assert (tmp_path / "a.pixels").stat().st_size < 200 * (1 + len(written))
 
 
-def test_names_that_are_not_unicode(tmp_path: Path):
-    name = b"caf\xe9/\xff.png".decode("utf-8", "surrogateescape")
-    write_pixel_file(tmp_path / "a.pixels", [(Entry(name, 1, 2), None)], 0)
-    assert PixelFile(tmp_path / "a.pixels").entries == [Entry(name, 1, 2)]
-
-
 def test_only_whole_files_hold_entries(tmp_path: Path):
     path = tmp_path / "a.pixels"
     assert PixelFile(path).entries == []
@@ -74,18 +67,3 @@ def test_a_damaged_index_holds_nothing_that_is_not_there(tmp_path: Path):
                 pixels = known.get((entry.name, entry.bytes, entry.modified))
                 if pixels is not None and entry.offset is not None:
                     np.testing.assert_array_equal(file.pixels(entry), pixels)
-
-
-def test_an_error_leaves_what_was_there(tmp_path: Path):
-    path = tmp_path / "a.pixels"
-    write_pixel_file(path, images([(3, 4)]), 1000)
-    before = path.read_bytes()
-
-    def failing():
-        yield from images([(5, 5)])
-        raise OSError("The disk is full.")
-
-    with pytest.raises(OSError, match="full"):
-        write_pixel_file(path, failing(), 1000)
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]

@@ -20,7 +20,6 @@ from dasr_fast.training.representation import (
     MoCoLearner,
     OracleLearner,
     PredictorLearner,
-    SRLossLearner,
 )
 
 
@@ -36,18 +35,6 @@ def describe(kernels: Tensor, levels: Tensor) -> Tensor:
 
 def patches(batch: int) -> Tensor:
     return torch.rand(batch, 2, 3, 16, 16) * 255
-
-
-def test_moco_has_the_gradients_of_the_model():
-    moco, twin = MoCo(queue_size=32).train(), MoCo(queue_size=32).train()
-    twin.load_state_dict(moco.state_dict())
-    lr = patches(3)
-    MoCoLearner(moco)(lr).loss.backward()
-    _, logits, labels = twin(lr[:, 0], lr[:, 1])
-    F.cross_entropy(logits, labels).backward()
-    for own, expected in zip(moco.encoder_q.parameters(), twin.encoder_q.parameters(), strict=True):
-        assert torch.equal(own.grad, expected.grad)
-    assert set(MoCoLearner(moco).state_dict()) == set(moco.state_dict())
 
 
 def test_in_batch_is_the_loss_written_as_a_loop():
@@ -155,14 +142,6 @@ def test_oracle_sees_the_degradation_alone():
     assert learner.encoder is None
 
 
-def test_sr_loss_reaches_the_encoder():
-    learner = SRLossLearner()
-    embedding, loss, _ = learner(patches(2))
-    assert loss.item() == 0
-    embedding.square().sum().backward()
-    assert all(p.grad is not None for p in learner.parameters() if p.requires_grad)
-
-
 @pytest.mark.parametrize("name", LEARNERS)
 def test_every_learner(name: str, tmp_path):
     model = BlindSR(4, groups=1, blocks=1)
@@ -177,7 +156,7 @@ def test_every_learner(name: str, tmp_path):
     assert all(score.shape == () and not score.requires_grad for score in scores.values())
     (embedding.square().sum() + loss).backward()
     assert all((p.grad is not None) == p.requires_grad for p in learner.parameters())
-    assert loss.requires_grad == learner.learns_alone
+    assert loss.requires_grad == learner.learns_alone == (loss.item() != 0)
     with pytest.raises(
         ValueError, match=r"lr must be \[B, 2, 3, H, W\], two patches of each image; got \[3, 3, 16, 16\]"
     ):

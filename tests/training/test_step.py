@@ -58,24 +58,35 @@ def plain_step(network: BlindSR, lr: Tensor, hr: Tensor, optimizer: torch.optim.
     return contrast, l1
 
 
+def check_losses(
+    step: TrainingStep, number: int, plain: BlindSR, optimizer: torch.optim.Optimizer | None = None, rel: float = 1e-4
+) -> None:
+    """Take the step and that of the plain model, whose losses are to agree."""
+    hr = patches(number)
+    lr, _ = step.degraded(number, hr, INDICES)
+    losses = step(number, hr, INDICES)
+    contrast, l1 = plain_step(plain, lr, hr[:, 0].float(), optimizer)
+    assert losses["representation"].item() == pytest.approx(contrast.item(), rel=rel)
+    assert losses["l1"].item() == pytest.approx(l1.item(), rel=1e-4)
+    assert torch.equal(losses["loss"], losses["representation"] + losses["l1"])
+
+
+def check_gradients(network: BlindSR, plain: BlindSR) -> None:
+    for (name, own), other in zip(network.named_parameters(), plain.parameters(), strict=True):
+        if other.grad is not None:
+            assert own.grad is not None
+            assert error(own.grad, other.grad) < 1e-4, name
+
+
 def test_losses_and_gradients_are_the_plain_models():
     network, plain = small(), small()
     step = make_step(network)
     optimizer = torch.optim.Adam((p for p in plain.parameters() if p.requires_grad), 1e-4, foreach=False)
     for number in range(3):
         optimizer.param_groups[0]["lr"] = step.schedule.rate(number)
-        hr = patches(number)
-        lr, _ = step.degraded(number, hr, INDICES)
-        losses = step(number, hr, INDICES)
-        contrast, l1 = plain_step(plain, lr, hr[:, 0].float(), optimizer)
-        assert losses["representation"].item() == pytest.approx(contrast.item(), rel=1e-3)
-        assert losses["l1"].item() == pytest.approx(l1.item(), rel=1e-4)
-        assert torch.equal(losses["loss"], losses["representation"] + losses["l1"])
+        check_losses(step, number, plain, optimizer, rel=1e-3)
         if number == 0:  # Later ones have gone through Adam, to which the sign of a rounding error is a step.
-            for (name, own), other in zip(network.named_parameters(), plain.parameters(), strict=True):
-                if other.grad is not None:
-                    assert own.grad is not None
-                    assert error(own.grad, other.grad) < 1e-4, name
+            check_gradients(network, plain)
     assert torch.equal(network.E.queue_ptr, plain.E.queue_ptr)
     assert error(network.E.queue, plain.E.queue) < 1e-3
 
@@ -94,18 +105,10 @@ def test_batch_statistics_are_kept_once_everything_is_trained():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers() if "running" in name}
-    hr = patches(2)
-    lr, _ = step.degraded(2, hr, INDICES)
     network.eval()
     network.train()  # As before and after a validation.
-    losses = step(2, hr, INDICES)
-    contrast, l1 = plain_step(plain, lr, hr[:, 0].float(), None)
-    assert losses["representation"].item() == pytest.approx(contrast.item(), rel=1e-4)
-    assert losses["l1"].item() == pytest.approx(l1.item(), rel=1e-4)
-    for (name, own), other in zip(network.named_parameters(), plain.parameters(), strict=True):
-        if other.grad is not None:
-            assert own.grad is not None
-            assert error(own.grad, other.grad) < 1e-4, name
+    check_losses(step, 2, plain)
+    check_gradients(network, plain)
     network.train()
     step(3, patches(3), INDICES)
     for name, buffer in network.named_buffers():

@@ -503,6 +503,7 @@ def test_a_finished_run_writes_what_is_asked_for_later(settings: dict[str, Any],
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
+        ({}, "batch must be a multiple of the number of processes, 3; got 4"),
         ({"precision": "tf32"}, "precision tf32 needs an NVIDIA GPU"),
         ({"queue": 2}, "queue must be at least as large as batch, 4; got 2."),
         (
@@ -518,10 +519,5 @@ def test_a_finished_run_writes_what_is_asked_for_later(settings: dict[str, Any],
 )
 def test_settings_that_do_not_suit(settings: dict[str, Any], tmp_path: Path, changed: dict[str, Any], message: str):
     with pytest.raises(ConfigurationError) as error:
-        Trainer(configure(None, {**settings, **changed}), tmp_path, CPU)
+        Trainer(configure(None, {**settings, **changed}), tmp_path, CPU if changed else Processes(CPU.device, 0, 3))
     assert message in str(error.value)
-
-
-def test_a_batch_that_processes_cannot_share(settings: dict[str, Any], tmp_path: Path):
-    with pytest.raises(ConfigurationError, match="batch must be a multiple of the number of processes, 3; got 4"):
-        Trainer(configure(None, settings), tmp_path, Processes(torch.device("cpu"), 0, 3))

@@ -270,12 +270,6 @@ def test_a_forked_process_says_what_it_cannot_do(call: str, tmp_path: Path):
     assert os.waitpid(child, 0)[1] == 0
 
 
-def test_names_that_are_no_utf_8(tmp_path: Path):
-    path = tmp_path / os.fsdecode(b"caf\xe9.png")
-    write_image(path, Picture(RGB))
-    np.testing.assert_array_equal(read_image(path).pixels, RGB)
-
-
 @pytest.mark.parametrize(
     ("arguments", "kind", "message"),
     [
@@ -313,8 +307,9 @@ def test_find_images(tmp_path: Path):
     assert [p.name for p in find_images(tmp_path)] == ["a.jpeg", "b.PNG"]
 
 
-def test_long_names(tmp_path: Path):
-    path = tmp_path / f"{'n' * 251}.png"
+@pytest.mark.parametrize("name", [f"{'n' * 251}.png", os.fsdecode(b"caf\xe9.png")], ids=["long", "no UTF-8"])
+def test_odd_names(name: str, tmp_path: Path):
+    path = tmp_path / name
     write_image(path, Picture(RGB))
     np.testing.assert_array_equal(read_image(path).pixels, RGB)
 

@@ -201,13 +201,6 @@ def test_wrong_settings(options: dict[str, Any], message: str):
         (lambda: bicubic_downsample(None, 2), TypeError, "image must be a tensor; got NoneType"),
         (lambda: bicubic_upsample(np.ones((1, 1, 3, 3)), 2), TypeError, "image must be a tensor; got ndarray"),
         (lambda: bicubic_downsample(HR, np.ones((9, 9))), ValueError, "whole number of at least 1; got ndarray"),
-        (lambda: blur_downsample(HR, torch.ones(1, 1, 1), HR), ValueError, "scale must be 1, 2, 3 or 4; got Tensor"),
-        (
-            lambda: blur_downsample(HR, torch.ones(1, 1, 1), 2, quantize="no"),
-            TypeError,
-            "quantize must be True or False",
-        ),
-        (lambda: blur_downsample(HR, torch.ones(1, 1, 1), 2, backend=HR), ValueError, "backend must be one of auto"),
     ],
 )
 def test_wrong_calls(call: Callable[[], object], kind: type[Exception], message: str):
@@ -224,13 +217,6 @@ def test_bicubic_downsampling_is_that_of_the_reference(scale: int):
     torch.testing.assert_close(bicubic_downsample(image.double(), scale), expected)
     if scale == 1:
         assert torch.equal(bicubic_downsample(image, scale), image)
-
-
-def test_images_smaller_than_the_kernel():
-    with pytest.raises(ValueError, match="hr must be at least 11 pixels high for a kernel of 21"):
-        Degradation(2)(torch.rand(1, 3, 10, 30))
-    with pytest.raises(ValueError, match=r"hr must be \[B, N, C, H, W\] or \[B, C, H, W\]; got \[3, 30, 30\]"):
-        Degradation(2)(torch.rand(3, 30, 30))
 
 
 def test_randomness_of_an_image_depends_on_its_name():

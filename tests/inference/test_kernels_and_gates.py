@@ -1,5 +1,4 @@
 import copy
-from typing import Any
 
 import pytest
 import torch
@@ -56,17 +55,3 @@ def test_no_samples_and_no_layers():
     assert gate is not None
     assert gate.shape == (0, 4)
     assert KernelsAndGates([], torch.float32)(torch.randn(2, REPRESENTATION)) == []
-
-
-@pytest.mark.parametrize("depthwise", ["dynamic", "static"])
-def test_later_changes_of_the_layers_do_not_matter(depthwise: Any):
-    layer = DAConv(4, REPRESENTATION, depthwise=depthwise)
-    v = torch.randn(2, REPRESENTATION)
-    kernels_and_gates = KernelsAndGates([layer], torch.float32)
-    expected = layer.kernel(v).detach().clone(), layer.ca.gate(v).detach().clone()
-    with torch.no_grad():
-        for parameter in layer.parameters():
-            parameter.zero_()
-    kernel, gate = kernels_and_gates(v)[0]
-    assert error(kernel.flatten(1), expected[0]) < 1e-6
-    assert error(gate, expected[1]) < 1e-6

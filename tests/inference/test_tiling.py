@@ -112,12 +112,6 @@ def test_tiles_of_an_image_have_one_size():
     assert set(network.shapes) == {(2, 3, 70, 99), (1, 3, 70, 99)}
 
 
-def test_an_empty_batch():
-    lr = torch.rand(0, 3, 20, 30)
-    assert tiling.encode(NETWORK, lr, Window(1, 20, 30), CPU).shape == (0, 256)
-    assert list(tiling.restore(NETWORK, lr, torch.rand(0, 256), Window(1, 20, 30), 2)) == []
-
-
 def test_features_of_an_encoder_that_padded_the_cut_would_differ(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(tiling, "_HALO", 8)
     lr = torch.rand(1, 3, 90, 90) * 255

@@ -142,10 +142,6 @@ def test_forced_ends():
     with pytest.raises(ZeroDivisionError), forced("modulation", LARGE):
         math.floor(1 / 0)
     assert choose(FRAME, DEFAULT, cpu) == DEFAULT
-
-
-def test_forced_within_forced():
-    cpu = torch.device("cpu")
     with forced("modulation", LARGE):
         with forced("modulation", SMALL):
             assert choose(FRAME, DEFAULT, cpu) == SMALL

@@ -33,30 +33,19 @@ def doubling(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("doubling")
-def test_auto_takes_the_first_that_can():
+def test_which_backend_runs():
     x, gate = torch.ones(1, 2, 3, 3), torch.zeros(1, 2)
+    # By itself the first that can.
     assert torch.equal(ops.channel_modulation(x, gate), x * 2)
     assert torch.equal(ops.channel_modulation(x, gate, x), x)
     assert torch.equal(ops.channel_modulation(x, gate, backend="reference"), x * 0)
-
-
-@pytest.mark.usefixtures("doubling")
-def test_a_backend_asked_for_by_name_runs_or_says_why():
-    x, gate = torch.ones(1, 2, 3, 3), torch.zeros(1, 2)
+    # One asked for by name, or the reason.
     assert torch.equal(ops.channel_modulation(x, gate, backend="cpp"), x * 2)
     with pytest.raises(RuntimeError, match="cpp can't run: residuals are beyond it"):
         ops.channel_modulation(x, gate, x, backend="cpp")
-
-
-@pytest.mark.usefixtures("doubling")
-def test_device_counts():
     reason = backends.refusal("channel_modulation", "cpp", "meta", (None, None, None))
     assert reason == "it needs tensors on cpu, and these are on meta"
-
-
-@pytest.mark.usefixtures("doubling")
-def test_the_first_of_several_that_can():
-    x, gate = torch.ones(1, 2, 3, 3), torch.zeros(1, 2)
+    # Of several the first that can.
     assert torch.equal(ops.channel_modulation(x, gate, backend=("cpp", "reference")), x * 2)
     assert torch.equal(ops.channel_modulation(x, gate, x, backend=("cpp", "reference")), x)
     assert torch.equal(ops.channel_modulation(x, gate, backend=("cpp", "auto")), x * 2)

@@ -47,8 +47,3 @@ def test_upsampling(scale: int, height: int, width: int):
     x = torch.rand(1, 3, height, width, dtype=torch.float64)
     rows, columns = (matrix(size, size * scale, scale) for size in (height, width))
     torch.testing.assert_close(bicubic_upsample(x, scale), rows @ x @ columns.T)
-
-
-def test_identity_at_scale_1():
-    x = torch.rand(1, 1, 3, 4)
-    assert torch.equal(bicubic_downsample(x, 1), x)

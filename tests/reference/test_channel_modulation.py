@@ -1,5 +1,4 @@
 import torch
-from torch.autograd import gradcheck
 
 from dasr_fast.reference import channel_modulation
 
@@ -8,9 +7,3 @@ def test_is_a_product_and_a_sum():
     x, gate, residual = torch.randn(2, 3, 4, 5), torch.rand(2, 3), torch.randn(2, 3, 4, 5)
     expected = torch.stack([torch.stack([x[b, c] * gate[b, c] + residual[b, c] for c in range(3)]) for b in range(2)])
     torch.testing.assert_close(channel_modulation(x, gate, residual), expected)
-
-
-def test_gradients():
-    x, residual = (torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True) for _ in range(2))
-    gate = torch.rand(2, 3, dtype=torch.float64, requires_grad=True)
-    assert gradcheck(channel_modulation, (x, gate, residual))

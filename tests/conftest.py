@@ -1,11 +1,13 @@
 """Seeds, precision and threads for every test."""
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
 
 from dasr_fast import precision
+from dasr_fast.models import BlindSR, save_weights
 
 
 @pytest.fixture(autouse=True)
@@ -30,3 +32,12 @@ def _one_thread_a_worker() -> None:
     """Tests that run side by side have a core each; those of threads ask for more."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small untrained model for scale 2."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    save_weights(BlindSR(2, channels=8, groups=1, blocks=1), path)
+    return path

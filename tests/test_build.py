@@ -10,6 +10,7 @@ import subprocess
 import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from processes import printed
@@ -124,13 +125,6 @@ def test_a_compiler_that_fails(tmp_path: Path, output: Path, monkeypatch: pytest
     check_reason(output, "cpp", "third does not compile an empty file")
 
 
-@pytest.mark.usefixtures("csrc")
-def test_no_compiler(output: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("PATH", "")
-    build("auto", output)
-    check_reason(output, "cpp", "no C++ compiler was found: install g++ or set CXX")
-
-
 @needs_compiler
 def test_an_error_in_a_source(csrc: Path, output: Path):
     (csrc / "cpp" / "tiny.cpp").write_text("int broken( {")
@@ -181,51 +175,55 @@ def test_the_choice_comes_from_the_environment(output: Path, monkeypatch: pytest
         main(["--output", str(output)])
 
 
-def install(monkeypatch: pytest.MonkeyPatch, folder: Path | None, version: str = "", cuda: str | None = None) -> None:
-    """Have a PyTorch of some version, without headers, be the one that is found; None for none."""
+def install(monkeypatch: pytest.MonkeyPatch, package: str, spec: ModuleSpec | None = None) -> None:
+    """Have this package be found so, or not at all."""
     found = importlib.util.find_spec
-    spec = None
-    if folder is not None:
-        folder.mkdir()
-        (folder / "version.py").write_text(f"__version__ = {version!r}\ncuda = {cuda!r}\n")
-        spec = ModuleSpec("torch", None, origin=str(folder / "__init__.py"))
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec if name == "torch" else found(name))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec if name == package else found(name))
 
 
+def install_torch(monkeypatch: pytest.MonkeyPatch, folder: Path, version: str, cuda: str) -> None:
+    """Have a PyTorch of some version, without headers, be the one that is found."""
+    folder.mkdir()
+    (folder / "version.py").write_text(f"__version__ = {version!r}\ncuda = {cuda!r}\n")
+    install(monkeypatch, "torch", ModuleSpec("torch", None, origin=str(folder / "__init__.py")))
+
+
+@pytest.mark.parametrize(
+    ("prepare", "parts", "reason"),
+    [
+        (lambda patch, _: patch.setenv("PATH", ""), ["cpp"], "no C++ compiler was found: install g++ or set CXX"),
+        (lambda patch, _: install(patch, "ninja"), ["cpp"], "ninja was not installed yet"),
+        (
+            lambda patch, _: install(patch, "torch"),
+            ["cpp", "cuda"],
+            "PyTorch was not installed yet, or the installer hid it: run python -m dasr_fast.build",
+        ),
+        (
+            lambda patch, folder: install_torch(patch, folder, "2.9.1+cu128", "12.8"),
+            ["cpp"],
+            "PyTorch 2.9.1+cu128 is older than 2.11",
+        ),
+    ],
+)
 @pytest.mark.usefixtures("csrc")
-def test_no_torch(output: Path, monkeypatch: pytest.MonkeyPatch):
-    install(monkeypatch, None)
+def test_what_is_missing_is_the_reason(
+    prepare: Any, parts: list[str], reason: str, tmp_path: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+):
+    prepare(monkeypatch, tmp_path / "torch")
     build("auto", output)
-    for part in ("cpp", "cuda"):
-        check_reason(
-            output, part, "PyTorch was not installed yet, or the installer hid it: run python -m dasr_fast.build"
-        )
+    for part in parts:
+        check_reason(output, part, reason)
 
 
 @needs_compiler
 def test_no_torch_any_more(csrc: Path, output: Path, monkeypatch: pytest.MonkeyPatch):
     facts = build("cpp", output)
-    install(monkeypatch, None)
+    install(monkeypatch, "torch")
     assert build("auto", output) == facts
     assert answer(output, "kept.so") == 42
     (csrc / "cpp" / "answer.h").write_text("#define ANSWER 43")
     build("auto", output)
     check_reason(output, "cpp", "PyTorch was not installed yet")
-
-
-@pytest.mark.usefixtures("csrc")
-def test_no_ninja(output: Path, monkeypatch: pytest.MonkeyPatch):
-    found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ninja" else found(name))
-    build("auto", output)
-    check_reason(output, "cpp", "ninja was not installed yet")
-
-
-@pytest.mark.usefixtures("csrc")
-def test_an_old_torch(tmp_path: Path, output: Path, monkeypatch: pytest.MonkeyPatch):
-    install(monkeypatch, tmp_path / "torch", "2.9.1+cu128", "12.8")
-    build("auto", output)
-    check_reason(output, "cpp", "PyTorch 2.9.1+cu128 is older than 2.11")
 
 
 def test_torch_is_found_without_importing_it():
@@ -238,7 +236,7 @@ def test_torch_is_found_without_importing_it():
 def test_no_nvcc(tmp_path: Path, csrc: Path, output: Path, monkeypatch: pytest.MonkeyPatch):
     (csrc / "cuda").mkdir()
     (csrc / "cuda" / "tiny.cu").touch()
-    install(monkeypatch, tmp_path / "torch", "2.13.0+cu130", "13.0")
+    install_torch(monkeypatch, tmp_path / "torch", "2.13.0+cu130", "13.0")
     which = shutil.which
     monkeypatch.setattr(shutil, "which", lambda name: None if "nvcc" in name else which(name))
     with pytest.raises(CannotBuild, match="nvcc was not found in CUDA_HOME, CUDA_PATH, PATH or /usr/local/cuda"):

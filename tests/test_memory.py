@@ -17,6 +17,8 @@ MOUNTED = (
 )
 OLD = "/sys/fs/cgroup/memory"
 NEW = "/sys/fs/cgroup/unified"
+NEW_STAT = "anon 1000\ninactive_file 500\nactive_file 70\n"
+OLD_STAT = "inactive_file 1\ntotal_inactive_file 20\n"
 
 
 def machine(root: Path, own: str = "/", top: str = "/", **groups: dict[str, str]) -> Path:
@@ -41,33 +43,22 @@ def machine(root: Path, own: str = "/", top: str = "/", **groups: dict[str, str]
     return root
 
 
-def test_what_linux_calls_available(tmp_path: Path):
-    assert available_memory(machine(tmp_path)) == AVAILABLE
-
-
 @pytest.mark.parametrize(
-    ("limits", "used", "left"),
+    ("groups", "left"),
     [
-        ({"max": "5000\n"}, "2000\n", 3000),
-        ({"max": "5000\n"}, "7000\n", 0),
-        ({"max": "max\n", "high": "max\n"}, "2000\n", AVAILABLE),
-        ({"max": "5000\n", "high": "4000\n"}, "2000\n", 2000),
-        ({"max": "max\n", "high": "4000\n"}, "2000\n", 2000),
+        ({}, AVAILABLE),
+        ({NEW: {"max": "5000\n", "current": "2000\n"}}, 3000),
+        ({NEW: {"max": "5000\n", "current": "7000\n"}}, 0),
+        ({NEW: {"max": "max\n", "high": "max\n", "current": "2000\n"}}, AVAILABLE),
+        ({NEW: {"max": "5000\n", "high": "4000\n", "current": "2000\n"}}, 2000),
+        ({NEW: {"max": "max\n", "high": "4000\n", "current": "2000\n"}}, 2000),
+        # Files in memory count as free.
+        ({NEW: {"max": "5000\n", "current": "2000\n", "stat": NEW_STAT}}, 3500),
+        ({OLD: {"limit_in_bytes": "6000\n", "usage_in_bytes": "1000\n", "stat": OLD_STAT}}, 5020),
     ],
 )
-def test_what_a_container_allows(tmp_path: Path, limits: dict[str, str], used: str, left: int):
-    assert available_memory(machine(tmp_path, **{NEW: {**limits, "current": used}})) == left
-
-
-def test_files_in_memory_count_as_free(tmp_path: Path):
-    stat = "anon 1000\ninactive_file 500\nactive_file 70\n"
-    assert available_memory(machine(tmp_path, **{NEW: {"max": "5000\n", "current": "2000\n", "stat": stat}})) == 3500
-
-
-def test_what_an_old_container_allows(tmp_path: Path):
-    stat = "inactive_file 1\ntotal_inactive_file 20\n"
-    old = {"limit_in_bytes": "6000\n", "usage_in_bytes": "1000\n", "stat": stat}
-    assert available_memory(machine(tmp_path, **{OLD: old})) == 5020
+def test_what_a_container_allows(tmp_path: Path, groups: dict[str, dict[str, str]], left: int):
+    assert available_memory(machine(tmp_path, **groups)) == left
 
 
 @pytest.mark.parametrize("limited", ["", "/user", "/user/app", "/user/app/child"])
@@ -118,11 +109,8 @@ print(free_memory(torch.device("cpu")))
     assert 2**27 < int(printed("-c", program)) <= 2**28
 
 
-def test_a_system_that_does_not_tell(tmp_path: Path):
+def test_what_nobody_tells(tmp_path: Path):
     assert available_memory(tmp_path) is None
-
-
-def test_a_device_of_which_nothing_is_known():
     assert free_memory(torch.device("meta")) is None
 
 

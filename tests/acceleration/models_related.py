@@ -22,6 +22,11 @@ def call(model: nn.Module, x: Tensor, v: Tensor) -> Tensor:
     return model(x, v) if isinstance(model, TWO_ARGUMENTS) else model([x, v])
 
 
+def size_of(model: nn.Module) -> tuple[int, int]:
+    """Channels of the features, and numbers of the representation."""
+    return getattr(model, "size", (16, 16))
+
+
 def accelerated(model: nn.Module) -> tuple[nn.Module, nn.Module]:
     """The model, accelerated, and a copy from before."""
     original = copy.deepcopy(model)
@@ -36,16 +41,17 @@ def mlp(*widths: int, bias: bool = False) -> nn.Sequential:
 
 
 class Small(Adaptive):
-    channels, representation = 16, 16
-
     def __init__(self) -> None:
         super().__init__(16)
+
+    def branch(self, x, kernel):
+        return self.conv(self.relu(depthwise(x, kernel.view(len(x), -1, 3, 3))))
 
 
 class WideRepresentation(nn.Module):
     """A representation of 256 for 64 channels, two arguments, other names, biases."""
 
-    channels, representation = 64, 256
+    size = 64, 256
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +68,7 @@ class WideRepresentation(nn.Module):
 class ManyChannels(nn.Module):
     """180 channels, depthwise kernels of 5, LeakyReLU as a function and of 0.2."""
 
-    channels, representation = 180, 64
+    size = 180, 64
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,8 +93,7 @@ class Rectified(Small):
 
     def forward(self, pair):
         x, v = pair
-        y = self.conv(self.relu(depthwise(x, self.kernel(v).view(len(x), -1, 3, 3))))
-        return y + x * self.ca.conv_du(v)
+        return self.branch(x, self.kernel(v)) + x * self.ca.conv_du(v)
 
 
 class Learned(Small):
@@ -104,39 +109,7 @@ class Series(Small):
 
     def forward(self, pair):
         x, v = pair
-        y = self.conv(self.relu(depthwise(x, self.kernel(v).view(len(x), -1, 3, 3))))
-        return self.ca([y, v])
-
-
-class WithoutPointwise(nn.Module):
-    """No 1x1 convolution and no activation."""
-
-    channels, representation = 16, 32
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.kernel = mlp(32, 32, 16 * 9)
-        self.modulation = nn.Sequential(nn.Conv2d(32, 4, 1), nn.ReLU(), nn.Conv2d(4, 16, 1), nn.Sigmoid())
-
-    def forward(self, pair):
-        x, v = pair
-        y = depthwise(x, self.kernel(v).view(len(x), -1, 3, 3))
-        return y + x * self.modulation(v[:, :, None, None])
-
-
-class WithoutGate(nn.Module):
-    """No gate, more channels after the 1x1 convolution, GELU."""
-
-    channels, representation = 16, 16
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.kernel = mlp(16, 16, 16 * 9)
-        self.conv = nn.Conv2d(16, 24, 1)
-        self.act = nn.GELU()
-
-    def forward(self, x, v):
-        return self.conv(self.act(depthwise(x, self.kernel(v).view(len(x), -1, 3, 3))))
+        return self.ca([self.branch(x, self.kernel(v)), v])
 
 
 class MaximumAndMean(nn.Module):
@@ -183,12 +156,9 @@ class SpareLayer(Small):
 class SingleBlock(nn.Module):
     """One DA convolution and one convolution in a block."""
 
-    channels, representation = 16, 16
-
     def __init__(self) -> None:
         super().__init__()
-        self.adaptive = Adaptive(16)
-        self.conv = conv3(16, 16)
+        self.adaptive, self.conv = Adaptive(16), conv3(16, 16)
 
     def forward(self, x, v):
         return self.conv(F.leaky_relu(self.adaptive([x, v]), 0.1)) + x
@@ -197,21 +167,42 @@ class SingleBlock(nn.Module):
 class Depthwise(nn.Module):
     """The depthwise convolution alone, as in KDSR."""
 
-    channels, representation = 16, 16
-
     def __init__(self) -> None:
         super().__init__()
-        self.kernel = mlp(16, 16, 16 * 9)
+        self.kernel = mlp(size_of(self)[1], size_of(self)[1], 16 * 9)
 
     def forward(self, pair):
         x, v = pair
         return depthwise(x, self.kernel(v).view(len(x), -1, 3, 3))
 
 
+class WithoutPointwise(Depthwise):
+    """No 1x1 convolution and no activation."""
+
+    size = 16, 32
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.modulation = nn.Sequential(nn.Conv2d(32, 4, 1), nn.ReLU(), nn.Conv2d(4, 16, 1), nn.Sigmoid())
+
+    def forward(self, pair):
+        x, v = pair
+        return super().forward(pair) + x * self.modulation(v[:, :, None, None])
+
+
+class WithoutGate(Depthwise):
+    """No gate, more channels after the 1x1 convolution, GELU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.act = nn.Conv2d(16, 24, 1), nn.GELU()
+
+    def forward(self, x, v):
+        return self.conv(self.act(super().forward([x, v])))
+
+
 class DepthwiseBlock(nn.Module):
     """A block of KDSR: an activation in place, one convolution."""
-
-    channels, representation = 16, 16
 
     def __init__(self) -> None:
         super().__init__()
@@ -226,8 +217,7 @@ class PixelGate(Depthwise):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv, self.relu = nn.Conv2d(16, 1, 1), nn.LeakyReLU(0.1, True)
-        self.sig = nn.Sigmoid()
+        self.conv, self.relu, self.sig = nn.Conv2d(16, 1, 1), nn.LeakyReLU(0.1, True), nn.Sigmoid()
 
     def forward(self, pair):
         return self.relu(super().forward(pair)) * self.sig(self.conv(pair[0])) + pair[0]
@@ -235,8 +225,6 @@ class PixelGate(Depthwise):
 
 class PixelGateBlock(Block):
     """A block of MRDA."""
-
-    channels, representation = 16, 16
 
     def __init__(self) -> None:
         super().__init__(16)
@@ -259,8 +247,6 @@ class SeriesWithSkip(Series):
 
 class BlocksAlone(nn.Module):
     """A group without a last convolution and a skip connection, as in KDSR and MRDA."""
-
-    channels, representation = 16, 16
 
     def __init__(self) -> None:
         super().__init__()
@@ -300,8 +286,7 @@ class NormalizedKernel(Small):
 
     def forward(self, pair):
         x, v = pair
-        kernel = torch.softmax(self.kernel(v).view(len(x), -1, 9), -1).view(len(x), -1, 3, 3)
-        return self.conv(self.relu(depthwise(x, kernel))) + self.ca(pair)
+        return self.branch(x, torch.softmax(self.kernel(v).view(len(x), -1, 9), -1)) + self.ca(pair)
 
 
 class DetachedRepresentation(Small):
@@ -309,8 +294,7 @@ class DetachedRepresentation(Small):
 
     def forward(self, pair):
         x, v = pair
-        kernel = self.kernel(v.detach()).view(len(x), -1, 3, 3)
-        return self.conv(self.relu(depthwise(x, kernel))) + self.ca(pair)
+        return self.branch(x, self.kernel(v.detach())) + self.ca(pair)
 
 
 class RandomInTraining(Small):

@@ -8,20 +8,20 @@ from torch import Tensor, nn
 import dasr_fast
 from dasr_fast.acceleration.accelerate import report
 from dasr_fast.acceleration.layer import WORTHWHILE_ALONE
-from tests.released.network import Block
+from tests.released.network import Block, conv3
 
 
 class Trunk(nn.Module):
     """Blocks in a trunk whose forward nobody knows, with a tail at x4."""
 
-    def __init__(self, block: type[nn.Module] = Block) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.head = nn.Conv2d(3, 16, 3, padding=1)
-        self.first, self.second, self.conv = block(16), block(16), nn.Conv2d(16, 16, 3, padding=1)
-        up = [layer for _ in range(2) for layer in (nn.Conv2d(16, 64, 3, padding=1), nn.PixelShuffle(2))]
-        self.tail = nn.Sequential(nn.Sequential(*up), nn.Conv2d(16, 3, 3, padding=1))
+        self.head = conv3(3, 16)
+        self.first, self.second, self.conv = Block(16), Block(16), conv3(16, 16)
+        up = [layer for _ in range(2) for layer in (conv3(16, 64), nn.PixelShuffle(2))]
+        self.tail = nn.Sequential(nn.Sequential(*up), conv3(16, 3))
 
-    def forward(self, x: Tensor, v: Tensor) -> Tensor:
+    def forward(self, x, v):
         x = self.head(x / 255)
         y = self.second([torch.tanh(self.first([x, v])), v])
         return 255 * self.tail(self.conv(y) * 0.1 + x)
@@ -70,6 +70,6 @@ def test_small_features_go_to_the_own_forward(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.undo()  # What conftest.py does for all others.
     model, original = accelerated(Rectified())
     for pixels, same in ((WORTHWHILE_ALONE - 1, True), (WORTHWHILE_ALONE, False)):
-        x, v = torch.randn(1, model.channels, pixels, model.channels), torch.randn(1, model.representation)
+        x, v = torch.randn(1, 16, pixels, 16), torch.randn(1, 16)
         assert torch.equal(call(model, x, v), call(original, x, v)) == same
         torch.testing.assert_close(call(model, x, v), call(original, x, v), rtol=1e-4, atol=1e-4)

@@ -8,7 +8,6 @@ from golden import arrays
 from PIL import Image
 
 from dasr_fast.cli import run
-from dasr_fast.models import BlindSR, save_weights
 
 
 @pytest.fixture
@@ -21,14 +20,6 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
         return code, captured.out, captured.err
 
     return call
-
-
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small untrained model for scale 2."""
-    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    save_weights(BlindSR(2, channels=8, groups=1, blocks=1), path)
-    return path
 
 
 @pytest.fixture

@@ -194,11 +194,5 @@ def test_presets_compression_and_given_lr_images(call: Call, folder: Path, tmp_p
     ],
 )
 def test_mistakes_are_one_line_and_exit_2(call: Call, photo: Path, weights: Path, arguments: list[str], message: str):
-    fails(
-        call,
-        2,
-        message,
-        "evaluate",
-        photo,
-        *(argument.format(photo=photo, weights=weights, here=photo.parent) for argument in arguments),
-    )
+    given = [argument.format(photo=photo, weights=weights, here=photo.parent) for argument in arguments]
+    fails(call, 2, message, "evaluate", photo, *given)

@@ -72,10 +72,7 @@ def test_images_are_evenly_spread():
         (["-o", "{here}/p.png", "--json", "{here}/p.png"], "The plot and --json would both be written to"),
         (["-o", "{here}/p.png", "--anisotropic", "--sigma", "1"], "--anisotropic has its own kernels"),
         (["-o", "{here}/p.png", "--sigma", "1"], "Two different degradations are needed"),
-        (
-            ["-o", "{here}/p.png", "--sigma", "1", "--sigma", "1", "--sigma", "2"],
-            "Two different degradations are needed",
-        ),
+        (["-o", "{here}/p.png", *("--sigma", "1", "--sigma", "1", "--sigma", "2")], "Two different degradations"),
         (["-o", ""], "it is empty"),
         (["-o", "{here}/p.png", "--weights", ""], "it is empty"),
         (["-o", "{here}/p.png", "--compare", " "], "it is empty"),

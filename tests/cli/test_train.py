@@ -2,11 +2,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomlkit
 import torch
 from cli_helpers import Call, fails
 from full_disk import files_of_at_most
 from PIL import Image
-from training.small_run import NETWORK, STEPS, as_options, make_images
+from training.small_run import as_options, make_images, small_settings
 
 from dasr_fast import precision
 from dasr_fast.models import BlindSR
@@ -24,8 +25,13 @@ def photos(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def options(photos: Path, tmp_path: Path) -> list[str]:
-    return as_options({"data": photos, "cache": tmp_path / "cache", "device": "cpu", **NETWORK, **STEPS})
+def settings(photos: Path) -> dict[str, Any]:
+    return small_settings(photos)
+
+
+@pytest.fixture
+def options(settings: dict[str, Any]) -> list[str]:
+    return as_options(settings)
 
 
 def test_from_photos_to_a_larger_picture(call: Call, options: list[str], photo: Path, photos: Path, tmp_path: Path):
@@ -63,13 +69,10 @@ def test_from_photos_to_a_larger_picture(call: Call, options: list[str], photo: 
     assert call("evaluate", photo, "--method", weights, "--device", "cpu")[0] == 0
 
 
-def test_a_file_of_settings_and_options_over_it(call: Call, options: list[str], photos: Path, tmp_path: Path):
-    pairs = dict(zip(options[::2], options[1::2], strict=True))
-    file = tmp_path / "run.toml"
-    names = {name.removeprefix("--").replace("-", "_"): value for name, value in pairs.items()}
-    numbers = {name: int(value) if value.isdecimal() else f'"{value}"' for name, value in names.items()}
-    file.write_text("\n".join(f"{name} = {value}" for name, value in numbers.items()) + "\nseed = 5\n")
-    run = tmp_path / "run"
+def test_a_file_of_settings_and_options_over_it(call: Call, settings: dict[str, Any], photos: Path, tmp_path: Path):
+    file, run = tmp_path / "run.toml", tmp_path / "run"
+    texts = {name: str(value) for name, value in settings.items() if isinstance(value, Path)}
+    file.write_text(tomlkit.dumps({**settings, **texts, "seed": 5}))
     assert call("train", "--config", file, "--steps", 2, "--encoder-steps", 0, "--output", run)[0] == 0
     stored = configure(run / "configuration.toml", {})
     assert (stored.seed, stored.steps, stored.encoder_steps, stored.batch) == (5, 2, 0, 4)
@@ -111,37 +114,29 @@ def test_resuming_and_its_mistakes(call: Call, options: list[str], photos: Path,
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"--data": "nowhere"}, "There is no folder"),
-        ({"--data": None}, "data is needed"),
-        ({"--data": "{empty}"}, "holds no image"),
-        ({"--patch": "40"}, "at least 80x80 are needed"),
-        ({"--validation": "{empty}"}, "holds no image"),
-        ({"--scale": "5"}, "scale should be 2, 3 or 4; got 5."),
-        ({"--scale": "two"}, "'two' is not a valid integer"),
-        ({"--precision": "tf32"}, "precision tf32 needs an NVIDIA GPU"),
-        ({"--precision": "fp16"}, "'fp16' is not one of 'auto', 'fp32', 'tf32', 'bf16'"),
-        ({"--config": "nowhere.toml"}, "There is no configuration nowhere.toml"),
-        ({"--queue": "2"}, "queue must be at least as large as batch"),
-        ({"--cache": "{file}"}, "can't be written"),
-        ({"--data": ""}, "'--data': it is empty."),
-        ({"--initial-weights": " "}, "initial_weights should not be empty"),
-        ({"--config": ""}, "it is empty"),
-        ({"--channels": "100000"}, "channels should be less than or equal to 1024"),
-        ({"--queue": str(10**12)}, "queue should be less than or equal to"),
+        ({"data": "nowhere"}, "There is no folder"),
+        ({"data": None}, "data is needed"),
+        ({"data": "{empty}"}, "holds no image"),
+        ({"patch": "40"}, "at least 80x80 are needed"),
+        ({"validation": "{empty}"}, "holds no image"),
+        ({"scale": "5"}, "scale should be 2, 3 or 4; got 5."),
+        ({"scale": "two"}, "'two' is not a valid integer"),
+        ({"precision": "tf32"}, "precision tf32 needs an NVIDIA GPU"),
+        ({"precision": "fp16"}, "'fp16' is not one of 'auto', 'fp32', 'tf32', 'bf16'"),
+        ({"config": "nowhere.toml"}, "There is no configuration nowhere.toml"),
+        ({"queue": "2"}, "queue must be at least as large as batch"),
+        ({"cache": "{file}"}, "can't be written"),
+        ({"data": ""}, "'--data': it is empty."),
+        ({"config": ""}, "it is empty"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_2(
-    call: Call, options: list[str], tmp_path: Path, changed: dict[str, Any], message: str
+    call: Call, settings: dict[str, Any], tmp_path: Path, changed: dict[str, Any], message: str
 ):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
-    pairs = dict(zip(options[::2], options[1::2], strict=True)) | changed
-    arguments = [
-        part.format(empty=tmp_path / "empty", file=tmp_path / "file")
-        for name, value in pairs.items()
-        if value is not None
-        for part in (name, value)
-    ]
+    given = {name: value for name, value in {**settings, **changed}.items() if value is not None}
+    arguments = [part.format(empty=tmp_path / "empty", file=tmp_path / "file") for part in as_options(given)]
     fails(call, 2, message, "train", *arguments, "--output", tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -155,12 +150,10 @@ def test_training_that_fails_exits_1(call: Call, options: list[str], photos: Pat
     assert err.endswith(f"dasr-fast: Training ended after step 2: {checkpoint} can't be written: File too large.\n")
 
 
-def test_too_large_a_batch_is_one_line(call: Call, options: list[str], tmp_path: Path):
-    pairs = dict(zip(options[::2], options[1::2], strict=True)) | {"--batch": str(2**30), "--queue": str(2**20)}
-    pairs["--representation"] = "sr-loss"
-    arguments = [part for pair in pairs.items() for part in pair]
+def test_too_large_a_batch_is_one_line(call: Call, settings: dict[str, Any], tmp_path: Path):
+    options = as_options(settings | {"batch": 2**30, "queue": 2**20, "representation": "sr-loss"})
     message = "Training ended after step 0: there isn't enough memory; a smaller --batch"
-    fails(call, 1, message, "train", *arguments, "--output", tmp_path / "run")
+    fails(call, 1, message, "train", *options, "--output", tmp_path / "run")
 
 
 def test_what_happens_around_the_folder_of_a_run(call: Call, options: list[str], tmp_path: Path):

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dasr_fast import ops, reference
 from dasr_fast.ops.backends import IMPLEMENTATIONS
+from tests.specification import distance
 
 implementation = IMPLEMENTATIONS["blur_downsample", "cpp"]
 pytestmark = pytest.mark.skipif(isinstance(implementation, str), reason=str(implementation))
@@ -32,10 +33,6 @@ def check(shape: tuple[int, ...], kernel: tuple[int, int], scale: int, mode: str
     grads, wanted = torch.autograd.grad(y, inputs, grad), torch.autograd.grad(target, wide_inputs, grad.double())
     for result, exact in zip(grads, wanted, strict=True):
         assert distance(result, exact) <= 4e-6
-
-
-def distance(result: Tensor, target: Tensor) -> float:
-    return ((result - target).norm() / target.norm()).item()
 
 
 @pytest.mark.parametrize("mode", ["bicubic", "s-fold"])

@@ -31,10 +31,3 @@ VARIANTS = [
     (torch.bfloat16, "channels-last"),
 ]
 """Types and layouts that reach all code."""
-
-
-def distance(result: Tensor, target: Tensor) -> float:
-    """Relative error, in the Euclidean norm."""
-    assert result.shape == target.shape
-    assert torch.isfinite(result).all()
-    return ((result.double() - target).norm() / target.norm().clamp(min=1e-30)).item()

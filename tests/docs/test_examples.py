@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from training.small_run import NETWORK, STEPS, make_images
 
-from dasr_fast.models import BlindSR, save_weights
+from dasr_fast.models import BlindSR
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -21,13 +21,6 @@ def run(name: str, *arguments: object, **settings: Any) -> Any:
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_images(tmp_path_factory.mktemp("photos") / "photos", count=2)
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    save_weights(BlindSR(2, channels=8, groups=1, blocks=1), path)
-    return path
 
 
 def test_upscale(photos: Path, tmp_path: Path):

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,22 +12,11 @@ import dasr_fast
 from dasr_fast.images import Picture
 from dasr_fast.inference.any_image import shared_engine
 from dasr_fast.inference.pictures import upscale as upscale_picture
-from dasr_fast.models import BlindSR
-from dasr_fast.models.checkpoint import save_weights
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Those of a small network."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    save_weights(BlindSR(2, groups=1, blocks=1), path)
-    return str(path)
 
 
 @pytest.fixture
-def upscale(weights: str) -> Callable[..., Any]:
-    return partial(dasr_fast.upscale, weights=weights, device="cpu")
+def upscale(weights: Path) -> Callable[..., Any]:
+    return partial(dasr_fast.upscale, weights=str(weights), device="cpu")
 
 
 def pixels(channels: int, depth: Any = np.uint8) -> np.ndarray:
@@ -34,12 +24,12 @@ def pixels(channels: int, depth: Any = np.uint8) -> np.ndarray:
     return random.integers(0, np.iinfo(depth).max, (12, 17, channels), depth, endpoint=True)
 
 
-def expected(weights: str, image: np.ndarray, alpha: np.ndarray | None = None) -> Picture:
-    return upscale_picture(shared_engine(weights, "cpu"), Picture(image, alpha))
+def expected(weights: Path, image: np.ndarray, alpha: np.ndarray | None = None) -> Picture:
+    return upscale_picture(shared_engine(str(weights), "cpu"), Picture(image, alpha))
 
 
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])
-def test_arrays(upscale: Callable[..., Any], weights: str, depth: Any):
+def test_arrays(upscale: Callable[..., Any], weights: Path, depth: Any):
     image = pixels(4, depth)
     picture = expected(weights, np.ascontiguousarray(image[..., :3]), np.ascontiguousarray(image[..., 3]))
     np.testing.assert_array_equal(upscale(image), np.dstack((picture.pixels, picture.alpha)))
@@ -49,7 +39,7 @@ def test_arrays(upscale: Callable[..., Any], weights: str, depth: Any):
     np.testing.assert_array_equal(upscale(image[..., 0]), grey[..., 0])
 
 
-def test_numbers_from_0_to_1(upscale: Callable[..., Any], weights: str):
+def test_numbers_from_0_to_1(upscale: Callable[..., Any], weights: Path):
     whole = pixels(3, np.uint16)
     right = expected(weights, whole).pixels / 65535
     for dtype in (np.float32, np.float64):

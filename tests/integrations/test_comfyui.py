@@ -10,8 +10,6 @@ import torch
 
 import dasr_fast
 from dasr_fast.integrations import comfyui
-from dasr_fast.models import BlindSR
-from dasr_fast.models.checkpoint import save_weights
 
 
 @pytest.fixture
@@ -27,13 +25,6 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> Any:
     return {name: module.NODE_CLASS_MAPPINGS[key]() for key, name in module.NODE_DISPLAY_NAME_MAPPINGS.items()}
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> str:
-    torch.manual_seed(0)
-    save_weights(BlindSR(2, groups=1, blocks=1), tmp_path / "small.safetensors")
-    return str(tmp_path / "small.safetensors")
-
-
 def call(node: Any, **inputs: Any) -> torch.Tensor:
     """As ComfyUI calls it: all required inputs by keyword."""
     types = node.INPUT_TYPES()
@@ -43,23 +34,23 @@ def call(node: Any, **inputs: Any) -> torch.Tensor:
     return result
 
 
-def test_upscale(nodes: Any, path: str):
+def test_upscale(nodes: Any, weights: Path):
     image = torch.rand(2, 14, 19, 3)
-    sr = call(nodes["Upscale (DASR)"], image=image, weights="x4", path=path)
+    sr = call(nodes["Upscale (DASR)"], image=image, weights="x4", path=str(weights))
     assert list(sr.shape) == [2, 28, 38, 3]
-    right = dasr_fast.upscale(image.permute(0, 3, 1, 2), weights=path)
+    right = dasr_fast.upscale(image.permute(0, 3, 1, 2), weights=str(weights))
     torch.testing.assert_close(sr, right.permute(0, 2, 3, 1), rtol=0, atol=0)
     with_alpha = torch.cat((image, torch.rand(2, 14, 19, 1)), 3)
-    torch.testing.assert_close(call(nodes["Upscale (DASR)"], image=with_alpha, weights="x4", path=path), sr)
+    torch.testing.assert_close(call(nodes["Upscale (DASR)"], image=with_alpha, weights="x4", path=str(weights)), sr)
 
 
-def test_the_degradation_of_another_image(nodes: Any, path: str):
+def test_the_degradation_of_another_image(nodes: Any, weights: Path):
     node = nodes["Upscale (DASR) with the degradation of another image"]
     image, reference = torch.rand(1, 33, 34, 3), torch.rand(1, 40, 50, 3)
     image = (image * 65535).round() / 65535
-    own = call(nodes["Upscale (DASR)"], image=image, weights="x4", path=path)
-    torch.testing.assert_close(call(node, image=image, reference=image, weights="x4", path=path), own)
-    assert not torch.equal(call(node, image=image, reference=reference, weights="x4", path=path), own)
+    own = call(nodes["Upscale (DASR)"], image=image, weights="x4", path=str(weights))
+    torch.testing.assert_close(call(node, image=image, reference=image, weights="x4", path=str(weights)), own)
+    assert not torch.equal(call(node, image=image, reference=reference, weights="x4", path=str(weights)), own)
 
 
 def test_shipped_weights_are_offered(nodes: Any):

@@ -7,14 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from tests.specification import SPECIFICATIONS, Case
+from tests.specification.gradients import BACKWARD, OPTIONS
 
 pytest.importorskip("triton")
 
@@ -45,11 +44,6 @@ SHAPES = {
 """Cases in which a type is tried; every kernel takes seconds to compile."""
 
 COMMON = ((torch.float32, "contiguous"), (torch.float16, "channels_last"))
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "dynamic_depthwise_conv": {"negative_slope": None},
-    "da_conv": {"negative_slope": 0.1, "activate": False},
-    "blur_downsample": {"mode": "bicubic"},
-}
 
 
 def needs(op: str) -> pytest.MarkDecorator:
@@ -116,29 +110,15 @@ def run(op: str, case: Case, dtype: torch.dtype, layout: str) -> None:
     """The op and its gradients on tensors without values."""
     module = importlib.import_module(f"dasr_fast.kernels.{op}")
     features = next(iter(case.tensors.values()))
-    arguments = {**DEFAULTS.get(op, {}), **case.options}
+    arguments = {**OPTIONS.get(op, {}), **case.options}
     for name, shape in case.tensors.items():
         wanted = torch.float32 if name == "kernel" and dtype == torch.uint8 else dtype
         tensor = None if shape is None else torch.empty(shape, dtype=wanted, device="meta")
         if tensor is not None and tensor.dim() == 4 and shape == features:
             tensor = tensor.contiguous(memory_format=LAYOUTS[layout])
         arguments[name] = tensor
-    backward(module, op, getattr(module, op)(**arguments), arguments)
-
-
-def backward(module: ModuleType, op: str, y: Tensor, arguments: dict[str, Any]) -> None:
-    """The gradients; that of the output is like the output."""
-    if op == "dynamic_depthwise_conv":
-        module.dynamic_depthwise_conv_backward(grad=y, y=y, **arguments)
-    elif op == "channel_modulation":
-        module.channel_modulation_backward(y, arguments["x"], arguments["gate"])
-    elif op == "da_conv":
-        given = {name: arguments[name] for name in ("x", "kernel", "weight", "gate", "negative_slope")}
-        module.da_conv_backward(grad=y, y=y if arguments["activate"] else None, **given)
-    elif op == "blur_downsample":
-        hr, kernel, scale, mode = (arguments[name] for name in ("hr", "kernel", "scale", "mode"))
-        module.blur_downsample_grad_hr(y, hr, kernel, scale, mode)
-        module.blur_downsample_grad_kernel(y, hr, kernel, scale, mode)
+    y = getattr(module, op)(**arguments)
+    BACKWARD.get(op, lambda *_: ())(module, arguments, y, y)
 
 
 def check(op: str, tried: list[Variant], capability: Capability, arrays: int = 0) -> None:

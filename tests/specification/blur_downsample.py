@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tests.specification.specification import Case, Specification, elements
+from tests.specification.specification import TOLERANCE, Case, Specification, distance, elements
 
 STENCIL = {("bicubic", 1): 0, ("bicubic", 2): 7, ("bicubic", 3): 10, ("bicubic", 4): 15}
 """By how much the bicubic taps enlarge the blur kernel, where both are one stencil."""
@@ -18,6 +18,18 @@ def _case(label: str, hr: tuple[int, ...], kernel: tuple[int, int], scale: int, 
 def _draw(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     values = torch.rand(shape, generator=generator, dtype=torch.float64)
     return values / values.sum((-2, -1), keepdim=True) if name == "kernel" else (values * 255).round()
+
+
+def check_noisy(y: Tensor, noisy: Tensor, *, quantize: bool) -> None:
+    """Assert that `y` is `noisy`, which is in float64, or that in whole grey levels."""
+    if not quantize:
+        assert distance(y, noisy) <= TOLERANCE[torch.float32]
+        return
+    assert (noisy < 0).any()
+    assert (noisy > 255).any()
+    settled = (noisy - noisy.floor() - 0.5).abs() > 1e-3
+    assert torch.equal(y[settled].double(), noisy.round().clamp(0, 255)[settled])
+    assert torch.equal(y, y.round())
 
 
 def _outputs(case: Case) -> int:

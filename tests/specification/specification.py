@@ -85,6 +85,14 @@ class Specification:
         return {**tensors, **case.options}
 
 
+def distance(result: Tensor, target: Tensor) -> float:
+    """Relative error of a finite result, in the Euclidean norm."""
+    assert result.shape == target.shape
+    result = result.detach().cpu().double()
+    assert torch.isfinite(result).all()
+    return ((result - target).norm() / target.norm().clamp(min=1e-30)).item()
+
+
 def elements(case: Case, *names: str) -> int:
     """Number of elements of these tensor arguments together."""
     return sum(torch.Size(case.tensors[name] or (0,)).numel() for name in names)

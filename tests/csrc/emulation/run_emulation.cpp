@@ -1,4 +1,6 @@
 // Small kernels, right and wrong, that test the emulation itself.
+#include <cstring>
+
 #include "driver.h"
 
 namespace dasr_fast {
@@ -51,31 +53,20 @@ __global__ void sum_warps(const float* x, float* y) {
 }
 
 // Reverses the order of x in a block, with one of several mistakes.
-enum class Mistake {
-    none,
-    no_barrier,
-    diverging_barrier,
-    early_end,
-    outside,
-    too_far,
-    unwritten,
-    diverging_warp,
-    misaligned
-};
-
-__global__ void reverse(const float* x, float* y, Mistake mistake) {
+__global__ void reverse(const float* x, float* y, const char* mistake) {
+    const auto has = [=](const char* name) { return std::strcmp(mistake, name) == 0; };
     float* shared = reinterpret_cast<float*>(shared_memory());
     const int thread = threadIdx.x, last = blockDim.x - 1;
-    if (!(mistake == Mistake::unwritten && thread == 5)) shared[thread + (mistake == Mistake::outside)] = x[thread];
-    if (mistake == Mistake::early_end && thread == 7) return;
-    if (mistake == Mistake::diverging_barrier && thread < 32) {
+    if (!(has("unwritten") && thread == 5)) shared[thread + has("outside")] = x[thread];
+    if (has("early end") && thread == 7) return;
+    if (has("diverging barrier") && thread < 32) {
         __syncthreads();
-    } else if (mistake != Mistake::no_barrier) {
+    } else if (!has("no barrier")) {
         __syncthreads();
     }
-    if (mistake == Mistake::diverging_warp && thread < 40) __syncwarp();
-    if (mistake == Mistake::misaligned) y[thread] = load_16(shared + 1).values[0];
-    y[thread + (mistake == Mistake::too_far)] = shared[last - thread];
+    if (has("diverging warp") && thread < 40) __syncwarp();
+    if (has("misaligned")) y[thread] = load_16(shared + 1).values[0];
+    y[thread + has("too far")] = shared[last - thread];
 }
 
 // Copies two groups of 16 bytes a thread; `wait` is how many groups may be under way at the first read.
@@ -120,7 +111,7 @@ const emulation::Op sum_op("emulation_sum_warps", [](const Arguments& arguments)
 const emulation::Op reverse_op("emulation_reverse", [](const Arguments& arguments) {
     const int count = int(arguments["x"].size(0));
     launch(reverse, 1, count, count * sizeof(float), Stream(), arguments["x"].data<const float>(),
-           arguments["y"].data<float>(), Mistake(arguments.integer("mistake")));
+           arguments["y"].data<float>(), arguments.text("mistake").c_str());
 });
 
 const emulation::Op copy_op("emulation_copy", [](const Arguments& arguments) {

@@ -1,6 +1,7 @@
 """Seeds, precision and threads for every test."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,15 @@ def _one_thread_a_worker() -> None:
     """Tests that run side by side have a core each; those of threads ask for more."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         torch.set_num_threads(1)
+
+
+@pytest.fixture
+def _poisoned() -> Iterator[None]:
+    """Fill memory that nobody has written to with NaN."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    assert torch.empty(3).isnan().all()
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,7 @@ def lines_after(program: str, *first: str, **variables: str | None) -> list[list
 
 @pytest.mark.skipif(not hasattr(mmap, "MADV_HUGEPAGE"), reason="for Linux")
 def test_large_pages():
-    size = 2**28
+    size = 2**26
     program = f"""
         import mmap
         import resource

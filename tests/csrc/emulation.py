@@ -102,7 +102,11 @@ def _object(source: Path) -> Path:
     contents = [path.read_bytes() for path in sorted(_included(source))]
     path = CACHE / f"{source.stem}-{_digest(' '.join((*COMPILER, *SANITIZERS)).encode(), *contents)}.o"
     if not path.exists():
-        _build([*COMPILER, *SANITIZERS, *(f"-iquote{folder}" for folder in INCLUDED_FROM), "-c", str(source)], path)
+        folders = (
+            f"-isystem{Path(torch.__file__).parent / 'include'}",
+            *(f"-iquote{folder}" for folder in INCLUDED_FROM),
+        )
+        _build([*COMPILER, *SANITIZERS, *folders, "-c", str(source)], path)
     return path
 
 

@@ -12,7 +12,10 @@ from torch import Tensor
 from tests.specification import SPECIFICATIONS, Case, distance
 from tests.specification.blur_downsample import check_noisy
 
-pytestmark = pytest.mark.slow  # Its kernels take a minute to compile with sanitizers.
+pytestmark = [
+    pytest.mark.usefixtures("_poisoned"),
+    pytest.mark.slow,  # Its kernels take a minute to compile with sanitizers.
+]
 
 SPECIFICATION = SPECIFICATIONS["blur_downsample"]
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)

@@ -14,6 +14,8 @@ from dasr_fast.compiled.cuda import shared_memory
 from tests.specification import SPECIFICATIONS, Case, distance
 from tests.specification.gradients import BACKWARD, OPTIONS
 
+pytestmark = pytest.mark.usefixtures("_poisoned")
+
 CHANNELS_LAST = torch.channels_last
 
 SLOW = ("medium", "wide")

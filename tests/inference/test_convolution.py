@@ -4,7 +4,6 @@ import torch.nn.functional as F
 from golden import error
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 
 from dasr_fast.inference.convolution import Convolution
 from dasr_fast.ops import backends
@@ -38,14 +37,6 @@ def test_convolution_activation_and_sum(kernel_size, stride, slope, residual, si
     )
     assert result.dtype == dtype
     assert error(result.double(), expected) < (1e-14 if dtype == torch.float64 else 1e-5)
-
-
-def test_of_a_module_for_scaled_features():
-    module = nn.Conv2d(4, 4, 3, padding=1).double()
-    x = torch.randn(1, 4, 5, 6, dtype=torch.float64)
-    convolution = Convolution.of(module, 0.1, dtype=torch.float64, backend="auto", gain=0.25)
-    with torch.no_grad():
-        assert error(convolution(x / 4) * 4, F.leaky_relu(module(x), 0.1)) < 1e-14
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

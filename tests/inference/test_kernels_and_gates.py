@@ -47,11 +47,3 @@ def test_each_layer_gets_its_own(dtype: torch.dtype, tolerance: float):
             assert gate.dtype == dtype
             assert gate.is_contiguous()
             assert error(gate.double(), oracle.ca.gate(v.double())) < tolerance
-
-
-def test_no_samples_and_no_layers():
-    kernel, gate = KernelsAndGates([DAConv(4, REPRESENTATION)], torch.float32)(torch.empty(0, REPRESENTATION))[0]
-    assert kernel.shape == (0, 4, 3, 3)
-    assert gate is not None
-    assert gate.shape == (0, 4)
-    assert KernelsAndGates([], torch.float32)(torch.randn(2, REPRESENTATION)) == []

@@ -47,12 +47,6 @@ def test_a_result_is_waited_for_when_the_next_frame_is_under_way():
     ]
 
 
-@pytest.mark.parametrize("count", [0, 1, 2])
-def test_short_streams(count: int):
-    frames = [frame.item() for frame, _ in overlapped(numbers(count), lambda x: (x + 100,), Notes())]
-    assert frames == list(range(count))
-
-
 def test_frames_are_taken_one_ahead_only():
     taken = []
 

@@ -112,9 +112,10 @@ FORMS: dict[str, Callable[[State], Any]] = {
 }
 
 
+@pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("form", FORMS)
-def test_forms(form: str, state: State, tmp_path: Path):
-    torch.save(FORMS[form](state), tmp_path / "a.pt")
+def test_forms(form: str, legacy: bool, state: State, tmp_path: Path):
+    torch.save(FORMS[form](state), tmp_path / "a.pt", _use_new_zipfile_serialization=not legacy)
     found = read_weights(tmp_path / "a.pt")
     assert found.keys() == (released(state) if form == "released" else state).keys()
     assert all(torch.equal(value, state[key]) for key, value in found.items())

@@ -4,7 +4,7 @@ import inspect
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -52,20 +52,14 @@ of_images = pytest.mark.parametrize(
 )
 
 
+pytestmark = pytest.mark.usefixtures("_poisoned")
+
+
 @pytest.fixture(autouse=True)
 def _bearable(monkeypatch: pytest.MonkeyPatch) -> None:
     if INTERPRETED:
         few_programs(monkeypatch)
         replace_once_a_launch(monkeypatch)
-
-
-@pytest.fixture(autouse=True)
-def _poisoned() -> Iterator[None]:
-    """Fill memory that nobody has written to with NaN."""
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    assert torch.empty(3).isnan().all()
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 def running(op: str, backend: str) -> list[str]:

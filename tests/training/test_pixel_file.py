@@ -3,12 +3,8 @@
 from pathlib import Path
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from dasr_fast.training.pixel_file import Entry, PixelFile, write_pixel_file
-
-SHAPES = st.lists(st.one_of(st.none(), st.tuples(st.integers(1, 9), st.integers(1, 9))), max_size=6)
 
 
 def images(shapes: list[tuple[int, int] | None]) -> list[tuple[Entry, np.ndarray | None]]:
@@ -19,25 +15,6 @@ def images(shapes: list[tuple[int, int] | None]) -> list[tuple[Entry, np.ndarray
         else (Entry(f"{i}.png", 10 + i, i, *shape), random.integers(0, 256, (3, *shape), dtype=np.uint8))
         for i, shape in enumerate(shapes)
     ]
-
-
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(shapes=SHAPES, spare=st.integers(-1, 1))
-def test_gives_back_what_was_written_within_the_limit(shapes: list, spare: int, tmp_path: Path):
-    written = images(shapes)
-    total = sum(0 if pixels is None else pixels.nbytes for _, pixels in written)
-    write_pixel_file(tmp_path / "a.pixels", iter(written), total + spare)
-    file = PixelFile(tmp_path / "a.pixels")
-    assert file.stored == (spare >= 0 and total > 0)
-    assert len(file.entries) == len(written)
-    for entry, (expected, pixels) in zip(file.entries, written, strict=True):
-        assert (entry.name, entry.bytes, entry.modified) == (expected.name, expected.bytes, expected.modified)
-        assert (entry.height, entry.width, entry.problem) == (expected.height, expected.width, expected.problem)
-        assert (entry.offset is not None) == (file.stored and pixels is not None)
-        if entry.offset is not None:
-            np.testing.assert_array_equal(file.pixels(entry), pixels)
-    if not file.stored:
-        assert (tmp_path / "a.pixels").stat().st_size < 200 * (1 + len(written))
 
 
 def test_only_whole_files_hold_entries(tmp_path: Path):

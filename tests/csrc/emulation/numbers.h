@@ -1,8 +1,12 @@
-// 16-bit floating-point numbers as their bits, and their conversions.
+// 16-bit floating-point numbers as their bits; PyTorch converts them.
 #pragma once
+
+#include <c10/util/BFloat16.h>
+#include <c10/util/Half.h>
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 namespace dasr_fast {
 
@@ -26,43 +30,13 @@ inline float to_float(float value) { return value; }
 
 inline float to_float(bfloat16_t value) { return same_bits<float>(std::uint32_t(value.bits) << 16); }
 
-inline float to_float(half_t value) {
-    const std::uint32_t sign = std::uint32_t(value.bits & 0x8000) << 16;
-    const std::uint32_t exponent = (value.bits >> 10) & 31, fraction = value.bits & 1023;
-    if (exponent == 31) return same_bits<float>(sign | 0x7F800000 | fraction << 13);
-    if (exponent > 0) return same_bits<float>(sign | (exponent + 112) << 23 | fraction << 13);
-    const float magnitude = float(fraction) * 0x1p-24f;
-    return sign != 0 ? -magnitude : magnitude;
-}
+inline float to_float(half_t value) { return c10::detail::fp16_ieee_to_fp32_value(value.bits); }
 
 template <typename T>
-T from_float(float value);
-
-template <>
-inline float from_float<float>(float value) {
-    return value;
-}
-
-template <>
-inline bfloat16_t from_float<bfloat16_t>(float value) {
-    const auto bits = same_bits<std::uint32_t>(value);
-    if (value != value) return {0x7FFF};
-    return {std::uint16_t((bits + 0x7FFF + (bits >> 16 & 1)) >> 16)};
-}
-
-template <>
-inline half_t from_float<half_t>(float value) {
-    const auto bits = same_bits<std::uint32_t>(value);
-    const auto sign = std::uint16_t(bits >> 16 & 0x8000);
-    const std::uint32_t magnitude = bits & 0x7FFFFFFF;
-    if (value != value) return {0x7FFF};
-    if (magnitude >= 0x477FF000) return {std::uint16_t(sign | 0x7C00)};  // Rounds to 65536 or more.
-    if (magnitude < 0x38800000) {
-        // Below the smallest normal number: adding 0.5 rounds to a multiple of 2^-24 in the last bits of the sum.
-        const float sum = same_bits<float>(magnitude) + 0.5f;
-        return {std::uint16_t(sign | (same_bits<std::uint32_t>(sum) - 0x3F000000))};
-    }
-    return {std::uint16_t(sign | ((magnitude - 0x38000000 + 0xFFF + (magnitude >> 13 & 1)) >> 13))};
+T from_float(float value) {
+    if constexpr (std::is_same_v<T, half_t>) return {c10::detail::fp16_ieee_from_fp32_value(value)};
+    if constexpr (std::is_same_v<T, bfloat16_t>) return {c10::detail::round_to_nearest_even(value)};
+    if constexpr (std::is_same_v<T, float>) return value;
 }
 
 template <typename T>

@@ -33,14 +33,6 @@ __global__ void product(const T* a, const T* b, float* d, bool transposed) {
     for (int i = 0; i < 4; ++i) d[(lane / 4 + i / 2 * 8) * 8 + lane % 4 * 2 + i % 2] = sums[i];
 }
 
-template <typename T>
-__global__ void convert(const float* x, T* y, float* back, int count) {
-    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < count; i += gridDim.x * blockDim.x) {
-        y[i] = from_float<T>(x[i]);
-        back[i] = to_float(y[i]);
-    }
-}
-
 // The sum of each warp, twice.
 __global__ void sum_warps(const float* x, float* y) {
     const float value = x[blockIdx.x * blockDim.x + threadIdx.x];
@@ -92,14 +84,6 @@ const emulation::Op product_op("emulation_product", [](const Arguments& argument
             launch(product<T>, 1, 32, (16 * 16 + 16 * 8) * sizeof(T), Stream(), arguments["a"].data<const T>(),
                    arguments["b"].data<const T>(), arguments["d"].data<float>(), arguments.integer("transposed"));
         }
-    });
-});
-
-const emulation::Op convert_op("emulation_convert", [](const Arguments& arguments) {
-    emulation::for_type(arguments["y"].type, [&](auto zero) {
-        using T = decltype(zero);
-        launch(convert<T>, sm_count(), 64, 0, Stream(), arguments["x"].data<const float>(), arguments["y"].data<T>(),
-               arguments["back"].data<float>(), arguments["x"].size(0));
     });
 });
 

@@ -19,6 +19,11 @@ def test_json(call: Call):
         assert backends["reference"] is None
         if not torch.cuda.is_available():
             assert backends["cuda"] == "no NVIDIA GPU was found"
+    if state("channel_modulation", "cpp") is None:
+        assert facts["library"].startswith(str(record.FOLDER / record.LIBRARY))
+        assert facts["library"].endswith(f"built with torch {record.read()['torch']})")
+    else:
+        assert facts["library"].startswith(("off: ", "importing it failed: "))
 
 
 def test_table(call: Call):
@@ -40,15 +45,6 @@ def test_check(call: Call, monkeypatch: pytest.MonkeyPatch):
         assert code == 1
         wrong = {name for name, reason in json.loads(out)["differ"].items() if reason is not None}
         assert wrong == {f"{op} by cpp"}
-
-
-def test_library(call: Call):
-    library = json.loads(call("doctor", "--json")[1])["library"]
-    if state("channel_modulation", "cpp") is None:
-        assert library.startswith(str(record.FOLDER / record.LIBRARY))
-        assert library.endswith(f"built with torch {record.read()['torch']})")
-    else:
-        assert library.startswith(("off: ", "importing it failed: "))
 
 
 def test_no_library(call: Call, monkeypatch: pytest.MonkeyPatch):

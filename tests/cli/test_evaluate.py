@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -15,14 +16,23 @@ from dasr_fast.inference import Engine
 from dasr_fast.models import BlindSR
 
 
-def test_bicubic(call: Call, photo: Path, tmp_path: Path):
-    code, out, err = call(
-        "evaluate", photo, "--scale", 3, "--method", "bicubic", "--sigma", 1.2, "--json", tmp_path / "r.json"
-    )
-    assert (code, err) == (0, "")
+@pytest.fixture
+def evaluated(call: Call, tmp_path: Path) -> Callable[..., tuple[str, dict[str, Any]]]:
+    """Runs `dasr-fast evaluate`, which is to succeed; returns what it prints and the content of its JSON."""
+
+    def evaluated(*arguments: object, failing: str = "") -> tuple[str, dict[str, Any]]:
+        code, out, err = call("evaluate", *arguments, "--json", tmp_path / "r.json", "--overwrite")
+        assert (code, bool(err)) == ((1, True) if failing else (0, False))
+        assert not failing or (one_line(err) and failing in err)
+        return out, json.loads((tmp_path / "r.json").read_text())
+
+    return evaluated
+
+
+def test_bicubic(evaluated: Any, photo: Path):
+    out, content = evaluated(photo, "--scale", 3, "--method", "bicubic", "--sigma", 1.2)
     expected = table("evaluation")["bicubic x3 iso 1.2"]
     assert f"{expected['psnr']:.2f}" in out
-    content = json.loads((tmp_path / "r.json").read_text())
     (row,) = content["rows"]
     assert row["psnr"] == pytest.approx(expected["psnr"], abs=1e-3)
     assert row["ssim"] == pytest.approx(expected["ssim"], abs=1e-5)
@@ -30,13 +40,10 @@ def test_bicubic(call: Call, photo: Path, tmp_path: Path):
     assert (content["scale"], content["method"], content["failed"]) == (3, "bicubic", {})
 
 
-def test_precision(call: Call, photo: Path, weights: Path, tmp_path: Path):
+def test_precision(evaluated: Any, photo: Path, weights: Path):
     found = {}
     for precision in ("fp32", "bf16"):
-        path = tmp_path / f"{precision}.json"
-        arguments = ("--method", weights, "--device", "cpu", "--precision", precision, "--json", path)
-        assert call("evaluate", photo, *arguments)[0] == 0
-        found[precision] = json.loads(path.read_text())
+        _, found[precision] = evaluated(photo, "--method", weights, "--device", "cpu", "--precision", precision)
         assert found[precision]["precision"] == precision
     hr = arrays("evaluation")["hr"].permute(2, 0, 1)
     engine = Engine(BlindSR.from_pretrained(weights), "bf16")
@@ -45,14 +52,9 @@ def test_precision(call: Call, photo: Path, weights: Path, tmp_path: Path):
     assert found["bf16"]["rows"][0]["psnr"] != found["fp32"]["rows"][0]["psnr"]
 
 
-def test_network_and_folder(call: Call, folder: Path, weights: Path, tmp_path: Path):
-    code, out, err = call(
-        "evaluate", folder, "--method", weights, "--device", "cpu", "--table2", "--json", tmp_path / "r.json"
-    )
-    assert code == 1
-    assert one_line(err)
+def test_network_and_folder(evaluated: Any, folder: Path, weights: Path):
+    out, content = evaluated(folder, "--method", weights, "--device", "cpu", "--table2", failing="b.png")
     assert "2 done, 1 failed" in out
-    content = json.loads((tmp_path / "r.json").read_text())
     assert [row["sigma"] for row in content["rows"]] == [0, 0.6, 1.2, 1.8]
     assert list(content["failed"]) == ["b.png"]
     row = content["rows"][2]
@@ -62,22 +64,20 @@ def test_network_and_folder(call: Call, folder: Path, weights: Path, tmp_path: P
     assert row["images"]["a.png"]["psnr"] == pytest.approx(score.psnr, abs=1e-4)
 
 
-def test_table3(call: Call, photo: Path, tmp_path: Path):
-    code, out, _ = call("evaluate", photo, "--method", "bicubic", "--table3", "--json", tmp_path / "r.json")
-    assert code == 0
+def test_table3(evaluated: Any, photo: Path):
+    out, content = evaluated(photo, "--method", "bicubic", "--table3")
     assert "(3.5, 1.5, 30)" in out
-    rows = json.loads((tmp_path / "r.json").read_text())["rows"]
+    rows = content["rows"]
     assert [(r["sigma"], r["sigma_y"], r["theta"], r["noise"]) for r in rows] == [
         (s.sigma, s.sigma_y, s.theta, s.noise) for s in table3(4)
     ]
     assert rows[2]["psnr"] == pytest.approx(table("evaluation")["bicubic x4 aniso 3.5,1.5,30"]["psnr"], abs=1e-3)
 
 
-def test_downsampling_can_be_chosen(call: Call, photo: Path, tmp_path: Path):
-    for row in (["--sigma", 1.2], ["--table2"]):
-        arguments = [*row, "--scale", 2, "--mode", "s-fold", "--json", tmp_path / "r.json", "--overwrite"]
-        assert call("evaluate", photo, "--method", "bicubic", *arguments)[0] == 0
-        found = json.loads((tmp_path / "r.json").read_text())["rows"][-1 if row[0] == "--sigma" else 2]
+def test_downsampling_can_be_chosen(evaluated: Any, photo: Path):
+    for row, number in ((["--sigma", 1.2], -1), (["--table2"], 2)):
+        _, content = evaluated(photo, "--method", "bicubic", *row, "--scale", 2, "--mode", "s-fold")
+        found = content["rows"][number]
         hr = arrays("evaluation")["hr"].permute(2, 0, 1)
         score = evaluate_image(hr, photo.name, bicubic(2), Setting(1.2, mode="s-fold"), 2)
         assert (found["sigma"], found["mode"]) == (1.2, "s-fold")
@@ -104,27 +104,24 @@ def test_images_smaller_than_a_kernel_need_no_blur(call: Call, tmp_path: Path):
     assert (code, err) == (0, "")
 
 
-def test_noise_does_not_depend_on_other_images(call: Call, folder: Path, tmp_path: Path):
-    arguments = ["--method", "bicubic", "--noise", 10, "--json"]
-    call("evaluate", folder, *arguments, tmp_path / "all.json")
-    call("evaluate", folder / "c.tif", *arguments, tmp_path / "one.json")
-    both, one = (json.loads((tmp_path / name).read_text())["rows"][0]["images"] for name in ("all.json", "one.json"))
+def test_noise_does_not_depend_on_other_images(evaluated: Any, folder: Path):
+    (folder / "b.png").unlink()
+    arguments = ["--method", "bicubic", "--noise", 10]
+    both, one = (evaluated(path, *arguments)[1]["rows"][0]["images"] for path in (folder, folder / "c.tif"))
     assert both["c.tif"] == one["c.tif"]
 
 
-def test_images_that_are_restored_exactly_do_not_make_the_mean_infinite(call: Call, photo: Path, tmp_path: Path):
-    Image.new("RGB", (60, 60), (9, 9, 9)).save(tmp_path / "flat.png")
-    arguments = ("evaluate", tmp_path, "--method", "bicubic", "--scale", 2, "--json", tmp_path / "r.json")
-    code, out, _ = call(*arguments)
-    assert code == 0
+def test_images_that_are_restored_exactly_do_not_make_the_mean_infinite(evaluated: Any, photo: Path):
+    Image.new("RGB", (60, 60), (9, 9, 9)).save(photo.with_name("flat.png"))
+    arguments = (photo.parent, "--method", "bicubic", "--scale", 2)
+    out, content = evaluated(*arguments)
     assert "mean of 2, PSNR without 1 exact" in " ".join(out.split())
-    (row,) = json.loads((tmp_path / "r.json").read_text())["rows"]
+    (row,) = content["rows"]
     assert row["images"]["flat.png"] == {"psnr": None, "ssim": 1.0}
     assert row["psnr"] == row["images"]["photo.png"]["psnr"]
     assert row["ssim"] == pytest.approx((1 + row["images"]["photo.png"]["ssim"]) / 2)
     photo.unlink()
-    assert call(*arguments, "--overwrite")[0] == 0
-    assert json.loads((tmp_path / "r.json").read_text())["rows"][0]["psnr"] is None
+    assert evaluated(*arguments)[1]["rows"][0]["psnr"] is None
 
 
 def test_a_full_disk_is_found_before_the_work_and_loses_no_table(call: Call, tmp_path: Path):
@@ -144,14 +141,13 @@ def test_a_full_disk_is_found_before_the_work_and_loses_no_table(call: Call, tmp
     assert [path.name for path in tmp_path.iterdir()] == ["many"]
 
 
-def test_presets_compression_and_given_lr_images(call: Call, folder: Path, tmp_path: Path):
+def test_presets_compression_and_given_lr_images(call: Call, evaluated: Any, folder: Path, tmp_path: Path):
     (folder / "b.png").unlink()
-    options = ["--scale", 2, "--method", "bicubic", "--seed", 3, "--overwrite", "--json", tmp_path / "r.json"]
+    options = ["--scale", 2, "--method", "bicubic", "--seed", 3]
 
     def row(*arguments: object) -> tuple[str, dict[str, Any]]:
-        code, out, err = call("evaluate", *arguments, *options)
-        assert (code, err) == (0, "")
-        return out, json.loads((tmp_path / "r.json").read_text())["rows"][0]
+        out, content = evaluated(*arguments, *options)
+        return out, content["rows"][0]
 
     out, found = row(folder, "--preset", "photo")
     assert found["preset"] == "photo"

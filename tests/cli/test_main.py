@@ -15,9 +15,9 @@ def test_help_suffices(call: Call):
         code, details, _ = call(command, "--help")
         assert code == 0
         assert "Usage: dasr-fast" in details
-
-
-def test_version(call: Call):
+    code, out, err = call()
+    assert code == 2
+    assert "Usage" in out + err
     code, out, _ = call("--version")
     assert (code, out.split()[-1]) == (0, dasr_fast.__version__)
 
@@ -32,12 +32,6 @@ def test_version(call: Call):
 )
 def test_wrong_calls(call: Call, arguments: list[str], message: str):
     fails(call, 2, message, *arguments)
-
-
-def test_no_command_shows_help(call: Call):
-    code, out, err = call()
-    assert code == 2
-    assert "Usage" in out + err
 
 
 def test_as_a_program():

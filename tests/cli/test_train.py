@@ -7,16 +7,23 @@ import torch
 from cli_helpers import Call, fails
 from full_disk import files_of_at_most
 from PIL import Image
-from training.small_run import as_options, make_images, small_settings
+from training.small_run import Settings, as_options, make_images, small_settings
 
 from dasr_fast import precision
 from dasr_fast.models import BlindSR
 from dasr_fast.processes import Processes
+from dasr_fast.training import results
 from dasr_fast.training.configuration import configure
 from dasr_fast.training.folder import owned
 from dasr_fast.training.image_cache import ImageCache
 from dasr_fast.training.log import read_log
 from dasr_fast.training.trainer import Trainer
+
+
+@pytest.fixture(autouse=True)
+def _few_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounds that nobody looks at take as long as a small run else."""
+    monkeypatch.setattr(results, "MOST", 4)
 
 
 @pytest.fixture
@@ -25,12 +32,12 @@ def photos(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def settings(photos: Path) -> dict[str, Any]:
+def settings(photos: Path) -> Settings:
     return small_settings(photos)
 
 
 @pytest.fixture
-def options(settings: dict[str, Any]) -> list[str]:
+def options(settings: Settings) -> list[str]:
     return as_options(settings)
 
 
@@ -69,7 +76,7 @@ def test_from_photos_to_a_larger_picture(call: Call, options: list[str], photo: 
     assert call("evaluate", photo, "--method", weights, "--device", "cpu")[0] == 0
 
 
-def test_a_file_of_settings_and_options_over_it(call: Call, settings: dict[str, Any], photos: Path, tmp_path: Path):
+def test_a_file_of_settings_and_options_over_it(call: Call, settings: Settings, photos: Path, tmp_path: Path):
     file, run = tmp_path / "run.toml", tmp_path / "run"
     texts = {name: str(value) for name, value in settings.items() if isinstance(value, Path)}
     file.write_text(tomlkit.dumps({**settings, **texts, "seed": 5}))
@@ -131,7 +138,7 @@ def test_resuming_and_its_mistakes(call: Call, options: list[str], photos: Path,
     ],
 )
 def test_mistakes_are_one_line_and_exit_2(
-    call: Call, settings: dict[str, Any], tmp_path: Path, changed: dict[str, Any], message: str
+    call: Call, settings: Settings, tmp_path: Path, changed: Settings, message: str
 ):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
@@ -150,7 +157,7 @@ def test_training_that_fails_exits_1(call: Call, options: list[str], photos: Pat
     assert err.endswith(f"dasr-fast: Training ended after step 2: {checkpoint} can't be written: File too large.\n")
 
 
-def test_too_large_a_batch_is_one_line(call: Call, settings: dict[str, Any], tmp_path: Path):
+def test_too_large_a_batch_is_one_line(call: Call, settings: Settings, tmp_path: Path):
     options = as_options(settings | {"batch": 2**30, "queue": 2**20, "representation": "sr-loss"})
     message = "Training ended after step 0: there isn't enough memory; a smaller --batch"
     fails(call, 1, message, "train", *options, "--output", tmp_path / "run")

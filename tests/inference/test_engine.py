@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from golden import arrays, error, fill
-from torch import Tensor, nn
+from torch import Tensor, nn, zeros
 
 from dasr_fast.inference import attempts
 from dasr_fast.inference.engine import Engine
@@ -304,40 +304,31 @@ def test_stream(engine: Engine):
     assert list(engine.stream([], representation="first")) == []
 
 
+LR = zeros(3, 4, 4)
+
+
 @pytest.mark.parametrize(
     ("call", "kind", "message"),
     [
         (lambda e: e(None), TypeError, "lr must be a tensor of uint8 or floating point in 0 to 255; got NoneType"),
-        (lambda e: e(torch.zeros(3, 4, 4).int()), TypeError, "lr must be a tensor of uint8 .* got int32"),
-        (lambda e: e(torch.zeros(1, 4, 4)), ValueError, r"lr must be \[B, 3, H, W\] or \[3, H, W\]; got \[1, 4, 4\]"),
-        (lambda e: e(torch.zeros(3, 0, 4)), ValueError, r"lr must be .* got \[3, 0, 4\]"),
-        (lambda e: e.encode(torch.zeros(3, 4)), ValueError, r"lr must be .* got \[3, 4\]"),
+        (lambda e: e(LR.int()), TypeError, "lr must be a tensor of uint8 .* got int32"),
+        (lambda e: e(zeros(1, 4, 4)), ValueError, r"lr must be \[B, 3, H, W\] or \[3, H, W\]; got \[1, 4, 4\]"),
+        (lambda e: e(zeros(3, 0, 4)), ValueError, r"lr must be .* got \[3, 0, 4\]"),
+        (lambda e: e.encode(zeros(3, 4)), ValueError, r"lr must be .* got \[3, 4\]"),
+        (lambda e: e(LR, tile=63), ValueError, "tile must be auto, 0 for .*, or at least 64 .* got 63"),
+        (lambda e: e(LR, tile=-1), ValueError, "tile must be .* got -1"),
+        (lambda e: e(LR, tile=None), ValueError, "tile must be .* got None"),
+        (lambda e: e.encode(LR, tile=True), ValueError, "tile must be .* got True"),
+        (lambda e: e.pieces(LR, tile="big"), ValueError, "tile must be .* got 'big'"),
+        (lambda e: e.restore(LR, None), TypeError, "v must be a floating-point tensor; got NoneType"),
+        (lambda e: e.restore(LR, zeros(1, 64)), ValueError, r"v must be \[256\].* got \[1, 64\]"),
         (
-            lambda e: e(torch.zeros(3, 4, 4), tile=63),
-            ValueError,
-            "tile must be auto, 0 for .*, or at least 64 .* got 63",
-        ),
-        (lambda e: e(torch.zeros(3, 4, 4), tile=-1), ValueError, "tile must be .* got -1"),
-        (lambda e: e(torch.zeros(3, 4, 4), tile=None), ValueError, "tile must be .* got None"),
-        (lambda e: e.encode(torch.zeros(3, 4, 4), tile=True), ValueError, "tile must be .* got True"),
-        (lambda e: e.pieces(torch.zeros(3, 4, 4), tile="big"), ValueError, "tile must be .* got 'big'"),
-        (lambda e: e.restore(torch.zeros(3, 4, 4), None), TypeError, "v must be a floating-point tensor; got NoneType"),
-        (
-            lambda e: e.restore(torch.zeros(3, 4, 4), torch.zeros(1, 64)),
-            ValueError,
-            r"v must be \[256\].* got \[1, 64\]",
-        ),
-        (
-            lambda e: e.restore(torch.zeros(3, 3, 4, 4), torch.zeros(2, 256)),
+            lambda e: e.restore(zeros(3, 3, 4, 4), zeros(2, 256)),
             ValueError,
             "v must be .* with B = 1 or 3 as lr has it",
         ),
         (lambda e: e.stream([], representation="last"), ValueError, "representation must be .* got 'last'"),
-        (
-            lambda e: next(e.stream([torch.zeros(1, 3, 4, 4)])),
-            ValueError,
-            r"frames must be \[3, H, W\]; got \[1, 3, 4, 4\]",
-        ),
+        (lambda e: next(e.stream([zeros(1, 3, 4, 4)])), ValueError, r"frames must be \[3, H, W\]; got \[1, 3, 4, 4\]"),
         (lambda e: next(e.stream([None])), TypeError, "lr must be a tensor .* got NoneType"),
         (lambda e: Engine(MODEL, "int8"), ValueError, "precision must be one of .* got 'int8'"),
         (

@@ -119,19 +119,16 @@ def test_wrong_inputs(make: Any):
         layer(x, [1.0])
 
 
-def test_the_block_has_an_activation_of_its_own():
-    block = nn.DABlock(8, 8, activation="none", block_activation="relu")
+@pytest.mark.parametrize(
+    ("options", "activation"),
+    [
+        ({"activation": "none", "block_activation": "relu"}, "relu"),
+        ({"activation": "relu", "block_activation": "relu"}, "relu"),
+        ({"activation": "none", "pointwise": False, "gate": "none"}, "leaky_relu"),
+    ],
+)
+def test_the_block_has_an_activation_of_its_own(options: dict[str, Any], activation: str):
+    block, activate = nn.DABlock(8, 8, **options), ACTIVATIONS[activation]
     x, v = torch.randn(1, 8, 5, 5), torch.randn(1, 8)
-    y = F.relu(block.conv1(F.relu(block.da_conv1(x, v))))
-    torch.testing.assert_close(block(x, v), block.conv2(F.relu(block.da_conv2(y, v))) + x)
-    same = nn.DABlock(8, 8, activation="relu", block_activation="relu")
-    y = F.relu(same.conv1(F.relu(same.da_conv1(x, v))))
-    torch.testing.assert_close(same(x, v), same.conv2(F.relu(same.da_conv2(y, v))) + x)
-
-
-def test_blocks_without_activation_inside_activate_outside():
-    block = nn.DABlock(8, 8, activation="none", pointwise=False, gate="none")
-    x, v = torch.randn(1, 8, 5, 5), torch.randn(1, 8)
-    y = F.leaky_relu(block.conv1(F.leaky_relu(block.da_conv1(x, v), 0.1)), 0.1)
-    expected = block.conv2(F.leaky_relu(block.da_conv2(y, v), 0.1)) + x
-    torch.testing.assert_close(block(x, v), expected)
+    y = activate(block.conv1(activate(block.da_conv1(x, v))))
+    torch.testing.assert_close(block(x, v), block.conv2(activate(block.da_conv2(y, v))) + x)

@@ -4,64 +4,70 @@ from typing import Any
 
 import pytest
 import torch
+from torch import zeros
 
 from dasr_fast import ops
 from tests.specification import SPECIFICATIONS
 
 X = (2, 4, 6, 5)
+SHAPES = {"x": X, "kernel": (2, 4, 3, 3), "weight": (4, 4), "bias": (4,), "gate": (2, 4), "residual": X}
+SHAPES |= {"conv_weight": (4, 4, 3, 3), "conv_bias": (4,), "hr": (2, 3, 16, 12)}
+GOOD = {
+    "dynamic_depthwise_conv": "x kernel",
+    "channel_modulation": "x gate residual",
+    "da_conv": "x kernel weight bias gate",
+    "conv3x3": "x weight bias",
+    "da_half_block": "x kernel weight bias gate conv_weight conv_bias",
+    "blur_downsample": "hr",
+}
 WRONG: list[tuple[str, dict[str, Any], type[Exception], str]] = [
-    ("dynamic_depthwise_conv", {"x": torch.zeros(4, 6, 5)}, ValueError, "x must be [B, C, H, W]"),
+    ("dynamic_depthwise_conv", {"x": zeros(4, 6, 5)}, ValueError, "x must be [B, C, H, W]"),
     ("dynamic_depthwise_conv", {"x": [1.0]}, TypeError, "x must be a tensor; got list"),
-    ("dynamic_depthwise_conv", {"x": torch.zeros(X, dtype=torch.int32)}, TypeError, "x must be float32"),
-    ("dynamic_depthwise_conv", {"x": torch.zeros(X, dtype=torch.int64)}, TypeError, "x must be float32"),
-    ("dynamic_depthwise_conv", {"kernel": torch.zeros(2, 4, 2, 2)}, ValueError, "k in 1, 3, 5, 7"),
-    ("dynamic_depthwise_conv", {"kernel": torch.zeros(2, 4, 9, 9)}, ValueError, "k in 1, 3, 5, 7"),
-    ("dynamic_depthwise_conv", {"kernel": torch.zeros(2, 4, 3, 5)}, ValueError, "k in 1, 3, 5, 7"),
-    ("dynamic_depthwise_conv", {"kernel": torch.zeros(3, 4, 3, 3)}, ValueError, "with B = 2, C = 4 and k in"),
-    ("dynamic_depthwise_conv", {"kernel": torch.zeros(2, 4, 3, 3).half()}, TypeError, "kernel must be float32 as x"),
-    ("dynamic_depthwise_conv", {"kernel": torch.zeros(2, 4, 3, 3, device="meta")}, ValueError, "kernel must be on cpu"),
+    ("dynamic_depthwise_conv", {"x": zeros(X, dtype=torch.int32)}, TypeError, "x must be float32"),
+    ("dynamic_depthwise_conv", {"x": zeros(X, dtype=torch.int64)}, TypeError, "x must be float32"),
+    ("dynamic_depthwise_conv", {"kernel": zeros(2, 4, 2, 2)}, ValueError, "k in 1, 3, 5, 7"),
+    ("dynamic_depthwise_conv", {"kernel": zeros(2, 4, 9, 9)}, ValueError, "k in 1, 3, 5, 7"),
+    ("dynamic_depthwise_conv", {"kernel": zeros(2, 4, 3, 5)}, ValueError, "k in 1, 3, 5, 7"),
+    ("dynamic_depthwise_conv", {"kernel": zeros(3, 4, 3, 3)}, ValueError, "with B = 2, C = 4 and k in"),
+    ("dynamic_depthwise_conv", {"kernel": zeros(2, 4, 3, 3).half()}, TypeError, "kernel must be float32 as x"),
+    ("dynamic_depthwise_conv", {"kernel": zeros(2, 4, 3, 3, device="meta")}, ValueError, "kernel must be on cpu"),
     ("dynamic_depthwise_conv", {"negative_slope": -1.0}, ValueError, "negative_slope must be from 0"),
     ("dynamic_depthwise_conv", {"negative_slope": float("nan")}, ValueError, "negative_slope must be from 0"),
     ("dynamic_depthwise_conv", {"backend": "cudnn"}, ValueError, "backend must be one of auto, cuda, triton, cpp"),
-    ("channel_modulation", {"gate": torch.zeros(2, 5)}, ValueError, "gate must be [B, C] = [2, 4]; got [2, 5]"),
-    ("channel_modulation", {"residual": torch.zeros(2, 4, 6, 6)}, ValueError, "residual must be [B, C, H, W]"),
-    ("channel_modulation", {"residual": torch.zeros(X).double()}, TypeError, "residual must be float32 as x"),
-    ("da_conv", {"weight": torch.zeros(4, 4, 1, 1)}, ValueError, "weight must be [C_out, C] with C = 4"),
+    ("channel_modulation", {"gate": zeros(2, 5)}, ValueError, "gate must be [B, C] = [2, 4]; got [2, 5]"),
+    ("channel_modulation", {"residual": zeros(2, 4, 6, 6)}, ValueError, "residual must be [B, C, H, W]"),
+    ("channel_modulation", {"residual": zeros(X).double()}, TypeError, "residual must be float32 as x"),
+    ("da_conv", {"weight": zeros(4, 4, 1, 1)}, ValueError, "weight must be [C_out, C] with C = 4"),
     (
         "da_conv",
-        {"weight": torch.zeros(5, 4), "bias": None},
+        {"weight": zeros(5, 4), "bias": None},
         ValueError,
         "gate must be [B, C = C_out] with B = 2, C = 4 and C_out = 5; got [2, 4]",
     ),
     ("da_conv", {"weight": None}, TypeError, "weight must be a tensor; got NoneType"),
-    ("da_conv", {"bias": torch.zeros(3)}, ValueError, "bias must be [C_out] = [4]; got [3]"),
-    ("da_conv", {"gate": torch.zeros(2, 4, 1, 1)}, ValueError, "gate must be [B, C = C_out] with"),
-    ("da_conv", {"gate": torch.zeros(2, 4).bfloat16()}, TypeError, "gate must be float32 as x is; got bfloat16"),
-    ("conv3x3", {"weight": torch.zeros(4, 4, 5, 5)}, ValueError, "weight must be [C_out, C, 3, 3] with C = 4"),
+    ("da_conv", {"bias": zeros(3)}, ValueError, "bias must be [C_out] = [4]; got [3]"),
+    ("da_conv", {"gate": zeros(2, 4, 1, 1)}, ValueError, "gate must be [B, C = C_out] with"),
+    ("da_conv", {"gate": zeros(2, 4).bfloat16()}, TypeError, "gate must be float32 as x is; got bfloat16"),
+    ("conv3x3", {"weight": zeros(4, 4, 5, 5)}, ValueError, "weight must be [C_out, C, 3, 3] with C = 4"),
     ("conv3x3", {"weight": None}, TypeError, "weight must be a tensor; got NoneType"),
-    ("conv3x3", {"bias": torch.zeros(3)}, ValueError, "bias must be [C_out] = [4]; got [3]"),
-    ("conv3x3", {"bias": torch.zeros(4).double()}, TypeError, "bias must be float32 as x is; got float64"),
-    ("conv3x3", {"residual": torch.zeros(2, 4, 6, 6)}, ValueError, "residual must be [B, C_out, H, W]"),
+    ("conv3x3", {"bias": zeros(3)}, ValueError, "bias must be [C_out] = [4]; got [3]"),
+    ("conv3x3", {"bias": zeros(4).double()}, TypeError, "bias must be float32 as x is; got float64"),
+    ("conv3x3", {"residual": zeros(2, 4, 6, 6)}, ValueError, "residual must be [B, C_out, H, W]"),
     ("conv3x3", {"negative_slope": 2}, ValueError, "negative_slope must be from 0 (ReLU) to 1"),
-    ("da_half_block", {"weight": torch.zeros(4, 3)}, ValueError, "weight must be [M, C] with C = 4"),
+    ("da_half_block", {"weight": zeros(4, 3)}, ValueError, "weight must be [M, C] with C = 4"),
     (
         "da_half_block",
-        {"weight": torch.zeros(5, 4), "bias": None},
+        {"weight": zeros(5, 4), "bias": None},
         ValueError,
         "gate must be [B, C = M] with B = 2, C = 4 and M = 5",
     ),
-    ("da_half_block", {"bias": torch.zeros(3)}, ValueError, "bias must be [M] = [4]; got [3]"),
-    (
-        "da_half_block",
-        {"conv_weight": torch.zeros(4, 4)},
-        ValueError,
-        "conv_weight must be [C_out, M, 3, 3] with M",
-    ),
-    ("da_half_block", {"conv_weight": torch.zeros(4, 4, 5, 5)}, ValueError, "conv_weight must be [C_out, M, 3, 3]"),
+    ("da_half_block", {"bias": zeros(3)}, ValueError, "bias must be [M] = [4]; got [3]"),
+    ("da_half_block", {"conv_weight": zeros(4, 4)}, ValueError, "conv_weight must be [C_out, M, 3, 3] with M"),
+    ("da_half_block", {"conv_weight": zeros(4, 4, 5, 5)}, ValueError, "conv_weight must be [C_out, M, 3, 3]"),
     ("da_half_block", {"conv_weight": None}, TypeError, "conv_weight must be a tensor; got NoneType"),
-    ("da_half_block", {"conv_bias": torch.zeros(3)}, ValueError, "conv_bias must be [C_out] = [4]; got [3]"),
-    ("da_half_block", {"residual": torch.zeros(2, 4, 6, 6)}, ValueError, "residual must be [B, C_out, H, W]"),
-    ("da_half_block", {"residual": torch.zeros(X).half()}, TypeError, "residual must be float32 as x is; got float16"),
+    ("da_half_block", {"conv_bias": zeros(3)}, ValueError, "conv_bias must be [C_out] = [4]; got [3]"),
+    ("da_half_block", {"residual": zeros(2, 4, 6, 6)}, ValueError, "residual must be [B, C_out, H, W]"),
+    ("da_half_block", {"residual": zeros(X).half()}, TypeError, "residual must be float32 as x is; got float16"),
     ("blur_downsample", {"scale": 5}, ValueError, "scale must be 1, 2, 3 or 4; got 5"),
     ("blur_downsample", {"scale": 2.5}, ValueError, "scale must be 1, 2, 3 or 4; got 2.5"),
     ("blur_downsample", {"mode": "nearest"}, ValueError, "mode must be bicubic or s-fold"),
@@ -72,61 +78,32 @@ WRONG: list[tuple[str, dict[str, Any], type[Exception], str]] = [
     ("da_conv", {"negative_slope": torch.ones(2, 3)}, ValueError, "(no activation); got Tensor."),
     ("da_half_block", {"activate": None}, TypeError, "activate must be True or False; got None."),
     ("channel_modulation", {"backend": torch.ones(2, 3)}, ValueError, "reference; got Tensor."),
-    ("blur_downsample", {"kernel": torch.zeros(2, 40, 5)}, ValueError, "hr must be at least 21 pixels high"),
-    ("blur_downsample", {"kernel": torch.zeros(2, 5, 40)}, ValueError, "hr must be at least 21 pixels wide"),
-    ("blur_downsample", {"kernel": torch.zeros(3, 5, 5)}, ValueError, "kernel must be [B, kh, kw] with B = 2"),
-    ("blur_downsample", {"kernel": torch.zeros(5, 5)}, ValueError, "kernel must be [B, kh, kw]"),
-    ("blur_downsample", {"kernel": torch.zeros(2, 5, 5, dtype=torch.uint8)}, TypeError, "kernel must be float32"),
-    ("blur_downsample", {"hr": torch.zeros(3, 16, 12)}, ValueError, "hr must be [B, N, C, H, W] or [B, C, H, W]"),
-    ("blur_downsample", {"hr": torch.zeros(2, 3, 3, 3, 12)}, ValueError, "at least 4 pixels high"),
+    ("blur_downsample", {"kernel": zeros(2, 40, 5)}, ValueError, "hr must be at least 21 pixels high"),
+    ("blur_downsample", {"kernel": zeros(2, 5, 40)}, ValueError, "hr must be at least 21 pixels wide"),
+    ("blur_downsample", {"kernel": zeros(3, 5, 5)}, ValueError, "kernel must be [B, kh, kw] with B = 2"),
+    ("blur_downsample", {"kernel": zeros(5, 5)}, ValueError, "kernel must be [B, kh, kw]"),
+    ("blur_downsample", {"kernel": zeros(2, 5, 5, dtype=torch.uint8)}, TypeError, "kernel must be float32"),
+    ("blur_downsample", {"hr": zeros(3, 16, 12)}, ValueError, "hr must be [B, N, C, H, W] or [B, C, H, W]"),
+    ("blur_downsample", {"hr": zeros(2, 3, 3, 3, 12)}, ValueError, "at least 4 pixels high"),
     (
         "blur_downsample",
-        {"noise": torch.zeros(2, 3, 4, 4)},
+        {"noise": zeros(2, 3, 4, 4)},
         ValueError,
         "noise must be [B, C, h, w] = [2, 3, 4, 3]; got [2, 3, 4, 4]",
     ),
-    ("blur_downsample", {"noise": torch.zeros(2, 3, 4, 3, dtype=torch.int8)}, TypeError, "noise must be float32"),
-    (
-        "blur_downsample",
-        {"noise": torch.zeros(2, 3, 4, 3, requires_grad=True)},
-        ValueError,
-        "noise has no gradient",
-    ),
-    ("blur_downsample", {"level": torch.zeros(2)}, ValueError, "level is the noise's, and noise is None"),
-    (
-        "blur_downsample",
-        {"noise": torch.zeros(2, 3, 4, 3), "level": torch.zeros(3)},
-        ValueError,
-        "level must be [B] = [2]",
-    ),
-    ("blur_downsample", {"hr": torch.zeros(2, 3, 16, 12, dtype=torch.int64)}, TypeError, "hr must be float32"),
+    ("blur_downsample", {"noise": zeros(2, 3, 4, 3, dtype=torch.int8)}, TypeError, "noise must be float32"),
+    ("blur_downsample", {"noise": zeros(2, 3, 4, 3, requires_grad=True)}, ValueError, "noise has no gradient"),
+    ("blur_downsample", {"level": zeros(2)}, ValueError, "level is the noise's, and noise is None"),
+    ("blur_downsample", {"noise": zeros(2, 3, 4, 3), "level": zeros(3)}, ValueError, "level must be [B] = [2]"),
+    ("blur_downsample", {"hr": zeros(2, 3, 16, 12, dtype=torch.int64)}, TypeError, "hr must be float32"),
 ]
 
 
 @pytest.mark.parametrize(("op", "wrong", "kind", "message"), WRONG)
 def test_wrong_arguments(op: str, wrong: dict[str, Any], kind: type[Exception], message: str):
-    good: dict[str, Any] = {
-        "dynamic_depthwise_conv": {"x": torch.zeros(X), "kernel": torch.zeros(2, 4, 3, 3)},
-        "channel_modulation": {"x": torch.zeros(X), "gate": torch.zeros(2, 4), "residual": torch.zeros(X)},
-        "da_conv": {
-            "x": torch.zeros(X),
-            "kernel": torch.zeros(2, 4, 3, 3),
-            "weight": torch.zeros(4, 4),
-            "bias": torch.zeros(4),
-            "gate": torch.zeros(2, 4),
-        },
-        "conv3x3": {"x": torch.zeros(X), "weight": torch.zeros(4, 4, 3, 3), "bias": torch.zeros(4)},
-        "da_half_block": {
-            "x": torch.zeros(X),
-            "kernel": torch.zeros(2, 4, 3, 3),
-            "weight": torch.zeros(4, 4),
-            "bias": torch.zeros(4),
-            "gate": torch.zeros(2, 4),
-            "conv_weight": torch.zeros(4, 4, 3, 3),
-            "conv_bias": torch.zeros(4),
-        },
-        "blur_downsample": {"hr": torch.zeros(2, 3, 16, 12), "kernel": torch.zeros(2, 5, 5), "scale": 4},
-    }[op]
+    shapes = SHAPES | ({"weight": (4, 4, 3, 3)} if op == "conv3x3" else {})
+    good: dict[str, Any] = {name: zeros(shapes[name]) for name in GOOD[op].split()}
+    good |= {"kernel": zeros(2, 5, 5), "scale": 4} if op == "blur_downsample" else {}
     getattr(ops, op)(**good)
     with pytest.raises(kind) as caught:
         getattr(ops, op)(**{**good, **wrong})
@@ -136,7 +113,7 @@ def test_wrong_arguments(op: str, wrong: dict[str, Any], kind: type[Exception], 
 
 
 def test_autocast_does_not_hide_a_wrong_type():
-    x, kernel = torch.zeros(X, dtype=torch.int64), torch.zeros(2, 4, 3, 3)
+    x, kernel = zeros(X, dtype=torch.int64), zeros(2, 4, 3, 3)
     with torch.autocast("cpu", dtype=torch.bfloat16), pytest.raises(TypeError, match="x must be float32"):
         ops.dynamic_depthwise_conv(x, kernel)
 

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-FLOATING = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
 """Largest `||result - expected|| / ||expected||` of a result that was accumulated in float32 (float64 for float64)."""
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+Settings = dict[str, Any]
+
 NETWORK = {"scale": 2, "groups": 1, "blocks": 1, "channels": 8, "queue": 16, "patch": 16, "batch": 4}
 STEPS = {"encoder_steps": 3, "steps": 4, "log_every": 1, "save_every": 2}
 
@@ -26,11 +28,11 @@ def make_images(folder: Path, count: int = 6) -> Path:
     return folder
 
 
-def small_settings(photos: Path) -> dict[str, Any]:
+def small_settings(photos: Path) -> Settings:
     """A run of seven steps, three of the encoder alone."""
     return {"data": photos, "cache": photos.parent / "cache", "device": "cpu", **NETWORK, **STEPS}
 
 
-def as_options(settings: dict[str, object]) -> list[str]:
+def as_options(settings: Settings) -> list[str]:
     """Settings as the command line takes them."""
     return [part for name, value in settings.items() for part in (f"--{name.replace('_', '-')}", str(value))]

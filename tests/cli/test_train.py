@@ -158,7 +158,7 @@ def test_training_that_fails_exits_1(call: Call, options: list[str], photos: Pat
 
 
 def test_too_large_a_batch_is_one_line(call: Call, settings: Settings, tmp_path: Path):
-    options = as_options(settings | {"batch": 2**30, "queue": 2**20, "representation": "sr-loss"})
+    options = as_options(settings | {"batch": 2**30, "representation": "sr-loss"})
     message = "Training ended after step 0: there isn't enough memory; a smaller --batch"
     fails(call, 1, message, "train", *options, "--output", tmp_path / "run")
 

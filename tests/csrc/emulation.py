@@ -2,28 +2,27 @@
 
 import fcntl
 import functools
-import hashlib
 import os
-import re
+import shlex
 import shutil
 import subprocess
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from dasr_fast.build.command import run_ninja
 from dasr_fast.reference.layout import memory_format
 
 ROOT = Path(__file__).parents[2]
 SOURCES = Path(__file__).with_name("emulation")
 INCLUDED_FROM = (SOURCES, ROOT / "csrc/cuda", ROOT)
 COMMON = ("block", "fragments", "driver")
-COMPILER = ("g++", "-std=c++17", "-O1", "-g1", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas")
+BUILT = ROOT / "build/emulation"
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-CACHE = Path(tempfile.gettempdir()) / f"dasr_fast_emulation_{os.getuid()}"
+COMPILER = ("g++", "-std=c++17", "-O1", "-g1", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", *SANITIZERS)
 
 
 class EmulationError(RuntimeError):
@@ -82,58 +81,30 @@ def _source(op: str) -> Path:
     return max(candidates, key=lambda path: len(path.stem))
 
 
+NINJA = """
+rule compile
+  command = {compile} -MD -MF $out.d -c $in -o $out
+  depfile = $out.d
+  deps = gcc
+rule link
+  command = {link} $in -o $out
+"""
+
+
 @functools.cache
 def _executable(source: Path) -> Path:
-    """The driver with the kernels that `source` runs; compiled once for each state of the files."""
+    """The driver with the kernels that `source` runs, up to date."""
     if shutil.which("g++") is None:
         pytest.skip("there is no g++")
-    CACHE.mkdir(exist_ok=True)
-    sources = [SOURCES / f"{name}.cpp" for name in COMMON] + [source]
-    with (CACHE / "lock").open("w") as lock, ThreadPoolExecutor(os.cpu_count()) as pool:
+    folders = (f"-isystem{Path(torch.__file__).parent / 'include'}", *(f"-iquote{folder}" for folder in INCLUDED_FROM))
+    recipe = NINJA.format(compile=shlex.join((*COMPILER, *folders)), link=shlex.join(COMPILER))
+    common = " ".join(f"{name}.o" for name in COMMON)
+    for path in sorted(SOURCES.glob("*.cpp")):
+        recipe += f"build {path.stem}.o: compile {str(path).replace(' ', '$ ')}\n"
+        recipe += f"build {path.stem}: link {common} {path.stem}.o\n" if path.stem.startswith("run_") else ""
+    BUILT.mkdir(parents=True, exist_ok=True)
+    with (BUILT / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        objects = list(pool.map(_object, sources))
-        executable = CACHE / f"{source.stem}-{_digest(*(path.name.encode() for path in objects))}"
-        if not executable.exists():
-            _build([*COMPILER, *SANITIZERS, *map(str, objects)], executable)
-    return executable
-
-
-def _object(source: Path) -> Path:
-    contents = [path.read_bytes() for path in sorted(_included(source))]
-    path = CACHE / f"{source.stem}-{_digest(' '.join((*COMPILER, *SANITIZERS)).encode(), *contents)}.o"
-    if not path.exists():
-        folders = (
-            f"-isystem{Path(torch.__file__).parent / 'include'}",
-            *(f"-iquote{folder}" for folder in INCLUDED_FROM),
-        )
-        _build([*COMPILER, *SANITIZERS, *folders, "-c", str(source)], path)
-    return path
-
-
-def _build(command: list[str], output: Path) -> None:
-    partial = output.with_suffix(".partial")
-    finished = subprocess.run([*command, "-o", str(partial)], capture_output=True, text=True)
-    if finished.returncode != 0:
-        raise EmulationError(f"compiling {output.stem} failed:\n{finished.stderr}")
-    partial.replace(output)
-
-
-def _included(source: Path) -> set[Path]:
-    """A source file and what it includes of this repository."""
-    found: set[Path] = set()
-    waiting = [source]
-    while waiting:
-        path = waiting.pop().resolve()
-        if path in found:
-            continue
-        found.add(path)
-        for name in re.findall(r'#include "(.*?)"', path.read_text()):
-            waiting += [folder / name for folder in (path.parent, *INCLUDED_FROM) if (folder / name).exists()]
-    return found
-
-
-def _digest(*parts: bytes) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "little") + part)
-    return digest.hexdigest()[:16]
+        (BUILT / "build.ninja").write_text(recipe)
+        run_ninja(BUILT, source.stem, verbose=False)
+    return BUILT / source.stem

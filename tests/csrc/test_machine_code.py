@@ -31,7 +31,7 @@ def test_nothing_is_spilled(source: Path, architecture: str, tmp_path: Path):
     assert not too_large, "\n".join(too_large)
 
 
-def test_messages_are_understood():
+def test_messages_are_understood_and_names_are_short():
     messages = """
 ptxas info    : 0 bytes gmem
 ptxas info    : Compiling entry function 'forward' for 'sm_90'
@@ -47,9 +47,5 @@ ptxas info    : Used 12 registers, used 0 barriers
         Resources("forward", registers=168, stack=24, spilled=24, shared=4096),
         Resources("backward", registers=12, stack=0, spilled=0, shared=0),
     ]
-
-
-def test_names_are_short():
     long = "void dasr_fast::(anonymous namespace)::forward<__half, 3, true>(dasr_fast::Problem)"
-    assert Resources(long, 0, 0, 0, 0).name == "forward"
-    assert Resources("forward", 0, 0, 0, 0).name == "forward"
+    assert Resources(long, 0, 0, 0, 0).name == Resources("forward", 0, 0, 0, 0).name == "forward"

@@ -149,18 +149,25 @@ def test_the_encoder_alone_leaves_the_sr_network():
     assert torch.equal(network.state_dict()["G.sub_mean.bias"], before["G.sub_mean.bias"])
 
 
-def test_degradations_depend_on_the_step_alone_and_several_processes_share_them():
-    hr = patches(0, batch=6)
-    lr, target = make_step(small()).degraded(7, hr, torch.arange(6))
-    again = make_step(small())
-    again.degraded(3, hr, torch.arange(6))
-    assert torch.equal(again.degraded(7, hr, torch.arange(6))[0], lr)
-    assert not torch.equal(again.degraded(8, hr, torch.arange(6))[0], lr)
-    assert lr.shape == (6, 2, 3, 16, 16)
+@pytest.mark.parametrize("degradation", [Degradation(2), preset("photo", 2)], ids=["paper", "photo"])
+def test_degradations_depend_on_the_step_alone_and_several_processes_share_them(degradation: Any):
+    def stepping(processes: Processes = CPU) -> TrainingStep:
+        step = make_step(small(), processes=processes)
+        step.degradation = degradation
+        return step
+
+    hr, indices = torch.randint(0, 256, (6, 2, 3, 48, 48)).byte(), torch.arange(6)
+    step = stepping()
+    step.degraded(3, hr, indices)
+    lr, target = step.degraded(5, hr, indices)
+    drawn = degradation.draw(hr.shape, CPU.device, torch.Generator().manual_seed(zlib.crc32(b"3 5")))
+    assert lr.shape == (6, 2, 3, 24, 24)
+    assert torch.equal(lr, degradation.degrade(hr, drawn))
+    torch.testing.assert_close(target.numbers, degradation.describe(drawn))
+    assert not torch.equal(step.degraded(6, hr, indices)[0], lr)
     for rank in range(3):
         part = slice(2 * rank, 2 * rank + 2)
-        processes = Processes(torch.device("cpu"), rank, world=3)
-        own_lr, own = make_step(small(), processes=processes).degraded(7, hr[part], torch.arange(6)[part])
+        own_lr, own = stepping(Processes(CPU.device, rank, world=3)).degraded(5, hr[part], indices[part])
         assert torch.equal(own_lr, lr[part])
         assert torch.equal(own.numbers, target.numbers[part])
         assert torch.equal(own.indices, target.indices[part])
@@ -192,21 +199,6 @@ def test_the_target_tells_the_degradation():
     lr, target = step.degraded(0, hr, torch.arange(2))
     assert target.numbers[:, 3].tolist() == [0.0, 0.0]
     assert (lr == 128).all()
-
-
-def test_presets_share_their_draws_and_tell_them():
-    hr, degradation = torch.randint(0, 256, (6, 2, 3, 48, 48)).byte(), preset("photo", 2)
-    step = make_step(small())
-    step.degradation = degradation
-    lr, target = step.degraded(5, hr, torch.arange(6))
-    assert lr.shape == (6, 2, 3, 24, 24)
-    generator = torch.Generator().manual_seed(zlib.crc32(b"3 5"))
-    expected, drawn = degradation(hr, generator=generator)
-    assert torch.equal(lr, expected)
-    torch.testing.assert_close(target.numbers, degradation.describe(drawn))
-    part = make_step(small(), processes=Processes(torch.device("cpu"), 1, world=2))
-    part.degradation = degradation
-    assert torch.equal(part.degraded(5, hr[3:], torch.arange(3))[0], lr[3:])
 
 
 def test_given_lr_patches_are_taken_as_they_are():

@@ -71,8 +71,5 @@ def test_noise_is_clamped_and_the_seeds():
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
     assert torch.equal(PART.degrade([image], drawn(noisy=False))[0], image)
-
-
-def test_draws_have_seeds_of_their_own():
     seeds = PART.draw(Draws(1000, (8, 8), 1, torch.Generator().manual_seed(0), CPU)).numbers["seed"]
     assert len(seeds.unique()) == 1000

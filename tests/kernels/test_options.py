@@ -93,45 +93,34 @@ def test_nearest_is_alike(other: dict[str, str]):
 
 
 @pytest.mark.usefixtures("_tuned_gpu")
-def test_tuned():
+def test_tuned(tmp_path: Path):
     expected = [(Problem(kernel, "float16", "channels_last", sizes), options) for kernel, sizes, options in TUNED]
     for name in ("NVIDIA GeForce Test 1", "NVIDIA Test 2"):
         assert [(known, dict(options)) for known, options in tuned(name, (9, 0))] == expected
     assert tuned("NVIDIA Test 2", (8, 0)) == ()
-
-
-@pytest.mark.usefixtures("_tuned_gpu")
-def test_what_was_tuned_on_the_gpu_itself_comes_first(tmp_path: Path):
+    # What was tuned on the GPU itself comes first.
     own = [{"kernel": "k", "dtype": "float32", "layout": "contiguous", "sizes": [1], "options": SMALL}]
     (tmp_path / "test_2.json").write_text(json.dumps({"capability": [9, 0], "tuned": own}))
+    forget()
     assert [known.kernel for known, _ in tuned("NVIDIA Test 2", (9, 0))] == ["k"]
     assert [known.kernel for known, _ in tuned("NVIDIA Test 3", (9, 0))] == ["modulation", "modulation"]
 
 
 @pytest.mark.usefixtures("_tuned_gpu")
-def test_choose_on_a_tuned_gpu():
+def test_choose(monkeypatch: pytest.MonkeyPatch):
     gpu = torch.device("cuda")
     assert choose(FRAME, DEFAULT, gpu) == LARGE
+    assert choose(FRAME, DEFAULT, torch.device("cpu")) == DEFAULT
     assert choose(Problem("modulation", "float16", "channels_last", (16, 64, 48, 48)), DEFAULT, gpu) == SMALL
     assert choose(Problem("modulation", "float32", "channels_last", (16, 64, 48, 48)), DEFAULT, gpu) == DEFAULT
     assert choose(Problem("depthwise", "float16", "channels_last", (1, 64, 180, 320)), DEFAULT, gpu) == DEFAULT
     with forced("modulation", SMALL):
         assert choose(FRAME, DEFAULT, gpu) == SMALL
-
-
-@pytest.mark.usefixtures("_tuned_gpu")
-def test_options_that_a_kernel_no_longer_has_are_not_taken():
-    renamed = {"BLOCK_D": 16, "num_warps": 4}
-    assert choose(FRAME, renamed, torch.device("cuda")) == renamed
-    more = {**DEFAULT, "num_stages": 3}
-    assert choose(FRAME, more, torch.device("cuda")) == more
-
-
-@pytest.mark.usefixtures("_tuned_gpu")
-def test_choose_elsewhere(monkeypatch: pytest.MonkeyPatch):
-    assert choose(FRAME, DEFAULT, torch.device("cpu")) == DEFAULT
+    # Options that a kernel no longer has are not taken.
+    for options in ({"BLOCK_D": 16, "num_warps": 4}, {**DEFAULT, "num_stages": 3}):
+        assert choose(FRAME, options, gpu) == options
     pretend(monkeypatch, "NVIDIA GeForce Test 2", (8, 0))
-    assert choose(FRAME, DEFAULT, torch.device("cuda")) == DEFAULT
+    assert choose(FRAME, DEFAULT, gpu) == DEFAULT
 
 
 def test_forced_ends():

@@ -33,20 +33,6 @@ def changes(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 
 @every_op
-def test_forward_mode_agrees_with_the_backward_pass(op: str):
-    function, tensors = call(op)
-    along = changes(tensors)
-    y, tangent = torch.func.jvp(function, tensors, along)
-    inputs = [tensor.clone().requires_grad_() for tensor in tensors]
-    weights = torch.randn_like(y)
-    expected = function(*inputs)
-    grads = torch.autograd.grad(expected, inputs, weights)
-    torch.testing.assert_close(y, expected.detach(), rtol=1e-5, atol=1e-5)
-    products = torch.stack([(a * b).sum() for a, b in zip(grads, along, strict=True)])
-    assert ((weights * tangent).sum() - products.sum()).abs() <= 1e-4 * products.abs().sum()
-
-
-@every_op
 def test_forward_mode_agrees_with_finite_differences(op: str):
     function, tensors = call(op, torch.float64)
     along = changes(tensors)
@@ -59,6 +45,10 @@ def test_forward_mode_agrees_with_finite_differences(op: str):
         tangent = forward_ad.unpack_dual(function(*map(forward_ad.make_dual, tensors, along))).tangent
     assert tangent is not None
     torch.testing.assert_close(tangent, (ahead - behind) / (2 * step), rtol=1e-5, atol=1e-6)
+    singles = (tuple(tensor.float() for tensor in given) for given in (tensors, along))
+    y, single = torch.func.jvp(function, *singles)
+    torch.testing.assert_close(y.double(), function(*tensors), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(single.double(), tangent, rtol=1e-4, atol=1e-4)
 
 
 @every_op

@@ -359,11 +359,17 @@ def test_the_checkpoint_that_is_best_on_validation_images_stays(
     assert BlindSR.from_pretrained(folder / "checkpoints" / "step-00000005.pt").scale == 2
 
 
+@pytest.fixture(scope="module")
+def stopped_once(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stopped") / "run"
+    run({**small_settings(photos), "ema": 0.9}, folder, stop_after=5)
+    return folder
+
+
 @pytest.fixture
-def stopped(settings: Settings, tmp_path: Path) -> Path:
+def stopped(stopped_once: Path, tmp_path: Path) -> Path:
     """Folder of a run with checkpoints of steps 4 and 5, of 7."""
-    run({**settings, "ema": 0.9}, tmp_path / "run", stop_after=5)
-    return tmp_path / "run"
+    return Path(shutil.copytree(stopped_once, tmp_path / "run"))
 
 
 def of_other_sizes(optimizer: dict[str, Any]) -> dict[str, Any]:
@@ -427,14 +433,12 @@ def test_without_a_checkpoint(stopped: Path):
     for path in (stopped / "checkpoints").iterdir():
         path.write_bytes(b"")
     trainer = Trainer(resumed(stopped / "configuration.toml", {}), stopped, CPU)
-    with pytest.raises(
-        CheckpointError, match=r"No checkpoint in .*checkpoints can be resumed\. .*step-00000005.pt is not"
-    ):
+    message = r"No checkpoint in .*checkpoints can be resumed\. .*step-00000005.pt is not"
+    with pytest.raises(CheckpointError, match=message):
         trainer.resume()
     shutil.rmtree(stopped / "checkpoints")
-    with pytest.raises(
-        CheckpointError, match=r"were removed, .* can begin with --initial-weights .*weights.safetensors"
-    ):
+    message = r"were removed, .* can begin with --initial-weights .*weights.safetensors"
+    with pytest.raises(CheckpointError, match=message):
         trainer.resume()
     for result in ("weights.safetensors", "README.md"):
         (stopped / result).unlink()
@@ -445,10 +449,7 @@ def test_a_moved_folder_of_images_is_no_other_run(settings: Settings, whole: Pat
     photos = tmp_path / "moved" / "photos"
     shutil.copytree(settings["data"], photos)
     run(settings, tmp_path / "run", stop_after=2)
-    configuration = resumed(tmp_path / "run" / "configuration.toml", {"data": photos})
-    trainer = Trainer(configuration, tmp_path / "run", CPU)
-    trainer.resume()
-    trainer.train()
+    run(settings, tmp_path / "run", data=photos)
     assert losses(tmp_path / "run") == losses(whole)
 
 
@@ -479,9 +480,7 @@ def test_what_is_not_finite_is_never_saved(settings: Settings, tmp_path: Path, s
 
 def test_a_finished_run_writes_what_is_asked_for_later(settings: Settings, whole: Path, tmp_path: Path):
     shutil.copytree(whole, tmp_path / "run")
-    trainer = Trainer(resumed(tmp_path / "run" / "configuration.toml", {"pt": True}), tmp_path / "run", CPU)
-    trainer.resume()
-    assert trainer.train()
+    run(settings, tmp_path / "run", pt=True)
     state, pt = (read_weights(tmp_path / "run" / f"weights.{kind}") for kind in ("safetensors", "pt"))
     assert all(torch.equal(value, pt[key]) for key, value in state.items())
     assert losses(tmp_path / "run") == losses(whole)

@@ -32,6 +32,17 @@ class Foreign(nn.Module):
         return self.after(self.G(lr, self.E.encoder_q.embed(lr)))
 
 
+def changed(key: str, part: nn.Module | None = None) -> nn.Module:
+    """The foreign model with another part at `key`, or without it."""
+    model = Foreign()
+    owner, _, name = key.rpartition(".")
+    if part is None:
+        delattr(model.get_submodule(owner), name)
+    else:
+        setattr(model.get_submodule(owner), name, part)
+    return model
+
+
 class Wrapper(nn.Module):
     """A module around a model, with the model's state dict."""
 
@@ -136,28 +147,15 @@ def test_a_forward_that_fails():
         (lambda: 3, "got int"),
         (lambda: nn.Linear(2, 2), r"Linear holds no DASR model: it lacks G.head.0.weight"),
         (lambda: BlindSR(2, **SMALL).G, r"DASR holds no DASR model: it lacks G.head.0.weight"),
-        (lambda: remove(Foreign(), "E.queue_ptr"), r"Foreign lacks E.queue_ptr"),
-        (lambda: remove(Foreign(), "G.body.0.body.0.conv1.weight"), r"Foreign lacks G.body.0.body.0.conv1.weight"),
-        (lambda: add(Foreign()), r"Foreign has noise.weight"),
-        (lambda: widen(Foreign()), r"Foreign has E.encoder_q.mlp.2.weight \[9, 256\] instead of \[256, 256\]"),
+        (lambda: changed("E.queue_ptr"), r"Foreign lacks E.queue_ptr"),
+        (lambda: changed("G.body.0.body.0.conv1.weight"), r"Foreign lacks G.body.0.body.0.conv1.weight"),
+        (lambda: changed("noise", nn.Linear(1, 1, bias=False)), r"Foreign has noise.weight"),
+        (
+            lambda: changed("E.encoder_q.mlp.2", nn.Linear(256, 9)),
+            r"Foreign has E.encoder_q.mlp.2.weight \[9, 256\] instead of \[256, 256\]",
+        ),
     ],
 )
 def test_other_networks(make: Callable[[], object], message: str):
     with pytest.raises(TypeError, match=rf"model must be a BlindSR, ours or the released one, .*{message}"):
         as_blind_sr(make())
-
-
-def remove(model: nn.Module, key: str) -> nn.Module:
-    owner, _, attribute = key.rpartition(".")
-    delattr(model.get_submodule(owner), attribute)
-    return model
-
-
-def add(model: nn.Module) -> nn.Module:
-    model.noise = nn.Linear(1, 1, bias=False)
-    return model
-
-
-def widen(model: nn.Module) -> nn.Module:
-    model.E.encoder_q.mlp[2] = nn.Linear(256, 9)
-    return model

@@ -34,17 +34,14 @@ def test_by_name(capability, name: str):
 
 
 def test_what_a_device_cannot_do(capability):
+    with pytest.raises(ValueError, match=r"must be one of auto, fp32, tf32, fp16, bf16; got 'int8'\.$"):
+        choose_precision("int8", CPU)
     with pytest.raises(ValueError, match=r"^precision tf32 needs an NVIDIA GPU; the model is on cpu\.$"):
         choose_precision("tf32", CPU)
     capability(7, 5)
     for name in ("tf32", "bf16"):
         with pytest.raises(ValueError, match=f"^precision {name} needs .* 8.0 or newer; this one has 7.5[.]$"):
             choose_precision(name, GPU)
-
-
-def test_unknown():
-    with pytest.raises(ValueError, match=r"must be one of auto, fp32, tf32, fp16, bf16; got 'int8'\.$"):
-        choose_precision("int8", CPU)
 
 
 @pytest.mark.parametrize(("seconds", "emulated"), [(3.9, False), (4.1, True)])

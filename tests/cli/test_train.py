@@ -104,11 +104,9 @@ def test_resuming_and_its_mistakes(call: Call, options: list[str], photos: Path,
     assert (code, err) == (0, "")
     assert "Trained to" in out
     assert (run / "log.jsonl").read_text() == log
+    other = "batch = 4, and can't be resumed with 8; a new run can begin with its weights: --initial-weights"
     for arguments, message in (
-        (
-            ["--resume", run, "--batch", 8],
-            "batch = 4, and can't be resumed with 8; a new run can begin with its weights: --initial-weights",
-        ),
+        (["--resume", run, "--batch", 8], other),
         (["--resume", run, "--output", tmp_path / "other"], "leave out --config and --output"),
         (["--resume", tmp_path], "holds no run to resume"),
         ([*options, "--output", run], "exists already; name another --output, or go on with --resume"),

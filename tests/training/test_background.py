@@ -64,8 +64,6 @@ def test_errors_come_in_their_place():
         next(results)
     assert threads() == 0
 
-
-def test_errors_of_the_items_themselves():
     def items() -> Iterator[int]:
         yield 0
         raise OSError("gone")

@@ -145,7 +145,8 @@ def test_a_schedule_changes_only_before_its_decay_which_is_carried_out(settings:
     run(settings | {"decay_steps": 2, "steps": 20}, tmp_path / "before", stop_after=6)
     resume("before", 5)
     resume("before", 40)
-    with pytest.raises(ConfigurationError, match="; with these it would have begun after step 5, and the run is at s"):
+    message = "begins; with these it would have begun after step 5, and the run is at step 6"
+    with pytest.raises(ConfigurationError, match=message):
         resume("before", 4)
     run(settings | {"decay_steps": 3}, tmp_path / "within", stop_after=6)
     message = "can change only before the decay begins; it began after step 4, and the run is at step 6"

@@ -113,7 +113,7 @@ def test_resuming_and_its_mistakes(call: Call, options: list[str], photos: Path,
     ):
         fails(call, 2, message, "train", *arguments)
     (photos / "new.png").write_bytes((photos / "0.png").read_bytes())
-    fails(call, 2, "holds other images", "train", "--resume", run)
+    fails(call, 2, "holds other images than those with which the run was begun", "train", "--resume", run)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,13 @@ def _poisoned() -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
 
 
+@pytest.fixture(params=[torch.float64, torch.bfloat16, torch.float16], ids=str)
+def other_default(request: pytest.FixtureRequest) -> Iterator[torch.dtype]:
+    """A default type for the test to set."""
+    yield request.param
+    torch.set_default_dtype(torch.float32)
+
+
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small untrained model for scale 2."""

@@ -1,6 +1,5 @@
 """PyTorch's default type and device are those of new weights; they change nothing else."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,12 +11,6 @@ from dasr_fast.degradation import Degradation, gaussian_kernel
 from dasr_fast.inference import Engine
 from dasr_fast.models import BlindSR, save_weights
 from dasr_fast.models.mean_shift import DIV2K_MEAN, MeanShift
-
-
-@pytest.fixture(params=[torch.float64, torch.bfloat16, torch.float16], ids=str)
-def other_default(request: pytest.FixtureRequest) -> Iterator[torch.dtype]:
-    yield request.param
-    torch.set_default_dtype(torch.float32)
 
 
 def degraded() -> tuple[Tensor, Tensor]:

@@ -1,3 +1,6 @@
+import sys
+from collections.abc import Iterator
+
 import pytest
 
 from dasr_fast.acceleration import layer
@@ -10,3 +13,12 @@ def _small_features_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layer, "WORTHWHILE_ALONE", 0)
     for plan in (layer.LayerPlan, DAConvPlan):
         monkeypatch.setattr(plan, "worthwhile", 0)
+
+
+@pytest.fixture
+def _hurried_threads() -> Iterator[None]:
+    """Threads that take turns every microsecond."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)

@@ -1,6 +1,5 @@
 import copy
 import functools
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -76,16 +75,12 @@ def test_a_second_call_changes_nothing(model: nn.Module):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_hurried_threads")
 def test_several_threads(model: nn.Module):
     images = torch.rand(8, 1, 3, 8, 8) * 255
     expected = [dasr_fast.revert(copy.deepcopy(model))(lr).detach() for lr in images]
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        with ThreadPoolExecutor(4) as threads:
-            results = list(threads.map(model, images.repeat(40, 1, 1, 1, 1)))
-    finally:
-        sys.setswitchinterval(before)
+    with ThreadPoolExecutor(4) as threads:
+        results = list(threads.map(model, images.repeat(40, 1, 1, 1, 1)))
     for result, other in zip(results, expected * 40, strict=True):
         torch.testing.assert_close(result, other, rtol=0, atol=0.02)
 

@@ -11,6 +11,7 @@ from docs.pages import PAGES, ROOT, Block, blocks, command_lines, make_files, na
 from training.small_run import NETWORK, as_options
 
 from dasr_fast.cli import commands, run
+from dasr_fast.training import results
 
 SMALL = {**NETWORK, "scale": 4, "encoder_steps": 2, "steps": 2, "device": "cpu"}
 """Settings of `train` in place of those of the pages, whose runs take hours."""
@@ -28,6 +29,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     make_files(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(results, "MOST", 4)  # Pieces of images, else encoding them takes longer than the runs.
     return tmp_path
 
 

@@ -1,6 +1,7 @@
 """The weights that come with the package."""
 
 import hashlib
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,11 @@ FILES = sorted(SHIPPED.glob("*.safetensors"), key=lambda path: path.stem)
 PHOTO = Path(__file__).parents[2] / "benchmarks" / "photo.jpg"
 
 each = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+
+
+@cache
+def engine_of(path: Path) -> Engine:
+    return Engine(BlindSR.from_pretrained(path.stem))
 
 
 def test_there_are_weights():
@@ -77,7 +83,7 @@ def test_photographs_are_inside_the_bounds_of_the_training(path: Path):
 def test_a_checker_keeps_its_mean(path: Path):
     checker = (255 * np.indices((16, 16)).sum(0) % 510).astype(np.uint8)[:, :, None]
     with pytest.warns(PictureWarning, match="The result may be poor"):
-        sr = upscale(Engine(BlindSR.from_pretrained(path.stem)), Picture(checker)).pixels
+        sr = upscale(engine_of(path), Picture(checker)).pixels
     assert abs(sr.mean() - 127.5) < 5
     for half in (*np.split(sr, 2), *np.split(sr, 2, axis=1)):
         assert abs(half.mean() - 127.5) < 10
@@ -86,7 +92,6 @@ def test_a_checker_keeps_its_mean(path: Path):
 @each
 @pytest.mark.parametrize("shape", [(20, 20), (1, 40), (1, 1)])
 def test_flat_pictures_stay_flat(path: Path, shape: tuple[int, int]):
-    engine = Engine(BlindSR.from_pretrained(path.stem))
     for colour in ((255, 255, 255), (0, 0, 0), (255, 0, 0), (100, 150, 200)):
-        sr = upscale(engine, Picture(np.full((*shape, 3), colour, np.uint8))).pixels
+        sr = upscale(engine_of(path), Picture(np.full((*shape, 3), colour, np.uint8))).pixels
         assert np.abs(sr.astype(int) - colour).max() <= 2

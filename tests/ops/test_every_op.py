@@ -4,7 +4,7 @@ import inspect
 import itertools
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -60,6 +60,13 @@ def _bearable(monkeypatch: pytest.MonkeyPatch) -> None:
     if INTERPRETED:
         few_programs(monkeypatch)
         replace_once_a_launch(monkeypatch)
+
+
+@pytest.fixture
+def _large_tiles() -> Iterator[None]:
+    """For tests of more than values, which others compare with small ones too."""
+    with large_tiles() if INTERPRETED else nullcontext():
+        yield
 
 
 def running(op: str, backend: str) -> list[str]:
@@ -260,6 +267,7 @@ def complete(op: str, backend: str, device: str) -> dict[str, Any]:
     return arguments
 
 
+@pytest.mark.usefixtures("_large_tiles")
 @every_op
 def test_some_inputs_need_no_gradient(op: str, backend: str, device: str):
     arguments = complete(op, backend, device)
@@ -318,6 +326,7 @@ def test_results_have_the_strides_that_the_fakes_tell(op: str, backend: str, dev
         assert len(checked.seen) > 1
 
 
+@pytest.mark.usefixtures("_large_tiles")
 @every_op
 def test_activation_checkpointing(op: str, backend: str, device: str):
     arguments = example(op, backend, device)
@@ -345,6 +354,7 @@ def test_cuda_graph(op: str, backend: str, device: str):
     assert torch.equal(y, expected_y)
 
 
+@pytest.mark.usefixtures("_large_tiles")
 @every_op
 def test_opcheck(op: str, backend: str, device: str):
     of_cases = [SPECIFICATIONS[op].arguments(case, torch.float32, device) for case in SPECIFICATIONS[op].cases[:2]]

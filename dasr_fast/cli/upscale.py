@@ -191,7 +191,7 @@ def upscale(
                         profile = {name: value for name, value in shown.metadata.items() if name == "icc-profile-data"}
                         write_image(files[1], replace(shown, metadata=profile))
             failed = processes.any(bool(report.failed))  # torchrun stops the others when one ends with an error.
-        target = folders[0] if len(folders) == 1 else common.printable(str(_common(folders)))
+        target = _common(folders) if len(targets) > 1 else next(iter(targets.values()))
         if processes.rank > 0:
             report.others.clear()
         part = "" if processes.world == 1 else f" (process {processes.rank + 1} of {processes.world})"
@@ -237,7 +237,7 @@ def _size(
 
 def _common(folders: list[Path]) -> Path:
     """The folder that holds them all."""
-    return Path(os.path.commonpath([folder.absolute() for folder in folders]))
+    return folders[0] if len(folders) == 1 else Path(os.path.commonpath([folder.absolute() for folder in folders]))
 
 
 def _comparison_path(target: Path) -> Path:

@@ -191,7 +191,7 @@ private:
             const int64_t row = std::min(y + line, p_.height - 1);
             const T* x = (const T*)p_.x + image * p_.image + row * p_.row;
             int32_t *luma = y + line < p_.height ? at(0, row) : buffer(6), *blue = buffer(2 * line), *red = buffer(2 * line + 1);
-            with_condition(p_.pixel == 1, [&](auto adjacent) { // Compilers make vectors of such.
+            with_condition(p_.pixel == 1, [&](auto adjacent) { // So that compilers vectorize it.
                 const int64_t pixel = decltype(adjacent)::value ? 1 : p_.pixel, channel = p_.channel;
                 for (int64_t i = 0; i < p_.width; ++i) {
                     const T* at = x + i * pixel;

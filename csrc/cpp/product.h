@@ -74,7 +74,7 @@ inline Left pack(const Read& read, int64_t rows, int64_t depth, float* packed) {
 // Which lanes of two vectors, one after the other, `merge` adds.
 template <int WIDTH>
 struct Lanes {
-    int32_t low[LANES], high[LANES];
+    uint32_t low[LANES], high[LANES];
     constexpr Lanes() : low(), high() {
         for (int lane = 0; lane < LANES; ++lane) {
             const int place = lane % (2 * WIDTH), group = lane - place;
@@ -88,20 +88,10 @@ struct Lanes {
 template <int WIDTH>
 inline Vector merge(Vector first, Vector second) {
     static constexpr Lanes<WIDTH> lanes;
-#if defined(__clang__)
-    Vector total = {};
-    for (int lane = 0; lane < LANES; ++lane) {
-        const int32_t both[] = {lanes.low[lane], lanes.high[lane]};
-        for (const int32_t from : both) total[lane] += from < LANES ? first[from] : second[from - LANES];
-    }
-    return total;
-#else
-    typedef int32_t Index __attribute__((vector_size(4 * LANES)));
-    Index low, high;
+    Bits low, high;
     std::memcpy(&low, lanes.low, sizeof(low));
     std::memcpy(&high, lanes.high, sizeof(high));
-    return __builtin_shuffle(first, second, low) + __builtin_shuffle(first, second, high);
-#endif
+    return shuffle(first, second, low) + shuffle(first, second, high);
 }
 
 // Lane i is the sum of the lanes of `vectors[i]`, which are lost.

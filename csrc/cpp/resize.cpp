@@ -39,8 +39,8 @@ inline void turn(Vector (&v)[LANES]) {
     for (int width = 1; width < LANES; width *= 2) { // Rows of both halves in turns, element by element.
         Vector t[LANES];
         for (int i = 0; i < LANES / 2; ++i) {
-            t[2 * i] = __builtin_shuffle(v[i], v[i + LANES / 2], low);
-            t[2 * i + 1] = __builtin_shuffle(v[i], v[i + LANES / 2], high);
+            t[2 * i] = shuffle(v[i], v[i + LANES / 2], low);
+            t[2 * i + 1] = shuffle(v[i], v[i + LANES / 2], high);
         }
         for (int i = 0; i < LANES; ++i) v[i] = t[i];
     }

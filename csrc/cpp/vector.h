@@ -53,6 +53,17 @@ inline To bit_cast(const From& from) {
 
 inline Vector splat(float value) { return value - Vector{}; }
 
+// Lanes of two vectors by their numbers, those of the second after those of the first.
+inline Vector shuffle(Vector first, Vector second, Bits lanes) {
+#if defined(__clang__) // It has no shuffle by numbers that aren't constants.
+    Vector result = first;
+    for (int i = 0; i < LANES; ++i) result[i] = lanes[i] < LANES ? first[lanes[i]] : second[lanes[i] - LANES];
+    return result;
+#else
+    return __builtin_shuffle(first, second, lanes);
+#endif
+}
+
 inline Vector load(const float* pointer) {
     Vector value;
     std::memcpy(&value, pointer, sizeof(value));

@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -88,16 +87,18 @@ def main() -> None:
     parser.add_argument(
         "--python", action="append", default=[], help="one to try the binary wheel with; may be repeated"
     )
-    parser.add_argument("--output", type=Path, default=ROOT / "dist", help="a folder, which is emptied first")
+    parser.add_argument("--output", type=Path, default=ROOT / "dist", help="a folder that is empty or new")
     parser.add_argument("--trial", action="store_true", help="go on where the tree is not ready to be released")
     given = parser.parse_args()
     version = str(tomlkit.parse((ROOT / "pyproject.toml").read_text()).unwrap()["project"]["version"])
     reasons = unready(version)
-    print(*(f"Not ready: {reason}." for reason in reasons), sep="\n")
+    for reason in reasons:
+        print(f"Not ready: {reason}.")
     if reasons and not given.trial:
         raise SystemExit(1)
     output = given.output.resolve()
-    shutil.rmtree(output, ignore_errors=True)
+    if output.is_dir() and any(output.iterdir()):
+        raise SystemExit(f"{output} is not empty; remove what is in it, or name another --output.")
     binary = make(output)
     for python in given.python:
         attempt(python, binary)

@@ -156,7 +156,7 @@ def link_command(compiler: Compiler | Nvcc) -> list[str]:
     """How objects are linked, less input, output and libraries; what stays undefined is an error where it can be."""
     if isinstance(compiler, Nvcc):
         return [*compiler.command, "-shared", "-cudart", "static", "-Xlinker", "-z,defs"]
-    if WINDOWS:  # Where clang doesn't link what asks the processor, but if asked.
+    if WINDOWS:  # The functions that ask the processor are in compiler-rt, which clang doesn't link there by itself.
         return [*compiler.command, *extra_flags(), "-shared", "--rtlib=compiler-rt"]
     complete = ["-Wl,-z,defs"] if sys.platform == "linux" and "-fsanitize" not in shlex.join(extra_flags()) else []
     return [*compiler.command, *extra_flags(), "-shared", *complete]

@@ -29,9 +29,8 @@ class Engine:
             statistics.
         precision: "fp32", "tf32" (float32 with convolutions in TensorFloat-32, on NVIDIA GPUs), "fp16", "bf16", or
             "auto": fp16 on an NVIDIA GPU of compute capability 7.5 or newer, bf16 on a CPU with a matrix unit (AMX),
-            else fp32. In fp16 features are scaled by
-            a power of two against overflow; a result that overflows all the same is computed again in fp32, with a
-            warning.
+            else fp32. In fp16 features are scaled by a power of two against overflow; a result that overflows all the
+            same is computed again in fp32, with a warning.
         backend: "auto" or the name of one; see `dasr_fast.ops`.
 
     Attributes:

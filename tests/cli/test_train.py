@@ -22,7 +22,7 @@ from dasr_fast.training.trainer import Trainer
 
 @pytest.fixture(autouse=True)
 def _few_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bounds that nobody looks at take as long as a small run else."""
+    """Measure bounds of the embeddings from few pieces, or it would take as long as a small run."""
     monkeypatch.setattr(results, "MOST", 4)
 
 

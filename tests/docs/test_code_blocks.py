@@ -29,7 +29,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     make_files(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(results, "MOST", 4)  # Pieces of images, else encoding them takes longer than the runs.
+    monkeypatch.setattr(results, "MOST", 4)  # Pieces of images for the bounds: more would take longer than the runs.
     return tmp_path
 
 

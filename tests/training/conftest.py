@@ -21,7 +21,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="package")
 def _few_pieces() -> Iterator[None]:
-    """Bounds that nobody looks at take as long as a small run else."""
+    """Measure bounds of the embeddings from few pieces, or it would take as long as a small run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(results, "MOST", 4)
         yield

@@ -1,6 +1,7 @@
-"""Where to compute."""
+"""Where to compute, and how tensors get there."""
 
 import torch
+from torch import Tensor
 
 
 def find_device(name: str) -> torch.device:
@@ -14,3 +15,8 @@ def find_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("There is no NVIDIA GPU that PyTorch can use; --device cpu does without.")
     return torch.device(name)
+
+
+def on_device(numbers: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host on a device, without waiting for it."""
+    return numbers if numbers.device == device else numbers.pin_memory().to(device, non_blocking=True)

@@ -84,7 +84,7 @@ def search(
     Args:
         folder: Where to look.
         without: A folder that isn't looked at.
-        follow_links: Whether links to folders are followed, each folder once.
+        follow_links: Whether links to folders are followed, unless they lead to one that was looked into before.
 
     Returns:
         The images, and numbers of what else is there: "hidden" files and folders, whose names begin with a dot, "linked

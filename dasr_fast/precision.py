@@ -58,10 +58,10 @@ def choose_precision(name: str, device: torch.device) -> Precision:
         ValueError: There is no such precision, or not on this device.
     """
     capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
-    if name == "auto" and capability is not None:
-        return PRECISIONS["fp32" if capability < _FAST_FP16 else "fp16"]
+    if name == "auto" and device.type == "cpu":
+        return PRECISIONS["bf16" if has_matrix_unit() else "fp32"]
     if name == "auto":
-        return PRECISIONS["bf16" if device.type == "cpu" and has_matrix_unit() else "fp32"]
+        return PRECISIONS["fp32" if capability is None or capability < _FAST_FP16 else "fp16"]
     if name not in PRECISIONS:
         raise ValueError(f"precision must be one of auto, {', '.join(PRECISIONS)}; got {name!r}.")
     needed = _CAPABILITIES.get(name, (0, 0))

@@ -45,6 +45,11 @@ class Processes:
         return _FLAG.item() > 0
 
 
+def world_size() -> int:
+    """How many processes `torchrun` started, by its environment variables; 1 if it started none."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 @contextmanager
 def joined(device: torch.device) -> Iterator[Processes]:
     """This process, joined with the others of `torchrun` (its environment variables) if there are any.
@@ -52,7 +57,7 @@ def joined(device: torch.device) -> Iterator[Processes]:
     Raises:
         ValueError: There are fewer GPUs than processes on this machine.
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
+    world = world_size()
     if world == 1:
         yield Processes(device)
         return

@@ -30,8 +30,7 @@ class Progress(Generic[Item]):
         self._show()
 
     def __iter__(self) -> Iterator[Item]:
-        with_signs = self._with_bar if sys.stderr.isatty() else self._with_lines
-        return with_signs()
+        return self._with_bar() if sys.stderr.isatty() else self._with_lines()
 
     def _each(self) -> Iterator[Item]:
         for item in self._items:

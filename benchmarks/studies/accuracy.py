@@ -64,9 +64,8 @@ def evaluate(images: Path, method: str, scale: int, table: str, precision: str) 
     """
     with TemporaryDirectory() as folder:
         figures = Path(folder) / "figures.json"
-        options = [f"--scale={scale}", f"--method={method}", f"--table{table}", f"--json={figures}"]
-        options.append(f"--precision={precision}")
-        code = run(["evaluate", str(images), *options])
+        options = [f"--scale={scale}", f"--method={method}", f"--table{table}", f"--precision={precision}"]
+        code = run(["evaluate", str(images), *options, f"--json={figures}"])
         if code:
             sys.exit(code)
         rows = json.loads(figures.read_text(encoding="utf-8"))["rows"]

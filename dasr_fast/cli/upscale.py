@@ -131,7 +131,7 @@ def upscale(
     from dasr_fast.inference.pictures import comparison
     from dasr_fast.inference.pictures import upscale as upscale_picture
     from dasr_fast.models.checkpoint import FOR_PICTURES
-    from dasr_fast.processes import joined
+    from dasr_fast.processes import joined, world_size
 
     if factor is not None and (width is not None or height is not None):
         raise click.UsageError("--factor and --width or --height both tell the size; leave one out.")
@@ -144,7 +144,7 @@ def upscale(
             raise click.UsageError(
                 "A video is upscaled by itself, without --format, --quality, --factor, --width, --height and --compare."
             )
-        if os.environ.get("WORLD_SIZE", "1") != "1":
+        if world_size() > 1:
             raise click.UsageError("A video is upscaled by one process.")
         try:
             from dasr_fast.integrations.video import require_pyav

@@ -10,8 +10,8 @@ from torch import Tensor
 from dasr_fast import ops
 from dasr_fast.degradation.description import BLUR, blur_numbers
 from dasr_fast.degradation.part import Draws, Parameters, Part, Range, together
+from dasr_fast.device import on_device
 from dasr_fast.reference.gaussian_kernel import NARROWEST
-from dasr_fast.reference.layout import on_device
 
 NEGLIGIBLE = 1e-5
 """Part of a kernel that may be left out."""

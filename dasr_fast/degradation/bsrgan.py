@@ -15,8 +15,8 @@ from dasr_fast.degradation.blur import FORMS, blur_kernel, blurred
 from dasr_fast.degradation.description import BLUR, GREY_LEVELS, Quantity, blur_numbers
 from dasr_fast.degradation.part import Draws, Parameters, Part, normal_numbers, together
 from dasr_fast.degradation.resizing import resized
+from dasr_fast.device import on_device
 from dasr_fast.ops.resize import MODES
-from dasr_fast.reference.layout import on_device
 
 LARGEST = 25
 """Rows and columns of the largest kernels."""

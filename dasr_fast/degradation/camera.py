@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dasr_fast.degradation.part import Draws, Parameters, Part, Range, normal_numbers
-from dasr_fast.reference.layout import on_device
+from dasr_fast.device import on_device
 
 GAMMA = 2.2
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from dasr_fast import ops
 from dasr_fast.degradation.description import Quantity
 from dasr_fast.degradation.part import Draws, Parameters, Part, together
-from dasr_fast.reference.layout import on_device
+from dasr_fast.device import on_device
 
 STRENGTH = 15.0
 """Steps of quality that count as one pixel of blur."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dasr_fast.degradation.description import Quantity
-from dasr_fast.reference.layout import on_device
+from dasr_fast.device import on_device
 
 Range = tuple[float, float]
 """Both ends (low, high) from between which a number is drawn uniformly."""

@@ -22,8 +22,3 @@ def image_format(images: Tensor) -> torch.memory_format:
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     """Type in which an op with inputs of `dtype` accumulates: float64 for float64, else float32."""
     return torch.float64 if dtype == torch.float64 else torch.float32
-
-
-def on_device(numbers: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the host on a device, without waiting for it."""
-    return numbers if numbers.device == device else numbers.pin_memory().to(device, non_blocking=True)

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dasr_fast.reference.layout import accumulation_dtype, image_format, on_device
+from dasr_fast.device import on_device
+from dasr_fast.reference.layout import accumulation_dtype, image_format
 
 
 def resize(image: Tensor, height: int, width: int, mode: str, antialias: bool) -> Tensor:
@@ -30,10 +31,8 @@ def resize(image: Tensor, height: int, width: int, mode: str, antialias: bool) -
         flat = F.interpolate(y.flatten(0, -4), [height, width], mode=mode, antialias=True)
         y = flat.reshape(*image.shape[:-2], height, width)
     else:
-        for length in (
-            height,
-            width,
-        ):  # Along rows, then columns: transposing is faster than gathering pixels of a row.
+        # Along rows, then columns: transposing is faster than gathering pixels of a row.
+        for length in (height, width):
             index, weight = (on_device(x, y.device) for x in taps(y.shape[-2], length, mode, antialias))
             total = y.index_select(-2, index[0]).mul_(weight[0].to(y.dtype)[:, None])
             for i, w in zip(index[1:], weight[1:].to(y.dtype), strict=True):

@@ -15,9 +15,9 @@ from torch.nn.parallel import DistributedDataParallel
 from dasr_fast.cuda_graph import Capture, CaptureError
 from dasr_fast.degradation import Degradation, Pipeline
 from dasr_fast.degradation.degradation import Drawn
+from dasr_fast.device import on_device
 from dasr_fast.models import DASR
 from dasr_fast.processes import Processes
-from dasr_fast.reference.layout import on_device
 from dasr_fast.training.average import MovingAverage
 from dasr_fast.training.representation import DegradationTarget, Learner
 from dasr_fast.training.representation.batch_statistics import keep

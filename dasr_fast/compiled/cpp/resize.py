@@ -14,5 +14,5 @@ __all__ = ["resize", "unsupported"]
 def resize(image: Tensor, height: int, width: int, mode: str, antialias: bool) -> Tensor:
     """As `dasr_fast.reference.resize`."""
     rows, columns = taps(image.shape[-2], height, mode, antialias), taps(image.shape[-1], width, mode, antialias)
-    y, layout = cpp.resize(image, *rows, *columns), image_format(image)
+    y, layout = cpp.resize.default(image, *rows, *columns), image_format(image)
     return y if layout == torch.contiguous_format else y.clone(memory_format=layout)

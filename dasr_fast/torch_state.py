@@ -1,15 +1,19 @@
-"""What PyTorch tells of its state by private functions alone.
+"""What PyTorch tells of its state, and who follows its operations.
 
-Each answer is "no" where its function is gone from a newer version.
+Where a newer version lacks a private function, the answer is "no".
 """
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.fx import _symbolic_trace
 from torch.nn.modules import module as _modules
+
+PLAIN = (Tensor, nn.Parameter)
+"""Subclasses of `Tensor` mean something else by their operations."""
 
 
 def _no() -> bool:
@@ -40,3 +44,38 @@ def has_dispatch_modes() -> bool:
 def differentiates_forward() -> bool:
     """Whether forward-mode differentiation is on."""
     return getattr(forward_ad, "_current_level", -1) >= 0
+
+
+def is_traced() -> bool:
+    """Whether `torch.jit.trace` records."""
+    return bool(_JIT.is_tracing())
+
+
+def observer() -> str | None:
+    """Who follows or transforms operations now, so that PyTorch's own are wanted; None if nobody does.
+
+    `torch.compile` isn't one of them: it takes the ops as they are.
+    """
+    if torch.compiler.is_exporting():
+        return "torch.export"
+    if has_global_hooks():
+        return "a hook on all modules"
+    if torch.compiler.is_compiling():
+        return None
+    if is_traced() or is_symbolically_traced():
+        return "tracing"
+    if is_transformed():
+        return "a transform of torch.func"
+    if differentiates_forward():
+        return "forward-mode differentiation"
+    if has_dispatch_modes():
+        return "a mode that sees all operations, such as FlopCounterMode or FakeTensorMode,"
+    return None
+
+
+def needs_gradient(*values: Any) -> bool:
+    """Whether a backward pass may ask for the gradient of a tensor among the values."""
+    return torch.is_grad_enabled() and any(isinstance(value, Tensor) and value.requires_grad for value in values)
+
+
+_JIT: Any = torch.jit

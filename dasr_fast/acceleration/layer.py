@@ -3,20 +3,18 @@
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dasr_fast.acceleration.replacement import PROBED, Example, Plan, plan_of
+from dasr_fast.acceleration.structure import descendant
 from dasr_fast.nn.convolution import features_format
+from dasr_fast.torch_state import PLAIN
 
-PLAIN = (Tensor, nn.Parameter)
-"""Subclasses of `Tensor` mean something else by their operations."""
-
-WORTHWHILE, WORTHWHILE_ALONE = 10, 16
-"""Pixels of a batch for each channel from which blocks and larger units on a CPU gain, and from which single layers do:
-for fewer, preparing weights takes longer than the rest saves (measured with AVX2 and AVX-512)."""
+NEVER = 2**60
+"""More pixels than there are."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +61,6 @@ class Signature:
         return (make,)
 
 
-def is_large(x: Tensor) -> bool:
-    """Whether a single layer that computes features `[B, C, H, W]` in another way gains."""
-    b, channels, h, w = x.shape
-    return b * h * w >= WORTHWHILE_ALONE * channels or not x.is_cpu
-
-
 def signatures(channels: int, representation: int) -> Iterator[Signature]:
     """All with these widths, the released code's first."""
     for flat, pair in itertools.product((True, False), (True, False)):
@@ -82,10 +74,9 @@ class LayerPlan(Plan):
     Attributes:
         signature: What the layer is called with.
         any_size: Whether `compute` is used for small features too, where the layer itself is faster.
-        _fewest: Numbers that go in from which on a CPU gains.
+        _fewest: Numbers of `x` from which on a CPU gains.
     """
 
-    worthwhile: ClassVar[int] = WORTHWHILE
     signature: Signature
     any_size: bool = field(default=False, kw_only=True)
     _fewest: int = field(init=False, repr=False, compare=False, default=0, kw_only=True)
@@ -94,15 +85,14 @@ class LayerPlan(Plan):
         return replace(self, any_size=True)
 
     def __post_init__(self) -> None:
-        pixels = 0 if self.any_size else self.worthwhile * self.feature_channels
+        pixels = 0 if self.any_size else self.fewest_pixels()
         object.__setattr__(self, "_fewest", pixels * self.signature.channels)  # Asked for at every call.
 
-    @property
-    def feature_channels(self) -> int:
-        """Channels of the features, whatever goes in."""
-        return self.signature.channels
+    def fewest_pixels(self) -> int:
+        """Pixels of a batch from which on a CPU `compute` is faster than the layer itself, as measured."""
+        raise NotImplementedError
 
-    def leaves(self, arguments: Sequence[Any]) -> bool:
+    def leaves(self, replaced: nn.Module, arguments: Sequence[Any]) -> bool:
         x: Any = arguments[0] if arguments else None
         x = x[0] if type(x) in (list, tuple) and x else x
         return type(x) in PLAIN and self._is_small(x) and x.is_contiguous()
@@ -137,11 +127,12 @@ class Part:
 
     def is_intact(self, layer: nn.Module) -> bool:
         """Whether it still is what it was in the `layer` around it."""
-        return plan_of(layer.get_submodule(self.path)) == self.plan
+        plan = plan_of(descendant(layer, self.path))
+        return plan is self.plan or plan == self.plan
 
     def __call__(self, layer: nn.Module, x: Tensor, v: Tensor) -> Tensor:
         """Its result for features `[B, C, H, W]` and the representation `[B, R]`, called as it wants to be."""
-        y: Tensor = layer.get_submodule(self.path)(*self.plan.signature.arguments(x, v))
+        y: Tensor = descendant(layer, self.path)(*self.plan.signature.arguments(x, v))
         return y
 
 

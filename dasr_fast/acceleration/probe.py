@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from dasr_fast.acceleration.replacement import PROBED, Plan, Proposal, is_replaced, observer, replace, restore
+from dasr_fast.acceleration.replacement import PROBED, Plan, Proposal, is_replaced, replace, restore
+from dasr_fast.torch_state import observer
 
 OUTPUTS = 2e-5
 """Largest sum of the differences, as a part of the sum: where results are rounded, a few numbers differ by one."""

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from dasr_fast import torch_state
+from dasr_fast.torch_state import is_traced, observer
 
 PROBED: Any = {"dtype": torch.float32, "device": "cpu"}
 """What is probed, whatever PyTorch's defaults are."""
@@ -47,7 +47,7 @@ class Plan:
         """The same plan, which doesn't leave small inputs to the object itself; for comparing both."""
         return self
 
-    def leaves(self, arguments: Sequence[Any]) -> bool:
+    def leaves(self, replaced: Any, arguments: Sequence[Any]) -> bool:
         """Whether the object itself computes a call in any case; a few operations on a CPU are asked before others."""
         return False
 
@@ -108,34 +108,10 @@ def plan_of(candidate: Any) -> Plan | None:
     return candidate.__dict__.get(_PLAN) if isinstance(candidate, _Replaced) else None
 
 
-def observer() -> str | None:
-    """Who follows or transforms operations now, so that a module's own forward is wanted; None if nobody does.
-
-    `torch.compile` isn't one of them: it takes the ops as they are.
-    """
-    if torch.compiler.is_exporting():
-        return "torch.export"
-    if torch_state.has_global_hooks():
-        return "a hook on all modules"
-    if torch.compiler.is_compiling():
-        return None
-    if _JIT.is_tracing() or torch_state.is_symbolically_traced():
-        return "tracing"
-    if torch_state.is_transformed():
-        return "a transform of torch.func"
-    if torch_state.differentiates_forward():
-        return "forward-mode differentiation"
-    if torch_state.has_dispatch_modes():
-        return "a mode that sees all operations, such as FlopCounterMode or FakeTensorMode,"
-    return None
-
-
 def _follows_sizes() -> bool:
     """Whether comparing sizes would become part of a program, and cost more than it saves."""
-    return torch.compiler.is_compiling() or _JIT.is_tracing()
+    return torch.compiler.is_compiling() or is_traced()
 
-
-_JIT: Any = torch.jit
 
 # Longer than any name that foreign classes have, since they would hide it.
 _PLAN = "_dasr_fast_replacement_plan"
@@ -164,7 +140,7 @@ def _planned(original: type, method: str) -> Callable[..., Any]:
     @functools.wraps(getattr(original, method))
     def call(self: Any, *arguments: Any, **keywords: Any) -> Any:
         plan: Plan | None = self.__dict__.get(_PLAN)
-        if plan is None or (not _follows_sizes() and plan.leaves(arguments)):
+        if plan is None or (not _follows_sizes() and plan.leaves(self, arguments)):
             return getattr(original, method)(self, *arguments, **keywords)
         own = functools.partial(getattr(original, method), self)
         if not plan.asks_for_observers and observer() is not None:

@@ -2,11 +2,19 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dasr_fast.nn.convolution import is_plain, untouched
+
+
+def descendant(module: nn.Module, path: str) -> Any:
+    """The module at a path, as by `get_submodule`, which takes 2 us."""
+    for name in path.split("."):
+        module = module._modules[name]  # type: ignore[assignment]
+    return module
 
 
 def net_widths(module: nn.Module) -> tuple[int, int] | None:
@@ -31,8 +39,16 @@ def _widths(layer: nn.Module) -> tuple[int, int] | None:
 
 def call_net(net: nn.Module, v: Tensor) -> Tensor:
     """Output `[B, width]` of a net of linear layers or 1x1 convolutions for `v` `[B, R]`."""
-    layers = (layer for layer in net.modules() if isinstance(layer, (nn.Linear, nn.Conv2d)))
-    y: Tensor = net(v[:, :, None, None] if isinstance(next(layers, None), nn.Conv2d) else v)
+    first = net
+    while children := first._modules:  # Layers mostly stand first, and `modules()` takes 4 us.
+        first = next(iter(children.values())) or first
+    if not isinstance(first, (nn.Linear, nn.Conv2d)):
+        first = next(layer for layer in net.modules() if isinstance(layer, (nn.Linear, nn.Conv2d)))
+    y: Tensor
+    if isinstance(first, nn.Linear):
+        y = net(v)
+        return y
+    y = net(v[:, :, None, None])
     return y.flatten(1)
 
 
@@ -50,7 +66,7 @@ class GateNet:
 
     def gate(self, layer: nn.Module, v: Tensor) -> Tensor:
         """Gate `[B, C]` for the representation `[B, R]`."""
-        gate = call_net(layer.get_submodule(self.path), v)
+        gate = call_net(descendant(layer, self.path), v)
         return torch.sigmoid(gate) if self.sigmoid else gate
 
 
@@ -89,7 +105,7 @@ def activations(module: nn.Module) -> list[str | float]:
 
 def activation(module: nn.Module, name_or_slope: str | float) -> nn.Module:
     """One of `activations`."""
-    return module.get_submodule(name_or_slope) if isinstance(name_or_slope, str) else FUNCTIONAL[name_or_slope]
+    return descendant(module, name_or_slope) if isinstance(name_or_slope, str) else FUNCTIONAL[name_or_slope]
 
 
 def settled(function: nn.Module) -> nn.Module:

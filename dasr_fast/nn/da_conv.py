@@ -185,7 +185,9 @@ def da_conv_branches(
     if conv is not None:
         y = conv(y)
     if gate is not None and series:
-        y = ops.channel_modulation(y, gate, backend=backend)
+        joined = further if further is not None and further.dtype == y.dtype else None
+        y = ops.channel_modulation(y, gate, joined, backend=backend)
+        further = further if joined is None else None
     elif gate is not None:
         y = ops.channel_modulation(x, gate, y, backend=backend)
     elif modulation is not None:

@@ -19,8 +19,8 @@ from dasr_fast.ops.checks import (
     dimensions,
 )
 from dasr_fast.ops.op import Op
-from dasr_fast.ops.registration import needs_gradient
 from dasr_fast.reference.layout import image_format
+from dasr_fast.torch_state import needs_gradient
 
 _NAME = "blur_downsample"
 

@@ -1,11 +1,24 @@
 """The op `channel_modulation`: features times a factor per sample and channel, plus a residual."""
 
+import torch
 from torch import Tensor
 
 from dasr_fast.ops.backends import Asked
 from dasr_fast.ops.op import Op
+from dasr_fast.reference.layout import memory_format
 
-OP = Op("channel_modulation", {"x": "B C H W", "gate": "B C", "residual": "B C H W", "y": "B C H W"})
+
+def _by_pytorch(_: Asked, x: Tensor, gate: Tensor, residual: Tensor | None) -> Tensor:
+    gate = gate[:, :, None, None]
+    y = x * gate if residual is None else torch.addcmul(residual, x, gate)
+    return y.contiguous(memory_format=memory_format(x))
+
+
+OP = Op(
+    "channel_modulation",
+    {"x": "B C H W", "gate": "B C", "residual": "B C H W", "y": "B C H W"},
+    otherwise=_by_pytorch,
+)
 
 
 def channel_modulation(x: Tensor, gate: Tensor, residual: Tensor | None = None, *, backend: Asked = "auto") -> Tensor:

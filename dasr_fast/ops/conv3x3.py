@@ -9,8 +9,8 @@ from torch import Tensor
 
 from dasr_fast.ops.backends import Asked
 from dasr_fast.ops.op import Op
-from dasr_fast.ops.registration import needs_gradient
 from dasr_fast.reference.layout import memory_format
+from dasr_fast.torch_state import needs_gradient
 
 _SHAPES = {"x": "B C H W", "weight": "C_out C 3 3", "bias": "C_out", "residual": "B C_out H W", "y": "B C_out H W"}
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from dasr_fast import reference
 from dasr_fast.ops.backends import Asked
 from dasr_fast.ops.op import Op
-from dasr_fast.ops.registration import needs_gradient
+from dasr_fast.torch_state import needs_gradient
 
 OP = Op("gaussian_kernel", {"sigma_x": "B", "sigma_y": "B", "theta": "B", "y": "B size size"})
 

@@ -9,8 +9,8 @@ from dasr_fast import reference
 from dasr_fast.ops.backends import Asked
 from dasr_fast.ops.checks import check_device, check_floating, check_shape, check_tensor, dimensions, shown
 from dasr_fast.ops.op import Op
-from dasr_fast.ops.registration import needs_gradient
 from dasr_fast.reference.layout import image_format
+from dasr_fast.torch_state import needs_gradient
 
 _NAME = "jpeg"
 

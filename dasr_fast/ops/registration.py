@@ -13,7 +13,7 @@ from torch.utils.flop_counter import register_flop_formula
 from dasr_fast.compiled.schemas import schema
 from dasr_fast.ops.backends import function
 from dasr_fast.ops.checks import Argument
-from dasr_fast.torch_state import is_transformed
+from dasr_fast.torch_state import PLAIN, is_transformed, observer
 
 # Asked once: torch.compile of PyTorch 2.11 can't trace the question.
 _AUTOCASTING = tuple(kind for kind in ("cpu", "cuda", "mps", "xpu") if torch.amp.is_autocast_available(kind))
@@ -96,11 +96,6 @@ def _refuse(reason: str, *_: Any) -> None:
     raise RuntimeError(reason)
 
 
-def needs_gradient(*values: Any) -> bool:
-    """Whether a backward pass may ask for the gradient of a tensor among the values."""
-    return torch.is_grad_enabled() and any(isinstance(value, Tensor) and value.requires_grad for value in values)
-
-
 def autocast(*tensors: Any) -> tuple[Any, ...]:
     """The tensors in autocast's type where autocast is on for their device (float64 stays), as convolutions do."""
     device = tensors[0].device.type
@@ -114,6 +109,13 @@ def autocast(*tensors: Any) -> tuple[Any, ...]:
         return tensor.to(dtype)
 
     return tuple(cast(tensor) for tensor in tensors)
+
+
+def is_followed(*values: Any) -> bool:
+    """Whether somebody sees the operations of a call, or a tensor among the values gives them a meaning of its own."""
+    if torch.compiler.is_compiling() or observer() is not None:
+        return True
+    return any(isinstance(value, Tensor) and type(value) not in PLAIN for value in values)
 
 
 def transformed(*values: Any) -> bool:

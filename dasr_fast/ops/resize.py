@@ -10,8 +10,8 @@ from dasr_fast import reference
 from dasr_fast.ops.backends import Asked
 from dasr_fast.ops.checks import check_flag, check_floating, check_tensor, shown
 from dasr_fast.ops.op import Op
-from dasr_fast.ops.registration import needs_gradient
 from dasr_fast.reference.layout import image_format
+from dasr_fast.torch_state import needs_gradient
 
 _NAME = "resize"
 

@@ -3,16 +3,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from dasr_fast.acceleration import layer
+from dasr_fast.acceleration.replacements.da_block import DABlockPlan
 from dasr_fast.acceleration.replacements.da_conv import DAConvPlan
 
 
 @pytest.fixture(autouse=True)
 def _small_features_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plans compute features of any size; otherwise small ones would be compared with themselves."""
-    monkeypatch.setattr(layer, "WORTHWHILE_ALONE", 0)
-    for plan in (layer.LayerPlan, DAConvPlan):
-        monkeypatch.setattr(plan, "worthwhile", 0)
+    for plan in (DAConvPlan, DABlockPlan):
+        monkeypatch.setattr(plan, "fewest_pixels", lambda self: 0)
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 import dasr_fast
 from dasr_fast.acceleration.accelerate import report
-from dasr_fast.acceleration.layer import WORTHWHILE_ALONE
+from dasr_fast.acceleration.replacements.da_conv import FEWEST
 from tests.released.network import Block, conv3
 
 
 class Trunk(nn.Module):
-    """Blocks in a trunk whose forward nobody knows, with a tail at x4."""
+    """Blocks in a trunk whose forward nobody knows, with a tail at x4, channels-last."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -20,6 +20,7 @@ class Trunk(nn.Module):
         self.first, self.second, self.conv = Block(16), Block(16), conv3(16, 16)
         up = [layer for _ in range(2) for layer in (conv3(16, 64), nn.PixelShuffle(2))]
         self.tail = nn.Sequential(nn.Sequential(*up), conv3(16, 3))
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, x, v):
         x = self.head(x / 255)
@@ -69,7 +70,8 @@ def test_hooks_in_the_tail_are_called():
 def test_small_features_go_to_the_own_forward(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.undo()  # What conftest.py does for all others.
     model, original = accelerated(Rectified())
-    for pixels, same in ((WORTHWHILE_ALONE - 1, True), (WORTHWHILE_ALONE, False)):
-        x, v = torch.randn(1, 16, pixels, 16), torch.randn(1, 16)
+    rows = FEWEST // 16 // 64
+    for height, same in ((rows - 1, True), (rows, False)):
+        x, v = torch.randn(1, 16, height, 64), torch.randn(1, 16)
         assert torch.equal(call(model, x, v), call(original, x, v)) == same
         torch.testing.assert_close(call(model, x, v), call(original, x, v), rtol=1e-4, atol=1e-4)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from dasr_fast import ops
 from dasr_fast.ops import backends, self_check
@@ -71,35 +72,35 @@ def test_a_kernel_that_raises_is_named(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.skipif(backends.INTERPRETED, reason="auto doesn't take interpreted kernels")
 @pytest.mark.usefixtures("checked_at_first_use")
 class TestFirstUse:
-    x, gate = torch.randn(1, 8, 6, 5), torch.randn(1, 8)
+    x, kernel = torch.randn(1, 8, 6, 5), torch.randn(1, 8, 3, 3)
+    expected = F.conv2d(x, kernel.transpose(0, 1), padding=1, groups=8)
 
     def test_wrong_kernels_are_off_with_one_warning(self, monkeypatch: pytest.MonkeyPatch, recwarn: Any):
-        kernels = IMPLEMENTATIONS["channel_modulation", "cpp"]
-        monkeypatch.setattr(kernels, "channel_modulation", lambda x, gate, residual: torch.full_like(x, torch.nan))
+        kernels = IMPLEMENTATIONS["dynamic_depthwise_conv", "cpp"]
+        monkeypatch.setattr(kernels, "dynamic_depthwise_conv", lambda x, *_: torch.full_like(x, torch.nan))
         for _ in range(2):
-            y = ops.channel_modulation(self.x, self.gate)
-            torch.testing.assert_close(y, self.x * self.gate[:, :, None, None])
+            torch.testing.assert_close(ops.dynamic_depthwise_conv(self.x, self.kernel), self.expected)
         assert len(recwarn) == 1
-        assert "channel_modulation: the cpp kernels are off on this machine" in str(recwarn[0].message)
+        assert "dynamic_depthwise_conv: the cpp kernels are off on this machine" in str(recwarn[0].message)
 
     def test_what_was_found_is_kept(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-        ops.channel_modulation(self.x, self.gate)
+        ops.dynamic_depthwise_conv(self.x, self.kernel)
         kept = json.loads((tmp_path / "dasr-fast" / "checked-kernels.json").read_text())
         assert list(kept.values()) == [None]
         monkeypatch.setattr(self_check, "_FOUND", {})
         monkeypatch.setattr(self_check, "check", lambda *_: pytest.fail("it was checked before"))
-        ops.channel_modulation(self.x, self.gate)
+        ops.dynamic_depthwise_conv(self.x, self.kernel)
 
     def test_a_cache_that_cannot_be_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         file = tmp_path / "file"
         file.write_text("")
         monkeypatch.setenv("XDG_CACHE_HOME", str(file))
-        ops.channel_modulation(self.x, self.gate)
+        ops.dynamic_depthwise_conv(self.x, self.kernel)
 
     def test_under_compile(self):
-        compiled = torch.compile(ops.channel_modulation, fullgraph=True, backend="aot_eager")
-        torch.testing.assert_close(compiled(self.x, self.gate), self.x * self.gate[:, :, None, None])
-        assert self_check._FOUND == {("channel_modulation", "cpp", CPU): None}
+        compiled = torch.compile(ops.dynamic_depthwise_conv, fullgraph=True, backend="aot_eager")
+        torch.testing.assert_close(compiled(self.x, self.kernel), self.expected)
+        assert self_check._FOUND == {("dynamic_depthwise_conv", "cpp", CPU): None}
 
 
 def test_gpu_kernels_are_checked(monkeypatch: pytest.MonkeyPatch):

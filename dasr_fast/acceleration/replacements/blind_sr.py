@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dasr_fast.acceleration.layer import PLAIN
-from dasr_fast.acceleration.replacement import Plan, observer, restored_copy
+from dasr_fast.acceleration.replacement import Plan, restored_copy
 from dasr_fast.foreach import norms_of_sums
 from dasr_fast.inference.engine import Engine
 from dasr_fast.nn.convolution import untouched
-from dasr_fast.ops.registration import autocasts, needs_gradient, transformed
+from dasr_fast.ops.registration import autocasts, transformed
 from dasr_fast.reference.layout import accumulation_dtype
+from dasr_fast.torch_state import PLAIN, needs_gradient, observer
 
 _PRECISIONS = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
 

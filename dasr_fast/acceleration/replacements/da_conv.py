@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from dasr_fast import ops
-from dasr_fast.acceleration.layer import WORTHWHILE_ALONE, LayerPlan, Signature, signatures
+from dasr_fast.acceleration.layer import LayerPlan, Signature, signatures
 from dasr_fast.acceleration.replacement import Proposal
 from dasr_fast.acceleration.structure import (
     GateNet,
     activation,
     activations,
     call_net,
+    descendant,
     gate_nets,
     is_activation,
     kernel_sizes,
@@ -49,13 +50,13 @@ class SpatialBranch:
 
     def branch(self, layer: nn.Module, x: Tensor) -> Tensor:
         """The branch `[B, C, H, W]` for features of that shape, if the child computes it."""
-        y: Tensor = layer.get_submodule(self.name)(x)
+        y: Tensor = descendant(layer, self.name)(x)
         return y
 
     def gate(self, layer: nn.Module, x: Tensor) -> Tensor:
         """The gate `[B, 1, H, W]` or `[B, C, H, W]` for features `[B, C, H, W]`."""
         y: Tensor
-        child = layer.get_submodule(self.name)
+        child = descendant(layer, self.name)
         if self.computes == "gate":
             y = child(x)
             return y
@@ -65,6 +66,10 @@ class SpatialBranch:
         if self.computes == "logit of mean and maximum":
             pooled.reverse()
         return torch.sigmoid(child(torch.cat(pooled, 1)))
+
+
+FEWEST, FEWEST_APART = 2**17, 2**20
+"""Numbers of contiguous features from which on a single layer gains, and one that calls its 1x1 convolution (AVX2)."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,6 @@ class DAConvPlan(LayerPlan):
     """
 
     released = "DA_conv"
-    worthwhile = WORTHWHILE_ALONE
     kernel_size: int
     kernel: str
     conv: str | None
@@ -94,6 +98,14 @@ class DAConvPlan(LayerPlan):
     skip: bool
     function: str | float
     activate: bool
+
+    def fewest_pixels(self) -> int:
+        whole = self.conv is None or self.is_one_op()
+        return (FEWEST if whole else FEWEST_APART) // self.signature.channels
+
+    def is_one_op(self) -> bool:
+        """Whether `ops.da_conv` may compute all of it, if the activation has a fixed slope."""
+        return self.conv is not None and not self.series and self.spatial is None and not self.activate
 
     @classmethod
     def proposals(cls, candidate: Any) -> Iterator[Proposal]:
@@ -119,7 +131,7 @@ class DAConvPlan(LayerPlan):
         conv = self.pointwise(layer)
         uncalled = [activation(layer, self.function), *(() if conv is None else (conv,))]
         if self.gate is not None and "." in self.gate.path:
-            uncalled.append(layer.get_submodule(self.gate.path.partition(".")[0]))
+            uncalled.append(descendant(layer, self.gate.path.partition(".")[0]))
         return untouched(*uncalled) and (conv is None or is_plain(conv, 1))
 
     def compute(self, layer: nn.Module, x: Tensor, v: Tensor) -> Tensor:
@@ -155,12 +167,12 @@ class DAConvPlan(LayerPlan):
 
     def pointwise(self, layer: nn.Module) -> nn.Module | None:
         """The 1x1 convolution, if there is one."""
-        return None if self.conv is None else layer.get_submodule(self.conv)
+        return None if self.conv is None else descendant(layer, self.conv)
 
     def kernel_and_gate(self, layer: nn.Module, v: Tensor) -> tuple[Tensor, Tensor | None]:
         """Kernels `[B, C, k, k]` and gates `[B, C]` from the representation `[B, R]`; a skip is part of the gate."""
         channels, size = self.signature.channels, self.kernel_size
-        kernel = call_net(layer.get_submodule(self.kernel), v).view(-1, channels, size, size)
+        kernel = call_net(descendant(layer, self.kernel), v).view(-1, channels, size, size)
         gate = None if self.gate is None else self.gate.gate(layer, v)
         if self.skip and not self.series:
             gate = kernel.new_ones(kernel.shape[:2]) if gate is None else gate + 1
@@ -168,9 +180,8 @@ class DAConvPlan(LayerPlan):
 
     def slope(self, layer: nn.Module) -> float | None:
         """The activation's slope, if one op may compute the layer and the same activation after it."""
-        simple = self.conv is not None and not self.series and self.spatial is None and not self.activate
         function = settled(activation(layer, self.function))
-        return slope_of_da_conv(self.pointwise(layer), function) if simple else None
+        return slope_of_da_conv(self.pointwise(layer), function) if self.is_one_op() else None
 
     def is_depthwise(self) -> bool:
         """Whether the layer is the depthwise convolution and nothing else, so that what follows may be part of it."""

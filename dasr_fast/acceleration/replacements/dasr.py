@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dasr_fast.acceleration.layer import LayerPlan, Part, fast_features, parts_of, signatures
 from dasr_fast.acceleration.replacement import Proposal
 from dasr_fast.acceleration.replacements.da_block import DABlockPlan
-from dasr_fast.acceleration.structure import call_net, flattened, net_widths
+from dasr_fast.acceleration.structure import call_net, descendant, flattened, net_widths
 from dasr_fast.nn.collapsed_tail import run_tail
 from dasr_fast.nn.convolution import convolved, is_plain, run_layers
 from dasr_fast.reference.layout import memory_format
@@ -30,6 +30,9 @@ class DAGroupPlan(LayerPlan):
     blocks: tuple[Part, ...]
     conv: str | None
     skip: bool
+
+    def fewest_pixels(self) -> int:
+        return max(block.plan.fewest_pixels() for block in self.blocks)
 
     @classmethod
     def proposals(cls, candidate: Any) -> Iterator[Proposal]:
@@ -52,7 +55,7 @@ class DAGroupPlan(LayerPlan):
             y = block(layer, y, v)
         skip = features if self.skip else None
         if self.conv is not None:
-            y = convolved(layer.get_submodule(self.conv), y, skip)
+            y = convolved(descendant(layer, self.conv), y, skip)
         elif skip is not None:
             y = y + skip
         return y.contiguous(memory_format=memory_format(x))
@@ -77,9 +80,8 @@ class DASRPlan(LayerPlan):
     conv: str
     after: tuple[str, ...]
 
-    @property
-    def feature_channels(self) -> int:
-        return self.groups[0].plan.feature_channels
+    def fewest_pixels(self) -> int:
+        return max(group.plan.fewest_pixels() for group in self.groups)
 
     @classmethod
     def proposals(cls, candidate: Any) -> Iterator[Proposal]:
@@ -109,14 +111,14 @@ class DASRPlan(LayerPlan):
 
     def compute(self, layer: nn.Module, x: Tensor, v: Tensor) -> Tensor:
         if self.compress is not None:
-            v = call_net(layer.get_submodule(self.compress), v)
+            v = call_net(descendant(layer, self.compress), v)
         for name in self.before:
-            x = run_layers(layer.get_submodule(name), x)
+            x = run_layers(descendant(layer, name), x)
         y = x = fast_features(x)
         for group in self.groups:
             y = group(layer, y, v)
-        y = convolved(layer.get_submodule(self.conv), y, x)
-        return run_tail([layer.get_submodule(name) for name in self.after], y)
+        y = convolved(descendant(layer, self.conv), y, x)
+        return run_tail([descendant(layer, name) for name in self.after], y)
 
 
 def _splits(names: list[str]) -> Iterator[tuple[list[str], list[str]]]:

@@ -7,30 +7,36 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from dasr_fast import ops
-from dasr_fast.acceleration.layer import PLAIN, is_large
 from dasr_fast.acceleration.replacement import Plan
 from dasr_fast.nn.collapsed_tail import collapses, collapsible, layers_of, run_tail
 from dasr_fast.nn.convolution import is_plain
+from dasr_fast.ops.backends import choose
 from dasr_fast.ops.registration import autocasts
+from dasr_fast.torch_state import PLAIN
 
-FEWEST = 16
-"""Channels of a convolution that make it worthwhile."""
+FEWEST, FEWEST_CONTIGUOUS = 16, 128
+"""Channels of a convolution that make it worthwhile, in a model that is channels-last and in any other."""
 
 
 @dataclass(frozen=True)
 class _SurroundingPlan(Plan):
     """Plan of a module of PyTorch's that takes features alone."""
 
-    def leaves(self, arguments: Sequence[Any]) -> bool:
+    def leaves(self, replaced: Any, arguments: Sequence[Any]) -> bool:
         x: Any = arguments[0] if len(arguments) == 1 else None
-        return type(x) not in PLAIN or not x.is_cpu or x.dim() != 4 or not is_large(x)
+        return type(x) not in PLAIN or not x.is_cpu or x.dim() != 4 or not self.gains(replaced, x)
 
     def call(self, replaced: Any, original: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Any:
         y = None if keywords else self.compute(replaced, arguments[0])
         return original(*arguments, **keywords) if y is None else y
+
+    def gains(self, module: Any, x: Tensor) -> bool:
+        """Whether computing features `[B, C, H, W]` in another way is faster."""
+        raise NotImplementedError
 
     def compute(self, module: Any, x: Tensor) -> Tensor | None:
         """The module's result for features `[B, C, H, W]`, or None where it shall compute it itself."""
@@ -46,7 +52,13 @@ class ConvolutionPlan(_SurroundingPlan):
     @staticmethod
     def covers(module: nn.Module) -> bool:
         """Whether it is an ordinary 3x3 convolution of enough channels."""
-        return type(module) is nn.Conv2d and is_plain(module, 3) and module.in_channels >= FEWEST
+        if type(module) is not nn.Conv2d or not is_plain(module, 3):
+            return False
+        channels_last = module.weight.is_contiguous(memory_format=torch.channels_last)
+        return module.in_channels >= (FEWEST if channels_last else FEWEST_CONTIGUOUS)
+
+    def gains(self, module: Any, x: Tensor) -> bool:
+        return choose("conv3x3", "auto", "cpu", (x, module.weight)) is not None
 
     def compute(self, module: Any, x: Tensor) -> Tensor | None:
         fits = x.shape[1] == module.in_channels and x.dtype == module.weight.dtype and not autocasts(x.device.type)
@@ -64,5 +76,8 @@ class TailPlan(_SurroundingPlan):
         """Whether it is a sequence of 3x3 convolutions and pixel shuffles that ends in images."""
         return type(module) is nn.Sequential and collapsible(layers_of(module))
 
+    def gains(self, module: Any, x: Tensor) -> bool:
+        return collapses(x)
+
     def compute(self, module: Any, x: Tensor) -> Tensor | None:
-        return run_tail([*module], x) if collapses(x) else None
+        return run_tail([*module], x)

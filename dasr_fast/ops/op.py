@@ -84,7 +84,8 @@ class Op:
         if kind is None or kind not in self._accepted:
             values = self._checked(values)
             if kind is not None:
-                self._accepted.clear() if len(self._accepted) >= MOST_KINDS else None
+                if len(self._accepted) >= MOST_KINDS:
+                    self._accepted.clear()
                 self._accepted.add(kind)
         if "residual" in self.names and needs_gradient(*values):
             given = dict(zip(self.names, values, strict=True))

@@ -9,6 +9,7 @@ import torch
 
 from dasr_fast import precision
 from dasr_fast.models import BlindSR, save_weights
+from dasr_fast.training import results
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +27,12 @@ def _full_precision() -> None:
 def _float32_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also on CPUs with a matrix unit, where `Engine` would take bfloat16."""
     monkeypatch.setattr(precision, "has_matrix_unit", lambda: False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _few_pieces() -> None:
+    """Measure bounds of the embeddings from few pieces, or it would take as long as a small run."""
+    results.MOST = 4
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,4 +1,4 @@
-"""Image files against Pillow, which writes or reads them independently."""
+"""Image files and what they tell beside pixels, against Pillow, which writes or reads them independently."""
 
 import io
 import os
@@ -13,8 +13,9 @@ import pytest
 import pyvips
 import torch
 from full_disk import files_of_at_most
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, PngImagePlugin
 
+from dasr_fast.exif import exif_of_tiff, tiff_with_exif
 from dasr_fast.files import find_images
 from dasr_fast.images import ImageError, ImageWarning, Picture, read_image, write_image
 
@@ -62,9 +63,8 @@ def test_16_bits(channels: int, suffix: str, tmp_path: Path):
     again = picture.replaced(picture.tensor(), None)
     np.testing.assert_array_equal(again.pixels, picture.pixels)
     assert picture.rgb().max() <= 255
-    torch.testing.assert_close(
-        picture.rgb()[0, 0, 3, 4].item(), DEEP[3, 4, 0] / 257, check_dtype=False, rtol=1e-6, atol=0
-    )
+    found = picture.rgb()[0, 0, 3, 4].item()
+    assert found == pytest.approx(DEEP[3, 4, 0] / 257, rel=1e-6)
 
 
 @pytest.mark.parametrize(("suffix", "limit"), [(".jpg", 6), (".webp", 12)])
@@ -84,10 +84,14 @@ def test_palette_bits_and_cmyk_are_converted(tmp_path: Path):
     bits = image.convert("1")
     bits.save(tmp_path / "bits.png")
     np.testing.assert_array_equal(read_image(tmp_path / "bits.png").pixels[:, :, 0], np.asarray(bits.convert("L")))
-    Image.new("CMYK", (8, 8), (0, 0, 0, 0)).save(tmp_path / "cmyk.jpg")
-    white = read_image(tmp_path / "cmyk.jpg").pixels
-    assert white.shape == (8, 8, 3)
-    assert white.min() > 250
+    inks = np.zeros((32, 40, 4), np.uint8)  # Five columns: paper, then each ink alone.
+    for ink in range(4):
+        inks[:, 8 * ink + 8 : 8 * ink + 16, ink] = 255
+    Image.fromarray(inks, "CMYK").save(tmp_path / "cmyk.jpg", quality=95)
+    paper, *colours, black = read_image(tmp_path / "cmyk.jpg").pixels[16, 4::8].tolist()
+    assert min(paper) > 250
+    assert max(black) < 60
+    assert [ink.index(min(ink)) for ink in colours] == [0, 1, 2]  # What each absorbs.
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -106,8 +110,7 @@ def test_orientation_is_applied_and_metadata_kept(orientation: int, tmp_path: Pa
     for suffix in (".jpg", ".png", ".webp", ".tif"):
         write_image(tmp_path / f"b{suffix}", picture)
         written = Image.open(tmp_path / f"b{suffix}")
-        assert written.getexif().get(0x0112, 1) == 1
-        assert written.info["icc_profile"] == profile
+        assert (written.getexif().get(0x0112, 1), written.info["icc_profile"]) == (1, profile)
         if suffix != ".webp":
             assert [round(float(dpi)) for dpi in written.info["dpi"]] == [300, 300]
         assert written.getexif()[0x010F] == "A camera"
@@ -140,31 +143,25 @@ def test_grey_takes_the_mean_and_values_are_clamped():
     assert Picture(RGB).replaced(image, None).pixels[0, 0].tolist() == [0, 30, 255]
 
 
-def broken(folder: Path) -> dict[str, str]:
-    for path in (folder / "truncated.png", folder / "truncated.jpg"):
+def test_broken_and_missing_files(tmp_path: Path):
+    for path in (tmp_path / "truncated.png", tmp_path / "truncated.jpg"):
         Image.fromarray(np.kron(RGB, np.ones((16, 16, 1), np.uint8))).save(path)
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    (folder / "text.png").write_text("I am no image.")
-    (folder / "empty.tif").write_bytes(b"")
-    Image.fromarray(RANDOM.random((8, 8), dtype=np.float32)).save(folder / "float.tif")
+    (tmp_path / "text.png").write_text("I am no image.")
+    (tmp_path / "empty.tif").touch()
+    Image.fromarray(RANDOM.random((8, 8), dtype=np.float32)).save(tmp_path / "float.tif")
     scrgb = pyvips.Image.new_from_array(RANDOM.random((8, 8, 3), dtype=np.float32)).copy(interpretation="scrgb")
-    scrgb.write_to_file(str(folder / "scrgb.tif"))
-    return {
-        "truncated.png": "is not a whole image",
-        "truncated.jpg": "is not a whole image",
-        "text.png": "is not a PNG, JPEG, WebP or TIFF image; no other format is read",
-        "empty.tif": "is not a PNG, JPEG, WebP or TIFF image; no other format is read",
-        "scrgb.tif": "has pixels of type float",
-        "float.tif": "has pixels of type float; only 8 and 16-bit integers are supported",
-    }
-
-
-def test_broken_and_missing_files(tmp_path: Path):
-    for name, message in broken(tmp_path).items():
-        with pytest.raises(ImageError, match=message) as caught:
-            read_image(tmp_path / name)
-        assert str(tmp_path / name) in str(caught.value)
-        assert "\n" not in str(caught.value)
+    scrgb.write_to_file(str(tmp_path / "scrgb.tif"))
+    for names, message in (
+        ("truncated.png truncated.jpg", "is not a whole image"),
+        ("text.png empty.tif", "is not a PNG, JPEG, WebP or TIFF image; no other format is read"),
+        ("scrgb.tif float.tif", "has pixels of type float; only 8 and 16-bit integers are supported"),
+    ):
+        for name in names.split():
+            with pytest.raises(ImageError, match=message) as caught:
+                read_image(tmp_path / name)
+            assert str(tmp_path / name) in str(caught.value)
+            assert "\n" not in str(caught.value)
     with pytest.raises(FileNotFoundError, match=r"There is no file .*nowhere\.png"):
         read_image(tmp_path / "nowhere.png")
 
@@ -178,9 +175,7 @@ def test_broken_and_missing_files(tmp_path: Path):
         ("a.webp", Picture(np.zeros((2, 17000, 3), np.uint8)), ImageError, "a.webp could not be written"),
     ],
 )
-def test_what_cannot_be_written_leaves_nothing(
-    name: str, picture: Picture, kind: type[Exception], message: str, tmp_path: Path
-):
+def test_what_cannot_be_written(name: str, picture: Picture, kind: type[Exception], message: str, tmp_path: Path):
     if "/" not in name:
         (tmp_path / name).write_text("old")
     with pytest.raises(kind, match=message):
@@ -311,3 +306,89 @@ def test_a_file_that_was_written_anew_is_read_anew(suffix: str, tmp_path: Path):
     for value in (10, 200):
         write_image(tmp_path / f"a{suffix}", Picture(np.full((8, 9, 3), value, np.uint8)))
         assert abs(int(read_image(tmp_path / f"a{suffix}").pixels.mean()) - value) <= 2
+
+
+def test_text_of_png_is_kept(tmp_path: Path):
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Title", "A title")
+    text.add_itxt("Author", "Zo\u00eb", "en", "Author")
+    text.add_text("Description", "long " * 200, zip=True)
+    Image.fromarray(RGB).save(tmp_path / "a.png", pnginfo=text)
+    picture = read_image(tmp_path / "a.png")
+    write_image(tmp_path / "b.png", picture)
+    assert Image.open(tmp_path / "b.png").text == Image.open(tmp_path / "a.png").text
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "b.png")), RGB)
+    with pytest.warns(ImageWarning, match=r"b.webp can't hold the text of the image it was made from\.$"):
+        write_image(tmp_path / "b.webp", picture)
+
+
+def test_comments_of_jpeg_are_kept(tmp_path: Path):
+    Image.fromarray(RGB).save(tmp_path / "a.jpg", comment="caf\u00e9".encode(), progressive=True)
+    picture = read_image(tmp_path / "a.jpg")
+    write_image(tmp_path / "b.jpg", picture)
+    written = Image.open(tmp_path / "b.jpg")
+    assert (written.info["comment"], np.asarray(written).shape) == ("caf\u00e9".encode(), RGB.shape)
+    with pytest.warns(ImageWarning, match=r"b.tif can't hold the comments"):
+        write_image(tmp_path / "b.tif", picture)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("source", [".tif", ".jpg", ".png", ".webp"])
+def test_exif_goes_from_every_format_to_every_format(source: str, order: str, tmp_path: Path):
+    exif = Image.Exif()
+    exif.endian = order
+    exif[0x010F], exif[0x8298], exif[0x010E] = "A maker of cameras", "Someone", "ab"
+    exif[0x8769] = {0x829A: 0.008, 0x9003: "2024:05:06 07:08:09", 0x8827: 400}
+    exif[0x8825] = {1: "N", 2: (50.0, 30.0, 15.5)}
+    if source == ".tif":
+        exif.load(exif.tobytes())  # Pillow's TIFF knows only directories that were read.
+    Image.fromarray(RGB).save(tmp_path / f"a{source}", exif=exif)
+    before = Image.open(tmp_path / f"a{source}").getexif()
+    picture = read_image(tmp_path / f"a{source}")
+    for suffix in (".jpg", ".png", ".webp", ".tif"):
+        write_image(tmp_path / f"b{suffix}", picture)
+        written = Image.open(tmp_path / f"b{suffix}")
+        after = written.getexif()
+        for tag in (0x010F, 0x8298, 0x010E):
+            assert after[tag] == before[tag] == exif[tag]
+        for directory, tags in ((0x8769, (0x829A, 0x9003, 0x8827)), (0x8825, (1, 2))):
+            for tag in tags:
+                assert after.get_ifd(directory)[tag] == before.get_ifd(directory)[tag]
+        if suffix in (".png", ".tif"):
+            np.testing.assert_array_equal(np.asarray(written), picture.pixels)
+
+
+def test_damaged_exif_is_left_out(tmp_path: Path):
+    exif = Image.Exif()
+    exif[0x010F] = "A maker of cameras"
+    Image.fromarray(RGB).save(tmp_path / "a.tif", exif=exif)
+    content = (tmp_path / "a.tif").read_bytes()
+    place = content.index(b"\x0f\x01\x02\x00")  # The entry of Make, whose value is put behind the end.
+    (tmp_path / "a.tif").write_bytes(content[: place + 8] + b"\xf0\xff\xff\x7f" + content[place + 12 :])
+    picture = read_image(tmp_path / "a.tif")
+    np.testing.assert_array_equal(picture.pixels, RGB)
+    write_image(tmp_path / "b.tif", picture)
+    assert 0x010F not in Image.open(tmp_path / "b.tif").getexif()
+
+
+def test_big_endian_tiff():
+    image = Image.frombytes("I;16B", (11, 9), (np.arange(99) * 600).astype(">u2").tobytes())
+    buffer = io.BytesIO()
+    image.save(buffer, "TIFF")
+    assert buffer.getvalue()[:2] == b"MM"
+    exif = Image.Exif()
+    exif[0x010F], exif[0x8769] = "A maker of cameras", {0x829A: 0.008, 0x8827: 400}
+    content = tiff_with_exif(buffer.getvalue(), exif.tobytes())
+    written = Image.open(io.BytesIO(content))
+    np.testing.assert_array_equal(np.asarray(written), np.asarray(image))
+    for found in (written.getexif(), Image.Exif()):
+        if not found:
+            found.load(exif_of_tiff(content))
+        assert (found[0x010F], found.get_ifd(0x8769)) == ("A maker of cameras", {0x829A: 0.008, 0x8827: 400})
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"II*\0", b"II*\0\x08\0\0\0\xff\xff", b"MM\0*\xff\xff\xff\xff", b"not TIFF at all"]
+)
+def test_what_is_no_whole_tiff_has_none(content: bytes):
+    assert (exif_of_tiff(content), tiff_with_exif(content, b"Exif\0\0" + content)) == (b"", content)

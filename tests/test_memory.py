@@ -114,13 +114,6 @@ def test_what_nobody_tells(tmp_path: Path):
     assert free_memory(torch.device("meta")) is None
 
 
-@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="Linux alone tells")
-def test_this_machine():
-    before = free_memory(torch.device("cpu"))
-    assert before is not None
-    assert before > 2**20
-
-
 def test_what_cuda_graphs_hold_is_not_free(monkeypatch: pytest.MonkeyPatch):
     """With PyTorch's answers as documented; the second segment is a graph's, the last one another GPU's."""
     names = ("device", "segment_pool_id", "total_size", "allocated_size")
@@ -142,19 +135,15 @@ def test_what_cuda_graphs_hold_on_a_gpu(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", without_others)
     device, x = torch.device("cuda", torch.cuda.current_device()), torch.ones(2**24, device="cuda")
     torch.cuda.empty_cache()
-    before = free_memory(device)
+    before = free_memory(device) or 0
     capture: CudaCapture[Tensor] = CudaCapture()
     graph = capture(function, x)
-    after = free_memory(device)
-    assert before is not None
-    assert after is not None
+    after = free_memory(device) or 0
     # Its buffer, its result and what was between.
     assert before - after >= 3 * x.nbytes
     del graph
     torch.cuda.empty_cache()
-    left = free_memory(device)
-    assert left is not None
-    assert before - left < x.nbytes
+    assert before - (free_memory(device) or 0) < x.nbytes
 
 
 def test_out_of_memory_is_recognised():

@@ -1,13 +1,12 @@
 """PyTorch without its private functions that the package uses, which may be gone from the next version."""
 
-import ast
 import importlib
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import nn
 from torch.autograd import forward_ad
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -16,7 +15,6 @@ from dasr_fast import cuda_graph, torch_state
 from dasr_fast.export import program as export
 from dasr_fast.foreach import lerp_, norms_of_sums
 from dasr_fast.models import BlindSR
-from dasr_fast.training.representation import MemoryBankLearner
 
 USED = {
     "torch._foreach_add": "foreach.py",
@@ -30,22 +28,14 @@ USED = {
     "torch._C._cuda_endAllocateToPool": "cuda_graph.py",
     "torch._C._cuda_releasePool": "cuda_graph.py",
 }
-"""Each has a test below, but for the GPU's own."""
+"""Each has a test below or, the learner's, its own; but for the GPU's."""
 
 
 def private(path: Path) -> set[str]:
-    """Names of private things of torch in a file, whether written out or asked for by `getattr`."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        name = ast.unparse(node) if isinstance(node, ast.Attribute) else ""
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "hasattr"):
-            name = ast.unparse(node.args[0]) + "." + ast.unparse(node.args[1]).strip("'")
-        parts = name.split(".")
-        if parts[0] == "torch" and parts[-1].startswith("_") and not parts[-1].startswith("__") and len(parts) > 1:
-            found.add(name)
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "torch":
-            found |= {f"{node.module}.{alias.name}" for alias in node.names if "._" in f"{node.module}.{alias.name}"}
-    return found - {"torch._C"}
+    """Names of private things of torch in a file, whether written out, imported or asked for by `getattr`."""
+    text = re.sub(r'(?:get|has)attr\(([\w.]+), "(\w+)"', r"\1.\2", path.read_text())
+    text = re.sub(r"from (torch[\w.]*) import (\w+)", r"\1.\2", text)
+    return set(re.findall(r"\btorch(?:\.\w+)*\._(?!_)\w+(?:\._\w+)?", text)) - {"torch._C"}
 
 
 def test_all_are_known():
@@ -61,26 +51,7 @@ def test_lerp(gone: bool, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.delattr(torch, "_foreach_lerp_")
     tensors, targets = [torch.zeros(3), torch.ones(2, 2)], [torch.full((3,), 4.0), torch.full((2, 2), 3.0)]
     lerp_(tensors, targets, 0.25)
-    assert tensors[0].tolist() == [1.0] * 3
-    assert tensors[1].tolist() == [[1.5] * 2] * 2
-
-
-@pytest.mark.parametrize("same", [True, False])
-def test_memory_bank(same: bool, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delattr(torch, "_assert_async")
-    learner = MemoryBankLearner(2, encoder=SimpleEncoder())
-    indices, queries = torch.arange(2), torch.eye(2, learner.bank.shape[1])
-    descriptions = torch.ones(2, learner.descriptions.shape[1])
-    learner._store(indices, queries, descriptions)
-    if same:
-        learner._store(indices, queries, descriptions)
-        return
-    with pytest.raises(RuntimeError, match=r"^MemoryBankLearner: each image must have the same degradation"):
-        learner._store(indices, queries, 2 * descriptions)
-
-
-class SimpleEncoder(nn.Module):
-    """Stands in for an encoder that isn't called."""
+    assert (tensors[0].tolist(), tensors[1].tolist()) == ([1.0] * 3, [[1.5] * 2] * 2)
 
 
 def test_export(monkeypatch: pytest.MonkeyPatch):

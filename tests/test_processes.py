@@ -29,13 +29,6 @@ def test_more_processes_than_gpus(monkeypatch: pytest.MonkeyPatch):
         pass
 
 
-def worker(torchrun: int, rank: int) -> int:
-    """Number of the process that has this rank."""
-    children = Path(f"/proc/{torchrun}/task/{torchrun}/children").read_text().split()
-    (found,) = (pid for pid in children if f"RANK={rank}" in Path(f"/proc/{pid}/environ").read_text().split("\0"))
-    return int(found)
-
-
 @pytest.mark.slow
 def test_all_stop_after_the_same_step(tmp_path: Path):
     folder = tmp_path / "run"
@@ -49,7 +42,9 @@ def test_all_stop_after_the_same_step(tmp_path: Path):
     )
     while len(read_log(folder / "log.jsonl")) < 4 and process.poll() is None:
         time.sleep(0.05)
-    os.kill(worker(process.pid, rank=1), signal.SIGTERM)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    (second,) = (pid for pid in children if "RANK=1" in Path(f"/proc/{pid}/environ").read_text().split("\0"))
+    os.kill(int(second), signal.SIGTERM)
     output, error = process.communicate(timeout=600)
     last = read_log(folder / "log.jsonl")[-1]["step"]
     assert f"Stopped after step {last};" in output, error

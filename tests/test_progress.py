@@ -1,5 +1,3 @@
-"""What is seen of progress, on a terminal and without one."""
-
 import io
 import os
 import pty
@@ -13,11 +11,14 @@ import pytest
 from dasr_fast.progress import Progress
 
 
-def test_lines_without_a_terminal(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(("part", "words"), [(0.0, ""), (0.25, " and 25% of the next")])
+def test_lines_without_a_terminal(part: float, words: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    for item in Progress(["a", "b"], "Upscaling", 2, every=0.05):
+    steps = Progress(["a", "b"], "Upscaling", 2, every=0.05)
+    for item in steps:
+        steps.part(part)
         limit = time.monotonic() + 20
-        while f"Upscaling: {'ab'.index(item)} of 2 done after" not in sys.stderr.getvalue():
+        while f"Upscaling: {'ab'.index(item)} of 2{words} done after" not in sys.stderr.getvalue():
             assert time.monotonic() < limit
             time.sleep(0.01)
     lines = sys.stderr.getvalue().splitlines()
@@ -25,20 +26,8 @@ def test_lines_without_a_terminal(monkeypatch: pytest.MonkeyPatch):
     assert sys.stderr.getvalue().splitlines() == lines
 
 
-def test_a_part_of_an_item(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
-    steps = Progress(["a", "b"], "Upscaling", 2, every=0.05)
-    for item in steps:
-        steps.part(0.25)
-        limit = time.monotonic() + 20
-        while f"Upscaling: {'ab'.index(item)} of 2 and 25% of the next done after" not in sys.stderr.getvalue():
-            assert time.monotonic() < limit
-            time.sleep(0.01)
-
-
 def test_quick_work_says_nothing(capsys: pytest.CaptureFixture[str]):
-    assert list(Progress(range(3), "Upscaling", 3)) == [0, 1, 2]
-    assert capsys.readouterr().err == ""
+    assert (list(Progress(range(3), "Upscaling", 3)), capsys.readouterr().err) == ([0, 1, 2], "")
 
 
 PROGRAM = """

@@ -42,5 +42,4 @@ def test_what_the_system_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     with report.guard(tmp_path / "a.png"):
         os.open(tmp_path / "a.png", os.O_RDONLY)
     assert capsys.readouterr().err == f"dasr-fast: {tmp_path / 'a.png'}: No such file or directory.\n"
-    assert report.finish("Read") == 1
-    assert capsys.readouterr().out == "Read: 0 done, 1 failed\n"
+    assert (report.finish("Read"), capsys.readouterr().out) == (1, "Read: 0 done, 1 failed\n")

@@ -52,8 +52,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(call: Call, weights: Path, tm
     with files_of_at_most(20_000):
         code, _, err = call("export", weights, "-o", target, "--part", "encode", "--overwrite")
     assert (code, err) == (1, f"dasr-fast: {target} can't be written: File too large.\n")
-    assert target.read_text() == "precious"
-    assert list(tmp_path.iterdir()) == [target]
+    assert (target.read_text(), list(tmp_path.iterdir())) == ("precious", [target])
 
 
 def test_a_file_that_differs_is_not_written(call: Call, tmp_path: Path):
@@ -77,9 +76,7 @@ def test_without_onnxruntime_it_says_so(call: Call, weights: Path, tmp_path: Pat
     assert (tmp_path / "model.onnx").is_file()
 
 
-def test_without_onnx_it_says_what_to_install(
-    call: Call, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_without_onnx(call: Call, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *_: None)
     message = "ONNX files need the package onnx and onnxscript: pip install dasr-fast[export]"
     fails(call, 2, message, "export", weights, "-o", tmp_path / "model.onnx")

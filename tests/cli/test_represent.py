@@ -59,8 +59,7 @@ def test_kernels_and_noise(call: Call, folder: Path, tmp_path: Path):
 
 def test_images_are_evenly_spread():
     paths = [Path(str(i)) for i in range(10)]
-    assert _evenly(paths, 4) == [paths[0], paths[2], paths[5], paths[7]]
-    assert _evenly(paths, 12) == paths
+    assert (_evenly(paths, 4), _evenly(paths, 12)) == ([paths[0], paths[2], paths[5], paths[7]], paths)
 
 
 @pytest.mark.parametrize(

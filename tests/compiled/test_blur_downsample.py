@@ -62,20 +62,6 @@ def test_types_of_noise(dtype: torch.dtype):
     check((2, 3, 24, 23), (5, 5), 4, "bicubic", noise=noise, level=torch.tensor([20.0, 0.5]).to(dtype))
 
 
-def test_does_not_depend_on_the_number_of_threads():
-    hr, kernels = draw((1, 1, 3, 150, 130), (21, 21))
-    threads = torch.get_num_threads()
-    try:
-        results = []
-        for count in (1, 2, 3):
-            torch.set_num_threads(count)
-            results.append(ops.blur_downsample(hr, kernels, 4, backend="cpp"))
-    finally:
-        torch.set_num_threads(threads)
-    assert torch.equal(results[0], results[1])
-    assert torch.equal(results[0], results[2])
-
-
 def test_pixels_that_are_not_finite_stay_near():
     hr, kernels = draw((1, 1, 1, 64, 64), (5, 5))
     hr[..., 32, 32] = torch.inf

@@ -28,11 +28,9 @@ def draw(seed: int, *shapes: tuple[int, ...]) -> list[Tensor]:
     """Normal numbers in bfloat16; features channels-last."""
     generator = np.random.default_rng(seed)  # PyTorch's depends on the instruction set.
     tensors = (torch.from_numpy(generator.standard_normal(shape)) / 2 for shape in shapes)
-    return [t.to(torch.bfloat16).to(memory_format=_format(t)).requires_grad_() for t in tensors]
-
-
-def _format(tensor: Tensor) -> torch.memory_format:
-    return torch.channels_last if tensor.dim() == 4 else torch.contiguous_format
+    formats = (torch.channels_last if len(shape) == 4 else torch.contiguous_format for shape in shapes)
+    given = zip(tensors, formats, strict=True)
+    return [t.to(torch.bfloat16).to(memory_format=memory_format).requires_grad_() for t, memory_format in given]
 
 
 def wide(tensors: list[Tensor]) -> list[Tensor]:

@@ -1,19 +1,28 @@
-"""CUDA kernels on a CPU: builds the emulation in `emulation/` with an op's kernels, and runs them on torch tensors."""
+"""CUDA kernels on a CPU: builds the emulation in `emulation/` with an op's kernels, and runs them on torch tensors.
+
+`load` gives the Python modules of the backend "cuda", which find the emulation where the compiled library would be.
+"""
 
 import fcntl
 import functools
+import importlib
 import os
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from dasr_fast.build.command import run_ninja
+from dasr_fast.compiled.schemas import SCHEMAS
 from dasr_fast.reference.layout import memory_format
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +51,8 @@ def emulate(op: str, *, seeds: int = 3, **arguments: Tensor | float | str | None
         EmulationError: A race, a diverging barrier, memory that isn't the kernel's, or a misaligned access.
     """
     tensors = {name: value for name, value in arguments.items() if isinstance(value, Tensor)}
-    command = [str(_executable(_source(op))), op, f"seeds={seeds}"]
+    sources = [path for path in SOURCES.glob("run_*.cpp") if op.startswith(path.stem.removeprefix("run_"))]
+    command = [str(_executable(max(sources, key=lambda path: len(path.stem)))), op, f"seeds={seeds}"]
     with tempfile.TemporaryDirectory() as folder:
         for name, value in arguments.items():
             if isinstance(value, Tensor):
@@ -76,11 +86,6 @@ def _description(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')}:{sizes}:{int(channels_last)}:{tensor.data_ptr() % 16}"
 
 
-def _source(op: str) -> Path:
-    candidates = [path for path in SOURCES.glob("run_*.cpp") if op.startswith(path.stem.removeprefix("run_"))]
-    return max(candidates, key=lambda path: len(path.stem))
-
-
 NINJA = """
 rule compile
   command = {compile} -MD -MF $out.d -c $in -o $out
@@ -108,3 +113,68 @@ def _executable(source: Path) -> Path:
         (BUILT / "build.ninja").write_text(recipe)
         run_ninja(BUILT, source.stem, verbose=False)
     return BUILT / source.stem
+
+
+PACKAGE = "dasr_fast.compiled.cuda"
+
+
+class EmulatedLibrary:
+    """The raw ops, with the arguments that their schemas name; `options` go to the emulation."""
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+        parsed = [torch._C.parse_schema(schema) for schema in SCHEMAS["cuda"]]
+        self.arguments = {schema.name: [argument.name for argument in schema.arguments] for schema in parsed}
+
+    def __getattr__(self, name: str) -> Any:
+        def run(*values: Any) -> None:
+            emulate(name, **dict(zip(self.arguments[name], values, strict=True)), **self.options)
+
+        return run
+
+
+def load(op: str, parts: int | None = None, **options: Any) -> Any:
+    """The module `dasr_fast.compiled.cuda.<op>` and those that it imports, on an emulated GPU; its `cuda` emulates.
+
+    `parts` is into how many each sum is cut, if not as many as the modules choose.
+    """
+    library = ModuleType("dasr_fast.build.library")
+    library.cuda = EmulatedLibrary(**options)  # type: ignore[attr-defined]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, library.__name__, library)
+        for name in _loaded():
+            patch.delitem(sys.modules, name)
+        module = importlib.import_module(f"{PACKAGE}.{op}")
+        for name in _loaded():
+            loaded = sys.modules.pop(name)
+            if parts is not None and hasattr(loaded, "parts"):
+                loaded.parts = lambda *_: parts  # type: ignore[attr-defined]
+    return module
+
+
+def _loaded() -> list[str]:
+    return [name for name in sys.modules if name.startswith(f"{PACKAGE}.")]
+
+
+def misaligned(x: Tensor) -> Tensor:
+    """The same values and layout, one element behind an address that is a multiple of 16."""
+    last = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
+    dense = x.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+    memory = torch.empty(x.numel() + 1, dtype=x.dtype)
+    return memory.as_strided(dense.shape, dense.stride(), 1).copy_(x)
+
+
+LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "contiguous": torch.Tensor.contiguous,
+    "channels-last": lambda x: x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x,
+    "misaligned": lambda x: misaligned(x.contiguous()),
+    "misaligned channels-last": lambda x: misaligned(LAYOUTS["channels-last"](x)),
+    "sliced": lambda x: torch.nn.functional.pad(x, (1, 2), value=torch.nan)[..., 1:-2],
+}
+
+VARIANTS = [
+    *((torch.float32, layout) for layout in ("contiguous", "channels-last")),
+    *((torch.float16, layout) for layout in LAYOUTS),
+    (torch.bfloat16, "channels-last"),
+]
+"""Types and layouts that reach all code."""

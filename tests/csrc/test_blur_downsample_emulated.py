@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from csrc.comparison import LAYOUTS
-from csrc.emulated_library import load
+from csrc.emulation import LAYOUTS, load
 from torch import Tensor
 
 from tests.specification import SPECIFICATIONS, Case, distance
@@ -96,9 +95,7 @@ def test_agrees_with_float64(case: Case, dtype: torch.dtype):
         (40, 68, 4, 2),  # 17 outputs, in two tiles of 16: column 1 is the first of the second tile too.
     ],
 )
-def test_few_multiprocessors_take_large_tiles(
-    height: int, width: int, scale: int, multiprocessors: int, monkeypatch: pytest.MonkeyPatch
-):
+def test_large_tiles(height: int, width: int, scale: int, multiprocessors: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(RAW, "options", {"multiprocessors": multiprocessors})
     check_result(*arguments_of(case((1, 1, height, width), (21, 21), scale)))
 
@@ -128,9 +125,7 @@ def test_noise(quantize: bool):
 
 @pytest.mark.parametrize("most_shared_memory", [227 * 1024, 64 * 1024])
 @pytest.mark.parametrize(("size", "scale"), [(64, 4), (53, 3), (41, 2), (30, 1)])
-def test_large_kernels_take_several_chunks(
-    size: int, scale: int, most_shared_memory: int, monkeypatch: pytest.MonkeyPatch
-):
+def test_several_chunks(size: int, scale: int, most_shared_memory: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(RAW, "options", {"most_shared_memory": most_shared_memory, "seeds": 2})
     check_result(*arguments_of(case((1, 1, 4 * 17, 40), (size, size), scale)))
 

@@ -1,13 +1,14 @@
-"""CUDA kernels of features, and the Python modules that call them, emulated on the CPU, against float64."""
+"""CUDA kernels of features, and the Python modules that call them, emulated on the CPU, against float64.
+
+The emulation itself complains about every kind of wrong kernel.
+"""
 
 import importlib
 from typing import Any
 
 import pytest
 import torch
-from csrc.comparison import LAYOUTS, VARIANTS
-from csrc.emulated_library import load
-from csrc.emulation import EmulationError
+from csrc.emulation import LAYOUTS, VARIANTS, EmulationError, emulate, load
 from torch import Tensor
 
 from dasr_fast.compiled.cuda import shared_memory
@@ -117,53 +118,41 @@ def test_float64_is_refused():
     assert load("channel_modulation").unsupported(x, gate, None) == "it computes in float32, and x is float64"
 
 
-def half_block(
-    dtype: torch.dtype,
-    b: int,
-    h: int,
-    w: int,
-    left_out: str | None = None,
-    *,
-    slope: float = 0.1,
-    activate: bool = True,
-    **options: int,
-) -> None:
+def half_block(dtype: torch.dtype, size: tuple[int, int, int], left_out: str = "", **options: Any) -> None:
     """Check half of a block with 64 channels, channels-last."""
+    b, h, w = size
     shapes = {"x": (b, 64, h, w), "kernel": (b, 64, 3, 3), "weight": (64, 64), "bias": (64,), "gate": (b, 64)}
     shapes |= {"conv_weight": (64, 64, 3, 3), "conv_bias": (64,), "residual": (b, 64, h, w)}
     shapes |= {left_out: None} if left_out else {}
-    one = Case("", shapes, {"negative_slope": slope, "activate": activate})
-    check("da_half_block", one, dtype, "channels-last", seeds=3, **options)
+    activation = {"negative_slope": options.pop("slope", 0.1), "activate": options.pop("activate", True)}
+    check("da_half_block", Case("", shapes, activation), dtype, "channels-last", seeds=3, **options)
+
+
+F16, BF16 = torch.float16, torch.bfloat16
+SMALL, LEFT_OUT = (1, 5, 7), ("bias", "gate", "conv_bias", "residual")
 
 
 @pytest.mark.slow
-class TestHalfBlock:
-    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-    @pytest.mark.parametrize("rows", [4, 6, 10, 12])
-    def test_agrees_with_float64(self, rows: int, dtype: torch.dtype):
-        half_block(dtype, 2, 15, 21, rows=rows, multiprocessors=3)
+@pytest.mark.parametrize(
+    ("dtype", "size", "options"),
+    [
+        *((d, (2, 15, 21), {"rows": rows, "multiprocessors": 3}) for d in (F16, BF16) for rows in (4, 6, 10, 12)),
+        *((F16, (1, *hw), {"rows": 4, "multiprocessors": 2}) for hw in ((1, 1), (4, 16), (5, 17), (2, 40), (25, 3))),
+        *((F16, SMALL, {"rows": 4, "left_out": name}) for name in LEFT_OUT),
+        *((BF16, SMALL, {"rows": 4, "activate": on, "slope": slope}) for on in (False, True) for slope in (0.0, 1.0)),
+        (F16, (3, 13, 33), {"multiprocessors": 2}),
+        (F16, (1, 9, 18), {"most_shared_memory": shared_memory.DA_HALF_BLOCK}),
+        (F16, (0, 4, 5), {}),
+    ],
+)
+def test_half_a_block(dtype: torch.dtype, size: tuple[int, int, int], options: dict[str, Any]):
+    half_block(dtype, size, **options)
 
-    @pytest.mark.parametrize(("h", "w"), [(1, 1), (4, 16), (5, 17), (2, 40), (25, 3)])
-    def test_any_size(self, h: int, w: int):
-        half_block(torch.float16, 1, h, w, rows=4, multiprocessors=2)
 
-    @pytest.mark.parametrize("left_out", ["bias", "gate", "conv_bias", "residual"])
-    def test_what_is_left_out_is_zero(self, left_out: str):
-        half_block(torch.float16, 1, 5, 7, left_out, rows=4)
-
-    @pytest.mark.parametrize("slope", [0.0, 1.0])
-    @pytest.mark.parametrize("activate", [False, True])
-    def test_activation(self, activate: bool, slope: float):
-        half_block(torch.bfloat16, 1, 5, 7, activate=activate, slope=slope, rows=4)
-
-    def test_tiles_are_chosen_to_fit(self):
-        half_block(torch.float16, 3, 13, 33, multiprocessors=2)
-        half_block(torch.float16, 1, 9, 18, most_shared_memory=shared_memory.DA_HALF_BLOCK)
-        with pytest.raises(EmulationError, match="too little shared memory"):
-            half_block(torch.float16, 1, 9, 18, most_shared_memory=shared_memory.DA_HALF_BLOCK - 1)
-
-    def test_no_sample(self):
-        half_block(torch.float16, 0, 4, 5)
+@pytest.mark.slow
+def test_half_a_block_in_too_little_shared_memory():
+    with pytest.raises(EmulationError, match="too little shared memory"):
+        half_block(F16, (1, 9, 18), most_shared_memory=shared_memory.DA_HALF_BLOCK - 1)
 
 
 @pytest.mark.parametrize(
@@ -180,3 +169,40 @@ def test_half_a_block_says_what_it_can_not(label: str, dtype: torch.dtype, layou
     tensors = SPECIFICATIONS["da_half_block"].arguments(one, dtype)
     arguments = [tensors.pop("x").contiguous(memory_format=layout), *tensors.values()]
     assert reason in load("da_half_block").unsupported(*arguments)
+
+
+def reverse(mistake: str) -> tuple[Tensor, Tensor]:
+    x, y = torch.randn(64), torch.full((64,), torch.nan)
+    emulate("emulation_reverse", x=x, y=y, mistake=mistake)
+    return x, y
+
+
+def test_right_kernel_and_shared_memory_that_nobody_wrote():
+    x, y = reverse("none")
+    assert torch.equal(y, x.flip(0))
+    _, y = reverse("unwritten")
+    assert y.isnan().nonzero().tolist() == [[63 - 5]]
+
+
+@pytest.mark.parametrize(
+    ("mistake", "complaint"),
+    [
+        ("no barrier", "y depends on the order of threads"),
+        ("diverging barrier", "wait for the block at different places"),
+        ("early end", "some threads have ended where others wait for the block"),
+        ("outside", "heap-buffer-overflow"),
+        ("too far", "heap-buffer-overflow"),
+        ("diverging warp", "some threads of a warp don't come"),
+        ("misaligned", "misaligned address"),
+    ],
+)
+def test_mistakes_are_noticed(mistake: str, complaint: str):
+    with pytest.raises(EmulationError, match=complaint):
+        reverse(mistake)
+
+
+def test_reading_a_copy_before_it_is_waited_for_is_nan():
+    x, y = torch.randn(200), torch.empty(256)
+    emulate("emulation_copy", x=x, y=y)
+    assert y[:128].isnan().all()
+    assert torch.equal(y[128:], torch.cat([x[128:], torch.zeros(56)]))

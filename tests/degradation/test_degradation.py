@@ -8,7 +8,7 @@ import torch
 from golden import arrays
 
 from dasr_fast import reference
-from dasr_fast.degradation import Degradation, bicubic_downsample, bicubic_upsample, gaussian_kernel, image_generator
+from dasr_fast.degradation import Degradation, bicubic_downsample, bicubic_upsample, image_generator
 from dasr_fast.ops import blur_downsample
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -71,8 +71,7 @@ def test_kernels_are_drawn_for_each_image_from_the_ranges():
     widths = (kernels * axis[None, :, None] ** 2).sum((1, 2)).sqrt()
     assert widths.min() > 0.4
     assert widths.max() < 3.05
-    assert widths.mean().item() == pytest.approx(1.75, abs=0.15)
-    assert len(widths.unique()) == 256
+    assert (widths.mean().item(), len(widths.unique())) == (pytest.approx(1.75, abs=0.15), 256)
     _, anisotropic = Degradation(4, noise=0.0)(flat(8, 1, 32))
     assert not torch.allclose(anisotropic, anisotropic.transpose(1, 2), atol=1e-3)
 
@@ -130,25 +129,6 @@ def test_wrong_bicubic(resize: Any):
             resize(torch.rand(1, 3, 8, 8), scale)
     with pytest.raises(ValueError, match="at least 9 pixels"):
         bicubic_downsample(torch.rand(1, 3, 8, 8), 9)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_nothing_waits_for_the_device():
-    hr = torch.rand(4, 2, 3, 48, 48, device="cuda") * 255
-    degradation = Degradation(4)
-    degradation(hr)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        degradation(hr)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-
-
-def test_scale_1_only_blurs():
-    hr = torch.rand(1, 3, 16, 16) * 255
-    lr, _ = Degradation(1, "isotropic", 0.0, sigma=1.0, size=5)(hr)
-    expected = blur_downsample(hr, gaussian_kernel(5, 1.0)[None], 1).round()
-    assert torch.equal(lr, expected)
 
 
 HR = torch.full((1, 3, 24, 24), 9.0)

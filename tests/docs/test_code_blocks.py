@@ -11,7 +11,6 @@ from docs.pages import PAGES, ROOT, Block, blocks, command_lines, make_files, na
 from training.small_run import NETWORK, as_options
 
 from dasr_fast.cli import commands, run
-from dasr_fast.training import results
 
 SMALL = {**NETWORK, "scale": 4, "encoder_steps": 2, "steps": 2, "device": "cpu"}
 """Settings of `train` in place of those of the pages, whose runs take hours."""
@@ -29,7 +28,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     make_files(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(results, "MOST", 4)  # Pieces of images for the bounds: more would take longer than the runs.
     return tmp_path
 
 
@@ -80,7 +78,6 @@ def test_quotations_are_those_of_the_files(page: Path):
 def test_blocks_are_found():
     found = [block for page in PAGES for block in blocks(page)]
     fences = sum(line.strip().startswith("```") for page in PAGES for line in page.read_text().splitlines())
-    assert 2 * len(found) == fences
-    assert {block.mark for block in found} == {None, "not run", "from"}
+    assert (2 * len(found), {block.mark for block in found}) == (fences, {None, "not run", "from"})
     marks = sum(page.read_text().count(f"<!-- {mark}: ") for page in PAGES for mark in ("not run", "from"))
     assert marks == sum(block.mark is not None for block in found) + 2  # CONTRIBUTING.md tells of both.

@@ -19,6 +19,8 @@ from dasr_fast.evaluation.representation import (
 from dasr_fast.evaluation.representation_plot import Panel, plot
 from dasr_fast.evaluation.setting import anisotropic_settings
 
+HR = arrays("evaluation")["hr"].permute(2, 0, 1)
+
 
 def made_up(spread: float, images: int = 6, degradations: int = 4, patches: int = 2) -> Representations:
     """Vectors around one centre for each degradation."""
@@ -26,23 +28,17 @@ def made_up(spread: float, images: int = 6, degradations: int = 4, patches: int 
     degradation = np.tile(np.repeat(np.arange(degradations), patches), images)
     centres = np.eye(degradations, 8)
     vectors = centres[degradation] + spread * random.standard_normal((len(degradation), 8))
-    return Representations(
-        vectors.astype(np.float32), degradation, np.repeat(np.arange(images), degradations * patches)
-    )
-
-
-def hr() -> torch.Tensor:
-    return arrays("evaluation")["hr"].permute(2, 0, 1)
+    of_images = np.repeat(np.arange(images), degradations * patches)
+    return Representations(vectors.astype(np.float32), degradation, of_images)
 
 
 def test_patches_are_cut_then_degraded():
     settings = [Setting(0), Setting(2.0), Setting(2.0, 0.5, 30), Setting(1.0, noise=20)]
-    found = degraded_patches(hr(), "a.png", settings, 2, patches=3, size=12, seed=1)
+    found = degraded_patches(HR, "a.png", settings, 2, patches=3, size=12, seed=1)
     assert found.shape == (4, 3, 3, 12, 12)
-    height, width = hr().shape[1:]
-    places = torch.stack(
-        [hr()[:, y : y + 24, x : x + 24].float() for y in range(height - 24 + 1) for x in range(width - 24 + 1)]
-    )
+    height, width = HR.shape[1:]
+    corners = [(y, x) for y in range(height - 24 + 1) for x in range(width - 24 + 1)]
+    places = torch.stack([HR[:, y : y + 24, x : x + 24].float() for y, x in corners])
     without_blur = settings[0].degradation(2)(places)[0].byte()
     for i in range(3):
         (cut,) = places[(without_blur == found[0, i]).flatten(1).all(1)]
@@ -50,15 +46,15 @@ def test_patches_are_cut_then_degraded():
             assert torch.equal(settings[number].degradation(2)(cut[None])[0][0].byte(), found[number, i])
         clean = Setting(1.0).degradation(2)(cut[None])[0][0]
         assert 10 < (found[3, i].float() - clean).std() < 25  # Less than 20 where values are clamped.
-    assert torch.equal(found, degraded_patches(hr(), "a.png", settings, 2, patches=3, size=12, seed=1))
-    assert not torch.equal(found, degraded_patches(hr(), "b.png", settings, 2, patches=3, size=12, seed=1))
-    assert not torch.equal(found, degraded_patches(hr(), "a.png", settings, 2, patches=3, size=12, seed=2))
+    assert torch.equal(found, degraded_patches(HR, "a.png", settings, 2, patches=3, size=12, seed=1))
+    assert not torch.equal(found, degraded_patches(HR, "b.png", settings, 2, patches=3, size=12, seed=1))
+    assert not torch.equal(found, degraded_patches(HR, "a.png", settings, 2, patches=3, size=12, seed=2))
 
 
 def test_another_default_device():
-    found = degraded_patches(hr(), "a.png", [Setting(0)], 2, patches=3, size=12)
+    found = degraded_patches(HR, "a.png", [Setting(0)], 2, patches=3, size=12)
     with torch.device("meta"):
-        assert torch.equal(degraded_patches(hr(), "a.png", [Setting(0)], 2, patches=3, size=12), found)
+        assert torch.equal(degraded_patches(HR, "a.png", [Setting(0)], 2, patches=3, size=12), found)
 
 
 def test_every_place_is_drawn():
@@ -70,7 +66,7 @@ def test_every_place_is_drawn():
 
 def test_an_image_smaller_than_a_patch_is_refused():
     with pytest.raises(ValueError, match="at least 96 x 96 pixels for patches of 48 x 48 at scale 2; got 96 x 84"):
-        degraded_patches(hr(), "a.png", [Setting(1.0)], 2)
+        degraded_patches(HR, "a.png", [Setting(1.0)], 2)
 
 
 def test_represent_keeps_the_order():
@@ -129,12 +125,8 @@ def test_two_dimensions_keep_neighbours():
 
 def test_settings():
     assert [setting.sigma for setting in isotropic_settings()] == [0.2, 0.7, 1.3, 1.8, 2.4, 2.9, 3.5, 4.0]
-    assert isotropic_settings((1.0, 2.0), (0, 5)) == [
-        Setting(1.0),
-        Setting(2.0),
-        Setting(1.0, noise=5),
-        Setting(2.0, noise=5),
-    ]
+    expected = [Setting(sigma, noise=noise) for noise in (0, 5) for sigma in (1.0, 2.0)]
+    assert isotropic_settings((1.0, 2.0), (0, 5)) == expected
     assert len(anisotropic_settings((0, 10))) == 18
 
 

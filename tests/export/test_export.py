@@ -1,4 +1,3 @@
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -84,16 +83,9 @@ def test_onnx_computes_what_the_model_does(
     sr = exact.restore(lr.double(), v)
     torch.testing.assert_close(exported["encode"](lr).double(), v, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(exported["whole"](lr).double(), sr, rtol=0, atol=1e-3)
-    torch.testing.assert_close(exported["restore"](lr, v.float()).double(), sr, rtol=0, atol=1e-3)
-
-
-@pytest.mark.parametrize("size", [(1, 1, 1), (2, 1, 7), (3, 3, 5), (1, 17, 40)])
-def test_restore_takes_any_embedding(
-    exported: dict[str, Callable[..., Tensor]], exact: BlindSR, size: tuple[int, int, int]
-):
-    lr, v = images(size), torch.randn(size[0], 256)
-    sr = exact.restore(lr.double(), v.double())
-    torch.testing.assert_close(exported["restore"](lr, v).double(), sr, rtol=0, atol=1e-3)
+    other = torch.randn_like(v, dtype=torch.float32)
+    sr = exact.restore(lr.double(), other.double())
+    torch.testing.assert_close(exported["restore"](lr, other).double(), sr, rtol=0, atol=1e-3)
 
 
 def test_onnx_holds_standard_operators_and_one_network_alone(files: dict[str, Path], model: BlindSR):
@@ -105,9 +97,7 @@ def test_onnx_holds_standard_operators_and_one_network_alone(files: dict[str, Pa
         assert {node.op_type for node in content.graph.node} <= OPERATORS
         assert [(entry.domain, entry.version) for entry in content.opset_import] == [("", 18)]
         assert not content.functions
-        groups = [
-            attribute.i for node in content.graph.node for attribute in node.attribute if attribute.name == "group"
-        ]
+        groups = [one.i for node in content.graph.node for one in node.attribute if one.name == "group"]
         assert set(groups) == {1}
         size = sum(4 * parameter.numel() for parameter in weights[part].parameters())
         assert path.stat().st_size < 1.05 * size + 20_000
@@ -125,15 +115,11 @@ def test_onnx_names_what_varies(files: dict[str, Path]):
 
     lr, v = ("lr", ["batch", 3, "height", "width"]), ("v", ["batch", 256])
     sr = ("sr", ["batch", 3, "4*height", "4*width"])
-    assert described("whole") == [lr, sr]
-    assert described("encode") == [lr, v]
-    assert described("restore") == [lr, v, sr]
+    assert (described("whole"), described("encode"), described("restore")) == ([lr, sr], [lr, v], [lr, v, sr])
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_program_is_of_aten_alone_and_takes_any_size(
-    part: str, programs: dict[str, torch.export.ExportedProgram], exact: BlindSR
-):
+def test_programs(part: str, programs: dict[str, torch.export.ExportedProgram], exact: BlindSR):
     program = programs[part]
     targets = {node.target for node in program.graph.nodes if node.op == "call_function"}
     assert {target.namespace for target in targets if hasattr(target, "namespace")} == {"aten"}
@@ -209,12 +195,4 @@ def test_mistakes(model: BlindSR, tmp_path: Path):
         export_program(nn.Linear(2, 2))
     with pytest.raises(FileNotFoundError, match="There is no folder"):
         export_onnx(model, tmp_path / "nowhere" / "model.onnx")
-    assert not list(tmp_path.iterdir())
-
-
-def test_missing_packages_are_named(model: BlindSR, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    find_spec = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *_: None if name == "onnx" else find_spec(name))
-    with pytest.raises(ImportError, match=r"ONNX files need the package onnx: pip install dasr-fast\[export\]"):
-        export_onnx(model, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())

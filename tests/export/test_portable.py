@@ -1,8 +1,7 @@
 from typing import Any
 
-import pytest
 import torch
-from golden import arrays, fill
+from golden import fill
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,15 +10,9 @@ from dasr_fast.models import BlindSR
 from dasr_fast.nn import DAConv
 
 OPTIONS = (
-    {},
-    {"kernel_size": 1},
-    {"kernel_size": 5, "representation": 9},
-    {"kernel_size": 7, "gate": "series"},
-    {"depthwise": "static"},
-    {"gate": "none", "out_channels": 3},
-    {"pointwise": False, "activation": "relu"},
-    {"activation": "prelu", "spatial_gate": True},
-    {"activation": "none", "kernel_activation": "prelu"},
+    *({}, {"kernel_size": 1}, {"kernel_size": 5, "representation": 9}, {"kernel_size": 7, "gate": "series"}),
+    *({"depthwise": "static"}, {"gate": "none", "out_channels": 3}, {"pointwise": False, "activation": "relu"}),
+    *({"activation": "prelu", "spatial_gate": True}, {"activation": "none", "kernel_activation": "prelu"}),
 )
 
 
@@ -39,15 +32,6 @@ def test_da_conv_with_any_options(options: dict[str, Any], sizes: tuple[int, int
     expected = layer(x, v, activate=activate)
     layer.__class__ = PortableDAConv
     torch.testing.assert_close(layer(x, v, activate=activate), expected, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("scale", [2, 3, 4])
-def test_golden_network(scale: int):
-    golden = arrays("network")
-    network = PortableBlindSR(fill(BlindSR(scale)))
-    lr = golden[f"x{scale}/lr"].float()
-    torch.testing.assert_close(network.encoder(lr), golden[f"x{scale}/embedding"], rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(network(lr), golden[f"x{scale}/sr"], rtol=0, atol=1e-3)
 
 
 def test_the_model_is_left_as_it_is():

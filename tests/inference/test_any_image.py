@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 import dasr_fast
+from dasr_fast import inference
 from dasr_fast.images import Picture
 from dasr_fast.inference.any_image import shared_engine
 from dasr_fast.inference.pictures import upscale as upscale_picture
@@ -101,3 +102,12 @@ def test_scale_and_weights(upscale: Callable[..., Any]):
         dasr_fast.upscale(pixels(3), 5)
     assert shared_engine("x2", "cpu") is shared_engine("x2", "cpu")
     assert dasr_fast.upscale(np.full((12, 17, 3), 99, np.uint8), 2, device="cpu").shape == (24, 34, 3)
+
+
+def test_names_that_moved_are_still_in_inference():
+    assert inference.accelerate is dasr_fast.accelerate
+    assert inference.report is dasr_fast.acceleration.report
+    assert inference.export_onnx is dasr_fast.export.export_onnx
+    assert all(callable(getattr(inference, name)) for name in inference.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'engines'"):
+        inference.engines  # noqa: B018

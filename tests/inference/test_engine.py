@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from golden import arrays, error, fill
+from golden import error, fill
 from torch import Tensor, nn, zeros
 
 from dasr_fast.inference import attempts
@@ -16,12 +16,7 @@ from dasr_fast.inference.engine import Engine
 from dasr_fast.inference.executor import Executor
 from dasr_fast.models import BlindSR
 
-
-def small() -> BlindSR:
-    return fill(BlindSR(4, groups=1, blocks=1)).eval()
-
-
-MODEL = small()
+MODEL = fill(BlindSR(4, groups=1, blocks=1)).eval()
 EXACT = copy.deepcopy(MODEL).double()
 
 
@@ -45,16 +40,6 @@ def image(*shape: int) -> Tensor:
 @pytest.fixture(scope="module")
 def engine() -> Engine:
     return Engine(MODEL)
-
-
-@pytest.mark.parametrize("scale", [2, 3, 4])
-def test_golden(scale: int):
-    golden = {key[3:]: value for key, value in arrays("network").items() if key.startswith(f"x{scale}/")}
-    engine = Engine(fill(BlindSR(scale)))
-    assert (engine.scale, engine.precision, engine.device) == (scale, "fp32", torch.device("cpu"))
-    assert error(engine.encode(golden["lr"]), golden["embedding"]) < 1e-5
-    assert error(engine(golden["lr"]), golden["sr"]) < 5e-5
-    assert error(engine.restore(golden["lr"], golden["embedding"]), golden["sr"]) < 5e-5
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 20, 30), (3, 20, 31), (3, 3, 1, 1), (1, 3, 1, 7), (3, 3, 5)])
@@ -108,17 +93,18 @@ def test_tiles(engine: Engine, tile: int):
     assert error(engine.encode(lr, tile=tile), engine.encode(lr)) < 1e-5
 
 
-def test_tiles_are_chosen_where_memory_is_short(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch, seen: list[torch.Size]
-):
+def test_tiles_where_memory_is_short(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+    shapes: list[torch.Size] = []
+    restore = Executor.restore
+    monkeypatch.setattr(Executor, "restore", lambda own, lr, v: shapes.append(lr.shape[2:]) or restore(own, lr, v))
     monkeypatch.setattr(attempts, "UNASKED", 1000)
     monkeypatch.setattr(attempts, "LEAST", 64 * 64)
     monkeypatch.setattr(attempts, "free_memory", lambda device: 20_000_000)
     lr = image(1, 3, 100, 66)
     assert (engine(lr) - exact(lr)).abs().max() < 1e-3
-    assert len(seen) > 1
+    assert len(shapes) > 1
     # Half of what is free may be taken, and a pixel takes 6 maps of features and more.
-    assert all(4 * 6 * 64 * shape[2] * shape[3] < 20_000_000 / 2 or shape[2:] == (64, 64) for shape in seen)
+    assert all(4 * 6 * 64 * height * width < 20_000_000 / 2 or (height, width) == (64, 64) for height, width in shapes)
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux alone tells")
@@ -136,28 +122,6 @@ def test_the_result_is_in_memory_before_tiles_are_chosen(engine: Engine, monkeyp
     with pytest.raises(InterruptedError) as caught:
         engine(lr)
     assert caught.value.args[0] > 0.9 * 4 * engine.scale**2 * lr.numel()
-
-
-@pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> list[torch.Size]:
-    """Shapes of what the SR network restores."""
-    shapes: list[torch.Size] = []
-    restore = Executor.restore
-
-    def note(self: Executor, lr: Tensor, v: Tensor) -> Tensor:
-        shapes.append(lr.shape)
-        return restore(self, lr, v)
-
-    monkeypatch.setattr(Executor, "restore", note)
-    return shapes
-
-
-def test_pieces_cover_the_result(engine: Engine):
-    lr = image(2, 3, 30, 70)
-    sr = torch.full((2, 3, 120, 280), torch.nan)
-    for place, piece in engine.pieces(lr, tile=64):
-        sr[place] = piece
-    assert (sr - exact(lr)).abs().max() < 1e-3
 
 
 @pytest.mark.parametrize("shape", [(256,), (1, 256), (2, 256)])
@@ -267,15 +231,6 @@ def test_memory_of_graphs_is_given_back_first(monkeypatch: pytest.MonkeyPatch, e
     assert memory.failures == (1 if enough else 2)
 
 
-def test_no_memory_for_the_smallest_tile(monkeypatch: pytest.MonkeyPatch):
-    engine, _ = Engine(MODEL), Memory(monkeypatch, 100)
-    with (
-        pytest.warns(RuntimeWarning),
-        pytest.raises(RuntimeError, match=r"^Engine: there isn't enough memory on cpu for tiles of 64 LR pixels\.$"),
-    ):
-        engine(image(3, 130, 90))
-
-
 def test_other_errors_are_passed_on(engine: Engine, monkeypatch: pytest.MonkeyPatch):
     def fail(*_: Tensor) -> Tensor:
         raise RuntimeError("device-side assert")
@@ -315,31 +270,19 @@ LR = zeros(3, 4, 4)
         (lambda e: e.pieces(LR, tile="big"), ValueError, "tile must be .* got 'big'"),
         (lambda e: e.restore(LR, None), TypeError, "v must be a floating-point tensor; got NoneType"),
         (lambda e: e.restore(LR, zeros(1, 64)), ValueError, r"v must be \[256\].* got \[1, 64\]"),
-        (
-            lambda e: e.restore(zeros(3, 3, 4, 4), zeros(2, 256)),
-            ValueError,
-            "v must be .* with B = 1 or 3 as lr has it",
-        ),
+        (lambda e: e.restore(zeros(3, 3, 4, 4), zeros(2, 256)), ValueError, "v must be .* with B = 1 or 3 as lr"),
         (lambda e: e.stream([], representation="last"), ValueError, "representation must be .* got 'last'"),
         (lambda e: next(e.stream([zeros(1, 3, 4, 4)])), ValueError, r"frames must be \[3, H, W\]; got \[1, 3, 4, 4\]"),
         (lambda e: next(e.stream([None])), TypeError, "lr must be a tensor .* got NoneType"),
         (lambda e: Engine(MODEL, "int8"), ValueError, "precision must be one of .* got 'int8'"),
-        (
-            lambda e: Engine(MODEL, backend="fast"),
-            ValueError,
-            "backend must be one of auto, cuda, triton, cpp, reference;",
-        ),
+        (lambda e: Engine(MODEL, backend="fast"), ValueError, "backend must be one of auto, cuda, triton, cpp, ref"),
+        (lambda e: Engine(nn.Conv2d(3, 3, 3)), TypeError, "model must be a BlindSR"),
         (lambda e: Engine(MODEL, "tf32"), ValueError, "precision tf32 needs an NVIDIA GPU"),
     ],
 )
 def test_mistakes(engine: Engine, call: Callable[[Engine], object], kind: type[Exception], message: str):
-    with pytest.raises(kind, match=f"^(Engine: )?{message}[^\\n]*[.]$"):
+    with pytest.raises(kind, match=f"^(Engine: |as_blind_sr: )?{message}[^\\n]*[.]$"):
         call(engine)
-
-
-def test_other_models_are_refused():
-    with pytest.raises(TypeError):
-        Engine(nn.Conv2d(3, 3, 3))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")

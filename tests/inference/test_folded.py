@@ -1,16 +1,22 @@
 import copy
 from functools import cache
+from itertools import product
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from golden import error, fill
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from dasr_fast.inference.block import FoldedBlock
+from dasr_fast.inference.convolution import Convolution
 from dasr_fast.inference.folded import FoldedNetwork
 from dasr_fast.models import BlindSR
+from dasr_fast.nn import DABlock
+from dasr_fast.ops import backends
 
 SMALL = {"channels": 8, "groups": 1, "blocks": 1}
 
@@ -75,23 +81,65 @@ def test_types(size: tuple[int, int, int], dtype: torch.dtype, gain: float, tole
     assert error(sr.double(), expected) < tolerance
 
 
-@pytest.mark.parametrize("options", [{"gate": "series"}, {"kernel_size": 1}, {"representation": 24, "channels": 12}])
-@pytest.mark.parametrize("gain", [1.0, 0.25])
-def test_options(options: dict[str, Any], gain: float):
-    model, lr = small_model(2, **options), images(2, 6, 9)
-    network = FoldedNetwork(model, torch.float64, gain=gain)
-    with torch.no_grad():
-        expected = model(lr)
-    assert error(network.restore(lr, network.encode(lr)), expected) < 1e-12
+COVERED: list[dict[str, Any]] = [
+    *({}, {"gate": "none"}, {"depthwise": "static"}, {"kernel_size": 5, "hidden": 7}),
+    *({"kernel_activation": "prelu"}, {"kernel_activation": "none", "reduction": 2}, {"kernel_activation": "relu"}),
+    *({"block_slope": 0.3, "negative_slope": 0.3}, {"block_activation": "relu", "activation": "relu"}),
+    *({"block_activation": "none", "activation": "none"}, {}),
+]
+OTHERS: list[dict[str, Any]] = [
+    *({"gate": "series"}, {"pointwise": False}, {"spatial_gate": True}, {"block_slope": 0.2}),
+    *({"activation": "prelu"}, {"block_activation": "prelu"}, {"block_activation": "relu"}),
+]
 
 
-def test_blocks_of_both_kinds_in_one_network():
-    model, lr = small_model(2, groups=2, blocks=3), images(1, 6, 9)
-    model.G.body[0].body[1].relu = nn.PReLU().double()
-    model.G.body[1].body[0].da_conv2.relu = nn.ReLU()
-    network = FoldedNetwork(model, torch.float64)
+class Doubled(DABlock):
+    def forward(self, x: Any, v: Any = None) -> torch.Tensor:
+        return 2 * super().forward(x, v)
+
+
+@pytest.mark.parametrize("gain", [1.0, 0.125])
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_blocks_of_all_kinds_in_one_network(backend: str, gain: float):
+    blocks = [*(DABlock(8, 64, **options).double() for options in (*COVERED, *OTHERS)), Doubled(8, 64).double()]
+    assert [FoldedBlock.covers(block) for block in blocks] == [True] * len(COVERED) + [False] * (len(OTHERS) + 1)
+    model, lr = small_model(2, blocks=len(blocks)), images(2, 6, 9)
+    for index, block in enumerate(blocks):
+        model.G.body[0].body[index] = block
+    network = FoldedNetwork(model, torch.float64, backend=backend, gain=gain)
     with torch.no_grad():
         assert error(network.restore(lr, network.encode(lr)), model(lr)) < 1e-12
+
+
+@pytest.mark.parametrize("options", [{"kernel_size": 1}, {"kernel_size": 5}, {"representation": 24, "channels": 12}])
+def test_options(options: dict[str, Any]):
+    model, lr = small_model(2, **options), images(2, 6, 9)
+    network = FoldedNetwork(model, torch.float64, gain=0.25)
+    with torch.no_grad():
+        assert error(network.restore(lr, network.encode(lr)), model(lr)) < 1e-12
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
+def test_pytorch_where_there_is_no_kernel(dtype: torch.dtype, tolerance: float, monkeypatch: pytest.MonkeyPatch):
+    for op, name in product(("da_half_block", "conv3x3"), ("cuda", "triton", "cpp")):
+        monkeypatch.setitem(backends.IMPLEMENTATIONS, (op, name), "it is off for the test")
+    reference = backends.IMPLEMENTATIONS["da_half_block", "reference"]
+    monkeypatch.setattr(reference, "da_half_block", lambda *_: pytest.fail("it isn't the fastest"))
+    seen = set()
+    monkeypatch.setattr(F, "conv2d", lambda x, *given, **named: seen.add(x.dtype) or torch.conv2d(x, *given, **named))
+    model, lr = small_model(2), images(2, 6, 9)
+    network = FoldedNetwork(model, dtype)
+    result = network.restore(lr, network.encode(lr))
+    assert dtype in seen
+    with torch.no_grad():
+        assert error(result.double(), model(lr)) < tolerance
+
+
+def test_weights_lie_in_memory_as_kernels_on_a_cpu_read_them():
+    weight = torch.randn(6, 4, 3, 3)
+    convolution = Convolution(weight, torch.randn(6), dtype=torch.float32, backend="auto")
+    assert torch.equal(convolution.weight, weight)
+    assert convolution.weight.permute(2, 3, 1, 0).is_contiguous()
 
 
 def test_gain_keeps_float16_from_overflowing():

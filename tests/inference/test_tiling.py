@@ -1,6 +1,5 @@
 from collections.abc import Callable
 
-import pytest
 import torch
 from golden import fill
 from hypothesis import given, settings
@@ -46,8 +45,7 @@ tiles = st.integers(SMALLEST, 80)
 def test_spans_cover_and_have_context(length: int, size: int, overlap: int):
     spans = overlapping_spans(length, size, overlap)
     assert [span.first for span in spans] == [0, *(span.last for span in spans[:-1])]
-    assert spans[-1].last == length
-    assert len({span.stop - span.start for span in spans}) == 1
+    assert (spans[-1].last, len({span.stop - span.start for span in spans})) == (length, 1)
     assert spans[0].stop - spans[0].start <= size
     for span in spans:
         assert 0 <= span.start <= span.first < span.last <= span.stop <= length
@@ -108,12 +106,4 @@ def test_a_network_that_looks_no_further_than_the_overlap_has_no_seams(height: i
 def test_tiles_of_an_image_have_one_size():
     network = Plain()
     pieces = list(tiling.restore(network, torch.rand(3, 3, 200, 150), torch.randn(3, 256), Window(2, 70, 100), 2))
-    assert len(pieces) == 2 * 7 * 2
-    assert set(network.shapes) == {(2, 3, 70, 99), (1, 3, 70, 99)}
-
-
-def test_features_of_an_encoder_that_padded_the_cut_would_differ(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(tiling, "_HALO", 8)
-    lr = torch.rand(1, 3, 90, 90) * 255
-    expected = NETWORK.encode(lr)
-    assert (tiling.encode(NETWORK, lr, Window(1, 64, 64), CPU) - expected).abs().max() > 1e-5 * expected.abs().max()
+    assert (len(pieces), set(network.shapes)) == (2 * 7 * 2, {(2, 3, 70, 99), (1, 3, 70, 99)})

@@ -126,8 +126,7 @@ def test_more_than_8_bits_and_odd_sizes(clip: Any, network: BlindSR, engine: Eng
 
 def test_another_format(clip: Any, engine: Engine, tmp_path: Path):
     video = Video(clip(), tmp_path / "large.webm", engine)
-    assert list(video.upscaled())[-1] == 6
-    assert len(frames(tmp_path / "large.webm")) == 6
+    assert (list(video.upscaled())[-1], len(frames(tmp_path / "large.webm"))) == (6, 6)
     assert video.left_out == ["stream 1 (audio)"]  # WebM holds no AAC.
 
 

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from dasr_fast.ops.backends import BACKENDS, IMPLEMENTATIONS
 from dasr_fast.ops.gaussian_kernel import gaussian_kernel
 
-pytestmark = pytest.mark.skipif(
-    isinstance(IMPLEMENTATIONS["gaussian_kernel", "triton"], str), reason="Triton kernels are off"
-)
+off = isinstance(IMPLEMENTATIONS["gaussian_kernel", "triton"], str)
+pytestmark = pytest.mark.skipif(off, reason="Triton kernels are off")
 
 
 def formula(size: int, sigma_x: float, sigma_y: float, theta: float) -> np.ndarray:

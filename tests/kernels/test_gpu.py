@@ -12,9 +12,8 @@ from tests.specification import SPECIFICATIONS
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
-every_op = pytest.mark.parametrize(
-    ("op", "backend"), [(op, name) for op in SPECIFICATIONS for name in ("triton", "cuda")]
-)
+CALLS = [(op, name) for op in SPECIFICATIONS for name in ("triton", "cuda")]
+every_op = pytest.mark.parametrize(("op", "backend"), CALLS)
 every_backend = pytest.mark.parametrize("backend", ["triton", "cuda"])
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
 

@@ -1,12 +1,16 @@
 """Every kernel, compiled for four generations of GPUs without having one, keeps its values in registers."""
 
+import ast
 import importlib
 import importlib.util
-import json
-from collections.abc import Callable
+import os
+import re
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
+from functools import cache
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -17,16 +21,91 @@ from tests.specification.gradients import BACKWARD, OPTIONS
 
 pytest.importorskip("triton")
 
-from machine_code import SHARED_MEMORY, Capability, MachineCode, launches, machine_code, obstacle
-from triton.compiler import CompilationError
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import CompiledKernel
 from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction
 
-from dasr_fast.kernels import options as launch_options
+Capability = tuple[int, int]
+Variant = tuple[Case, torch.dtype, str]
+
+SHARED_MEMORY = {(8, 0): 163, (8, 6): 99, (8, 9): 99, (9, 0): 227, (10, 0): 227, (12, 0): 99}
+"""KiB of shared memory that a block can have, by compute capability (CUDA C++ Programming Guide)."""
+
+
+def obstacle() -> str | None:
+    """Why nothing can be compiled here, or None."""
+    if triton.knobs.runtime.interpret:
+        return "Triton interprets its kernels"
+    try:
+        return None if triton.knobs.nvidia.cuobjdump.path else "there is no cuobjdump"
+    except RuntimeError as error:
+        return str(error)
+
+
+def compiled(op: str, tried: list[Variant], capability: Capability) -> list[tuple[str, CompiledKernel]]:
+    """Kernels that variants of an op launch, on tensors of the meta device, for a GPU of that compute capability.
+
+    Each is compiled once, on all cores, and comes with what to call it.
+    """
+    compile_one = JITFunction.run
+    found: list[tuple[str, Any]] = []
+
+    def compile_only(kernel: JITFunction, *arguments: Any, **options: Any) -> None:
+        name = f"{kernel.fn.__module__.rpartition('.')[2]}.{kernel.fn.__name__}, {label}"
+        found.append((name, compile_one(kernel, *arguments, **{**options, "warmup": True})))
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(os.cpu_count()) as pool:
+        patch.setattr(driver, "_active", _AbsentGPU(capability))
+        patch.setattr(ast, "parse", _parse)
+        patch.setattr(JITFunction, "run", compile_only)
+        with triton.AsyncCompileMode(pool, ignore_errors=True):
+            for case, dtype, layout in tried:
+                label = f"{case.label}, {str(dtype).removeprefix('torch.')}, {layout}"
+                run(op, case, dtype, layout)
+    return [(name, k if isinstance(k, CompiledKernel) else k.result()) for name, k in found]  # Or its error.
+
+
+_parsing = Lock()
+_parse_alone = ast.parse
+
+
+def _parse(*arguments: Any, **options: Any) -> ast.AST:
+    """`ast.parse` in one thread at a time: CPython 3.11 counts its recursion over all of them, and fails."""
+    with _parsing:
+        return _parse_alone(*arguments, **options)
+
+
+class _AbsentGPU:
+    """Triton's driver of a GPU that isn't there."""
+
+    def __init__(self, capability: Capability) -> None:
+        self.architecture = 10 * capability[0] + capability[1]
+
+    def get_current_target(self) -> GPUTarget:
+        return GPUTarget("cuda", self.architecture, 32)
+
+    def get_current_device(self) -> str:
+        return f"sm_{self.architecture}"  # Triton keeps kernels by device.
+
+    def get_current_stream(self, device: str) -> int:
+        return 0
+
+
+@cache
+def resources(kernel: CompiledKernel) -> tuple[int, int, int]:
+    """Registers of a thread, bytes of its stack, loads from and stores to local memory."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(kernel.asm["cubin"])
+        file.flush()
+        command = [triton.knobs.nvidia.cuobjdump.path, "-res-usage", "-sass", file.name]
+        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    registers, stack = re.findall(r"REG:(\d+) STACK:(\d+)", text)[0]
+    return int(registers), int(stack), len(re.findall(r"\b(?:LDL|STL)\b", text))
+
 
 pytestmark = pytest.mark.skipif(obstacle() is not None, reason=str(obstacle()))
-
-Variant = tuple[Case, torch.dtype, str]
 
 OPS = [op for op in SPECIFICATIONS if op != "gaussian_kernel" and importlib.util.find_spec(f"dasr_fast.kernels.{op}")]
 """Ops with kernels, of features or images."""
@@ -36,25 +115,16 @@ CAPABILITIES = (
     pytest.param((9, 0)),
 )
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-SHAPES = {
-    torch.float32: ("training",),
-    torch.float16: ("frame", "large frame"),
-    torch.bfloat16: ("training",),
-}
+SHAPES = {torch.float32: ("training",), torch.float16: ("frame", "large frame"), torch.bfloat16: ("training",)}
 """Cases in which a type is tried; every kernel takes seconds to compile."""
 
 COMMON = ((torch.float32, "contiguous"), (torch.float16, "channels_last"))
 
 
-def needs(op: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(op not in OPS, reason=f"there are no kernels of {op}")
-
-
 def resized(case: Case, label: str, old: tuple[int, int], new: tuple[int, int]) -> Case:
     """The case with `new` rows and columns in tensors that have `old` ones."""
-    shapes = {
-        name: (*shape[:-2], *new) if shape and shape[-2:] == old else shape for name, shape in case.tensors.items()
-    }
+    given = case.tensors.items()
+    shapes = {name: (*shape[:-2], *new) if shape and shape[-2:] == old else shape for name, shape in given}
     return replace(case, label=label, tensors=shapes)
 
 
@@ -126,15 +196,14 @@ def check(op: str, tried: list[Variant], capability: Capability, arrays: int = 0
 
     `arrays` is how many bytes of a thread may lie in local memory because they are indexed there.
     """
-    codes = machine_code([partial(run, op, *variant) for variant in tried], capability)
-    needed = [(*variant, code) for variant, several in zip(tried, codes, strict=True) for code in several]
-    assert needed
-    for case, dtype, layout, code in needed:
-        shown = f"{code.kernel}, {case.label}, {str(dtype).removeprefix('torch.')}, {layout}"
-        print(f"{shown:80} {code.registers:3} registers {code.shared:6} bytes of shared memory")
-        assert code.stack <= arrays, shown
-        assert arrays or not code.local, shown
-        assert code.shared <= SHARED_MEMORY[capability] * 1024, shown
+    kernels = compiled(op, tried, capability)
+    assert kernels
+    for name, kernel in kernels:
+        (registers, stack, local), shared = resources(kernel), kernel.metadata.shared
+        print(f"{name:80} {registers:3} registers {shared:6} bytes of shared memory")
+        assert stack <= arrays, name
+        assert arrays or not local, name
+        assert shared <= SHARED_MEMORY[capability] * 1024, name
 
 
 def named(capability: Capability) -> str:
@@ -154,22 +223,13 @@ def test_nothing_is_spilled_in_other_variants(op: str):
 
 
 @pytest.mark.slow
-@needs("da_conv")
 def test_nothing_is_spilled_in_tf32(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    case = replace(timed_cases("da_conv")["frame"], label="TF32", timed=False)
-    check("da_conv", [(case, torch.float32, layout) for layout in LAYOUTS], (9, 0))
-
-
-@pytest.mark.slow
-@needs("da_conv")
-def test_many_channels_fit_in_tf32(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     wide = next(case for case in SPECIFICATIONS["da_conv"].cases if case.label == "wide")
-    check("da_conv", [(wide, torch.float32, layout) for layout in LAYOUTS], (8, 6))
+    for case, capability in ((timed_cases("da_conv")["frame"], (9, 0)), (wide, (8, 6))):
+        check("da_conv", [(case, torch.float32, layout) for layout in LAYOUTS], capability)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("dasr_fast.kernels.gaussian_kernel") is None, reason="there is none")
 @pytest.mark.parametrize("capability", CAPABILITIES, ids=named)
 def test_nothing_is_spilled_in_gaussian_kernel(capability: Capability):
     widths = {"sigma_x": (32,), "sigma_y": (32,), "theta": (32,)}
@@ -180,99 +240,3 @@ def test_nothing_is_spilled_in_gaussian_kernel(capability: Capability):
     ]
     # The sine of a large angle takes an array.
     check("gaussian_kernel", [(case, torch.float32, "contiguous") for case in cases], capability, arrays=32)
-
-
-def test_the_absent_gpu_is_gone_afterwards():
-    before = driver._active, JITFunction.run
-    machine_code([], (9, 0))
-    with pytest.raises(ZeroDivisionError):
-        machine_code([lambda: 1 / 0], (9, 0))
-    assert (driver._active, JITFunction.run) == before
-
-
-Call = Callable[[], None]
-
-
-def problems() -> tuple[tuple[launch_options.Problem, Call], ...]:
-    """What ops ask options for in their cases, and a call that does."""
-    found = []
-
-    def ask(call: Call) -> None:
-        def remember(*values: Any) -> launch_options.Problem:
-            found.append((problem(*values), call))
-            return found[-1][0]
-
-        with pytest.MonkeyPatch.context() as patch, launches(lambda *_: None):
-            patch.setattr(launch_options, "Problem", remember)
-            call()
-
-    problem = launch_options.Problem
-    for op in OPS:
-        for case in (*SPECIFICATIONS[op].cases, *timed_cases(op).values(), *(case for case, *_ in rarer_variants(op))):
-            for dtype in (*SHAPES, torch.uint8) if op == "blur_downsample" else SHAPES:
-                for layout in layouts(case):
-                    ask(partial(run, op, case, dtype, layout))
-    return tuple(found)
-
-
-def compile_stored(path: Path) -> list[MachineCode]:
-    """Machine code of the kernels with the options that a file like those of `kernels/configs` stores.
-
-    Options that are stored several times for a kernel and layout are tried once, in float32 if it is among the types.
-    """
-    stored = json.loads(path.read_text())
-    distinct: dict[Any, dict[str, Any]] = {}
-    for entry in sorted(stored["tuned"], key=lambda entry: entry["dtype"] != "float32"):
-        distinct.setdefault((entry["kernel"], entry["layout"], *sorted(entry["options"].items())), entry)
-    known = problems()
-    calls = []
-    for entry in distinct.values():
-        dtype = "float32" if entry["dtype"] == "tf32" else entry["dtype"]
-        asked = launch_options.Problem(entry["kernel"], dtype, entry["layout"], tuple(entry["sizes"]))
-        call = launch_options.nearest(asked, known)
-        assert call is not None, f"no op asks for {asked}"
-        calls.append(partial(launch_with, asked.kernel, entry["options"], call, entry["dtype"] == "tf32"))
-    codes = machine_code(calls, tuple(stored["capability"]))
-    unused = [entry for entry, several in zip(distinct.values(), codes, strict=True) if not several]
-    assert not unused, f"no launch takes these options: {unused}"
-    return [code for several in codes for code in several]
-
-
-def launch_with(kernel: str, options: dict[str, int], call: Call, tf32: bool) -> None:
-    """Call with these options of a kernel, and launch nothing else."""
-    run = JITFunction.run
-
-    def launch_chosen(function: JITFunction, arguments: tuple[Any, ...], given: dict[str, Any]) -> None:
-        if options.items() <= given.items():
-            run(function, *arguments, **given)
-
-    with pytest.MonkeyPatch.context() as patch, launch_options.forced(kernel, options), launches(launch_chosen):
-        patch.setattr(torch.backends.cudnn, "allow_tf32", tf32)
-        call()
-
-
-@pytest.mark.parametrize("path", sorted(launch_options.CONFIGURATIONS.glob("*.json")), ids=lambda path: path.stem)
-def test_stored_options_compile(path: Path):
-    capability = tuple(json.loads(path.read_text())["capability"])
-    too_large = [code for code in compile_stored(path) if code.shared > SHARED_MEMORY[capability] * 1024]
-    assert not too_large, "\n".join(map(str, too_large))
-
-
-def store(path: Path, kernel: str, **options: int) -> Path:
-    problem = {"kernel": kernel, "dtype": "float16", "layout": "channels_last", "sizes": (1, 64, 9, 9)}
-    path.write_text(json.dumps({"capability": [9, 0], "tuned": [{**problem, "options": options}]}))
-    return path
-
-
-@needs("channel_modulation")
-def test_stored_options_are_those_compiled(tmp_path: Path):
-    (code,) = compile_stored(store(tmp_path / "gpu.json", "modulation", BLOCK_C=32, BLOCK_W=16, num_warps=2))
-    assert (code.kernel, code.warps) == ("channel_modulation._forward", 2)
-
-
-@needs("channel_modulation")
-def test_stored_options_that_fail_are_noticed(tmp_path: Path):
-    with pytest.raises(CompilationError):
-        compile_stored(store(tmp_path / "gpu.json", "modulation", BLOCK_C=33, BLOCK_W=16, num_warps=2))
-    with pytest.raises(AssertionError, match="no op asks for"):
-        compile_stored(store(tmp_path / "gpu.json", "nothing", BLOCK_C=32))

@@ -1,5 +1,3 @@
-"""Which options kernels are launched with."""
-
 import json
 import math
 from collections.abc import Iterator
@@ -109,8 +107,7 @@ def test_tuned(tmp_path: Path):
 @pytest.mark.usefixtures("_tuned_gpu")
 def test_choose(monkeypatch: pytest.MonkeyPatch):
     gpu = torch.device("cuda")
-    assert choose(FRAME, DEFAULT, gpu) == LARGE
-    assert choose(FRAME, DEFAULT, torch.device("cpu")) == DEFAULT
+    assert (choose(FRAME, DEFAULT, gpu), choose(FRAME, DEFAULT, torch.device("cpu"))) == (LARGE, DEFAULT)
     assert choose(Problem("modulation", "float16", "channels_last", (16, 64, 48, 48)), DEFAULT, gpu) == SMALL
     assert choose(Problem("modulation", "float32", "channels_last", (16, 64, 48, 48)), DEFAULT, gpu) == DEFAULT
     assert choose(Problem("depthwise", "float16", "channels_last", (1, 64, 180, 320)), DEFAULT, gpu) == DEFAULT

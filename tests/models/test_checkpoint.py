@@ -6,7 +6,7 @@ import torch
 from full_disk import files_of_at_most
 from golden import table
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from dasr_fast.models import BlindSR, CheckpointError, read_weights, save_weights
 from dasr_fast.models.checkpoint import SHIPPED, find_weights
@@ -50,19 +50,13 @@ def test_scale_and_keys_of_released_checkpoints(scale: int, tmp_path: Path):
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-@pytest.mark.parametrize("options", [{"gate": "none"}, {"depthwise": "static"}], ids=str)
-def test_what_was_left_out_is_known_from_the_keys(options: dict[str, Any], suffix: str, tmp_path: Path):
-    model = BlindSR(3, **SMALL, **options).eval()
+@pytest.mark.parametrize("known", [{"gate": "none"}, {"depthwise": "static"}, {}], ids=str)
+@pytest.mark.parametrize("told", [{"negative_slope": 0.3}, {"gate": "series"}], ids=str)
+def test_options_are_known_from_the_keys_or_told(known: Any, told: Any, suffix: str, tmp_path: Path):
+    model = BlindSR(3, **SMALL, **told | known).eval()
     save_weights(model, tmp_path / f"a{suffix}")
-    assert outputs_agree(BlindSR.from_pretrained(tmp_path / f"a{suffix}"), model)
-
-
-def test_options_that_shapes_do_not_tell(tmp_path: Path):
-    for options in ({"gate": "series"}, {"negative_slope": 0.3}):
-        model = BlindSR(3, **SMALL, **options).eval()
-        save_weights(model, tmp_path / "a.safetensors")
-        assert outputs_agree(BlindSR.from_pretrained(tmp_path / "a.safetensors", **options), model)
-    assert (tmp_path / "a.safetensors").stat().st_mode & 0o600 == 0o600
+    told = {name: value for name, value in told.items() if name not in known}
+    assert outputs_agree(BlindSR.from_pretrained(tmp_path / f"a{suffix}", **told), model)
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
@@ -90,14 +84,6 @@ def test_limits_that_cannot_be(model: BlindSR, facts: dict[str, str], tmp_path: 
 def _saved(model: BlindSR, path: Path) -> Path:
     save_weights(model, path)
     return path
-
-
-def test_half_precision_weights(model: BlindSR, tmp_path: Path):
-    half = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
-    save_file(half, tmp_path / "half.safetensors")
-    loaded = BlindSR.from_pretrained(tmp_path / "half.safetensors")
-    assert loaded.G.head[0].weight.dtype == torch.float32
-    assert torch.equal(loaded.G.head[0].weight, model.G.head[0].weight.half().float())
 
 
 class Evil:
@@ -232,29 +218,15 @@ def test_the_folder_of_a_run(model: BlindSR, tmp_path: Path, monkeypatch: pytest
             find_weights(blank)
 
 
-def test_missing_file():
-    with pytest.raises(FileNotFoundError, match="No weights at nowhere, and none of that name come with the package"):
-        BlindSR.from_pretrained("nowhere")
-
-
 @pytest.mark.parametrize("name", ["weights.pt", "weights.safetensors"])
 def test_a_failed_save_leaves_the_old_file(model: BlindSR, name: str, tmp_path: Path):
     path = tmp_path / name
     path.write_text("old")
     with files_of_at_most(1000), pytest.raises(OSError, match=rf"{name} can't be written"):
         save_weights(model, path)
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
+    assert (path.read_text(), list(tmp_path.iterdir())) == ("old", [path])
 
 
 def test_weights_have_two_formats(model: BlindSR, tmp_path: Path):
     with pytest.raises(ValueError, match=r"written as .safetensors or .pt; got weights.bin"):
         save_weights(model, tmp_path / "weights.bin")
-
-
-def test_random_bytes(tmp_path: Path):
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(100):
-        path = write(bytes(torch.randint(256, (300,), generator=generator).tolist()), tmp_path / "random.pt")
-        with pytest.raises(CheckpointError, match=r"is not a (whole )?checkpoint|could run code"):
-            BlindSR.from_pretrained(path)

@@ -1,5 +1,3 @@
-"""Networks against the released ones."""
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,8 +14,7 @@ def test_keys_and_results(scale: int):
     model = fill(BlindSR(scale)).eval()
     keys = table("state_dict_keys")[f"x{scale}"]
     own = {key: list(value.shape) for key, value in model.state_dict().items()}
-    assert own == keys
-    assert list(own) == list(keys)
+    assert (own, list(own)) == (keys, list(keys))
     lr = golden["lr"].float()
     with torch.no_grad():
         embedding = model.encode(lr)

@@ -1,5 +1,3 @@
-"""The weights that come with the package."""
-
 import hashlib
 from functools import cache
 from pathlib import Path

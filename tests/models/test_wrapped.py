@@ -1,5 +1,3 @@
-"""Checkpoints in the wrappings of frameworks and forks."""
-
 import argparse
 import types
 from collections import OrderedDict

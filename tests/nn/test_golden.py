@@ -1,5 +1,3 @@
-"""Layers against the released ones: outputs and every gradient."""
-
 import pytest
 from golden import arrays, error, fill
 from torch import nn as torch_nn
@@ -18,9 +16,7 @@ LAYERS = {
 @pytest.mark.parametrize("released_call", [False, True])
 @pytest.mark.parametrize("name", LAYERS)
 def test_released_layer(name: str, released_call: bool):
-    golden = {
-        key.removeprefix(f"{name}/"): value for key, value in arrays("layers").items() if key.startswith(f"{name}/")
-    }
+    golden = {key.removeprefix(f"{name}/"): x for key, x in arrays("layers").items() if key.startswith(f"{name}/")}
     layer: torch_nn.Module = fill(LAYERS[name]())
     x, v = golden["x"].requires_grad_(), golden["v"].requires_grad_()
     y = layer([x, v]) if released_call else layer(x, v)

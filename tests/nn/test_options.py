@@ -10,11 +10,7 @@ from torch.nn import Module
 
 from dasr_fast import nn
 
-ACTIVATIONS = {
-    "leaky_relu": lambda x: F.leaky_relu(x, 0.1),
-    "relu": F.relu,
-    "none": lambda x: x,
-}
+ACTIVATIONS = {"leaky_relu": lambda x: F.leaky_relu(x, 0.1), "relu": F.relu, "none": lambda x: x}
 VARIANTS: list[dict[str, Any]] = [
     {},
     {"representation": 256, "reduction": 16},

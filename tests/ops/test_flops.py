@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from dasr_fast import ops, reference
-from dasr_fast.models import BlindSR
 
 # Two samples, eight channels in, four out, 6x5 pixels.
 X, KERNEL, WEIGHT, CONV = (2, 8, 6, 5), (2, 8, 3, 3), (4, 8), (4, 4, 3, 3)
@@ -57,25 +56,3 @@ def test_kept_pixels_alone():
     hr, kernel = torch.randn(2, 3, 12, 16), torch.randn(2, 5, 4, requires_grad=True)
     flops = 2 * (2 * 3 * 4 * 5) * 20
     assert counted(lambda: ops.blur_downsample(hr, kernel, 3, mode="s-fold"), [kernel]) == (flops, flops)
-
-
-def test_a_whole_model():
-    model = BlindSR(4, groups=2, blocks=3).eval()
-    h, w = 16, 20
-    pixels, representation = h * w, 64
-
-    def conv(size: int, channels: int, out: int, pixels: int = pixels) -> int:
-        return 2 * size**2 * channels * out * pixels
-
-    da_conv = 2 * 9 * 64 * pixels + conv(1, 64, 64)
-    mlps = 2 * representation * (64 + 64 * 9) + 2 * (representation * 8 + 8 * 64)
-    body = 2 * (3 * 2 * (da_conv + mlps + conv(3, 64, 64)) + conv(3, 64, 64)) + conv(3, 64, 64)
-    upsampler = conv(3, 64, 256) + conv(3, 64, 256, 4 * pixels)
-    tail = conv(3, 64, 3, 16 * pixels) + conv(1, 3, 3, 16 * pixels)
-    half, quarter = pixels // 4, pixels // 16
-    encoder = conv(3, 3, 64) + conv(3, 64, 64) + conv(3, 64, 128, half) + conv(3, 128, 128, half)
-    encoder += conv(3, 128, 256, quarter) + conv(3, 256, 256, quarter)
-    expected = encoder + conv(1, 3, 3) + conv(3, 3, 64) + 2 * 256 * representation + body + upsampler + tail
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.rand(1, 3, h, w) * 255)
-    assert counter.get_total_flops() == expected

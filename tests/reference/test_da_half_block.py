@@ -1,7 +1,6 @@
 import torch
 from torch import nn
 
-from dasr_fast.nn import DABlock
 from dasr_fast.reference import da_half_block
 
 
@@ -41,22 +40,3 @@ def test_without_gate_the_channels_may_change():
     inputs = _inputs(middle=7, out=3)
     inputs[4] = None
     torch.testing.assert_close(da_half_block(*inputs, 0.2, False), _composed(inputs, 0.2) + inputs[-1])
-
-
-def test_two_halves_are_a_block():
-    block = DABlock(8, representation=16).double()
-    x, v = torch.randn(2, 8, 5, 6).double(), torch.randn(2, 16).double()
-
-    def half(y: torch.Tensor, da_conv: nn.Module, conv: nn.Module, residual: torch.Tensor | None) -> torch.Tensor:
-        pointwise = da_conv.conv
-        first = (
-            y,
-            da_conv.kernel(v).view(2, 8, 3, 3),
-            pointwise.weight[:, :, 0, 0],
-            pointwise.bias,
-            da_conv.ca.gate(v),
-        )
-        return da_half_block(*first, conv.weight, conv.bias, residual, 0.1, residual is None)
-
-    y = half(half(x, block.da_conv1, block.conv1, None), block.da_conv2, block.conv2, x)
-    torch.testing.assert_close(y, block(x, v))

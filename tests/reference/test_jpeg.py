@@ -8,12 +8,6 @@ from PIL import Image
 from dasr_fast import reference
 
 
-def by_pillow(image: np.ndarray, quality: int, subsampling: int) -> np.ndarray:
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "JPEG", quality=quality, subsampling=subsampling)
-    return np.asarray(Image.open(file).convert("RGB"))
-
-
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
 def test_equal_to_pillow(subsampling: int):
     generator = np.random.default_rng(subsampling)
@@ -24,7 +18,9 @@ def test_equal_to_pillow(subsampling: int):
             image = (smooth + noise).clip(0, 255).astype(np.uint8)
             pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
             result = reference.jpeg(pixels, torch.tensor([float(quality)]), torch.tensor([subsampling]))
-            expected = by_pillow(image, quality, subsampling)
+            file = io.BytesIO()
+            Image.fromarray(image).save(file, "JPEG", quality=quality, subsampling=subsampling)
+            expected = np.asarray(Image.open(file).convert("RGB"))
             assert np.array_equal(result[0].permute(1, 2, 0).numpy(), expected), (quality, height, width)
 
 

@@ -1,5 +1,3 @@
-"""Bytes and operations of some cases of each op, counted by hand."""
-
 import pytest
 
 from tests.specification import SPECIFICATIONS

@@ -7,8 +7,6 @@ import pytest
 import torch
 from training.small_run import Settings, make_images, small_settings
 
-from dasr_fast.training import results
-
 
 @pytest.fixture(autouse=True, scope="package")
 def _one_thread() -> Iterator[None]:
@@ -17,14 +15,6 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-@pytest.fixture(autouse=True, scope="package")
-def _few_pieces() -> Iterator[None]:
-    """Measure bounds of the embeddings from few pieces, or it would take as long as a small run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(results, "MOST", 4)
-        yield
 
 
 @pytest.fixture(scope="session")

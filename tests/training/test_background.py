@@ -1,5 +1,3 @@
-"""Results computed ahead, against a plain loop."""
-
 import threading
 import time
 from collections.abc import Iterator
@@ -22,9 +20,8 @@ def test_is_the_loop_in_order(count: int, ahead: int, workers: int):
         time.sleep((7 * item) % 3 * 1e-3)  # Later ones are ready first.
         return item * item
 
-    assert list(computed_ahead(square, range(count), ahead=ahead, workers=workers)) == [
-        (item, item * item) for item in range(count)
-    ]
+    results = list(computed_ahead(square, range(count), ahead=ahead, workers=workers))
+    assert results == [(item, item * item) for item in range(count)]
     assert threads() == 0
 
 

@@ -6,6 +6,46 @@ import tomlkit
 
 from dasr_fast.training.configuration import MAY_DIFFER, Configuration, ConfigurationError, configure, resumed, store
 from dasr_fast.training.representation import LEARNERS
+from dasr_fast.training.schedule import Schedule
+
+PAPER = Schedule(97_000, 485_000, 1e-3, 1e-4)
+
+
+def test_the_papers_epochs():
+    rates = [1e-3] * 60 + [1e-4] * 40 + [1e-4] * 125 + [5e-5] * 125 + [2.5e-5] * 125 + [1.25e-5] * 125
+    assert PAPER.total == 970 * len(rates)
+    for epoch, rate in enumerate(rates):
+        for step in (970 * epoch, 970 * epoch + 969):
+            assert PAPER.stage(step) == ("encoder" if epoch < 100 else "everything")
+            assert PAPER.rate(step) == pytest.approx(rate)
+
+
+def test_without_a_stage():
+    assert Schedule(0, 4, 1e-3, 1e-4).stage(0) == "everything"
+    assert [Schedule(0, 4, 1e-3, 8.0).rate(step) for step in range(4)] == [8, 4, 2, 1]
+    assert Schedule(2, 0, 1e-3, 1e-4).total == 2
+
+
+def test_warm_up_stable_decay():
+    schedule = Schedule(5, 1000, 1e-3, 1e-4, decay_steps=200, warm_up_steps=10)
+    warm_up, decay = [1e-4 * n / 11 for n in range(1, 11)], [1e-4 * n / 201 for n in range(200, 0, -1)]
+    assert [schedule.rate(step) for step in (0, 4)] == pytest.approx([1e-3, 1e-4], rel=1e-12)
+    expected = [*warm_up, *[1e-4] * 790, *decay]
+    assert [schedule.rate(step) for step in range(5, 1005)] == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("steps", "decay", "rates"), [(4, 2, [3, 3, 2, 1]), (3, 0, [3, 3, 3])])
+def test_a_stable_rate_of_few_steps(steps: int, decay: int, rates: list[float]):
+    schedule = Schedule(0, steps, 1e-3, 3.0, decay_steps=decay, warm_up_steps=0)
+    assert [schedule.rate(step) for step in range(steps)] == pytest.approx(rates)
+
+
+def test_rates_before_the_decay_do_not_depend_on_its_place():
+    shorter, longer = (Schedule(5, steps, 1e-3, 1e-4, decay_steps=decay) for steps, decay in ((3000, 200), (9000, 50)))
+    assert shorter.decay_begins == 2805
+    assert all(shorter.rate(step) == longer.rate(step) for step in range(2805))
+    assert shorter.rate(2805) < longer.rate(2805)
+    assert Schedule(5, 3000, 1e-3, 1e-4).decay_begins is None
 
 
 def test_the_defaults_are_the_papers_recipe():
@@ -62,25 +102,19 @@ def test_every_learner_can_be_chosen():
         ({"sigma_min": 3, "sigma_max": 2}, "sigma_min is 3, above sigma_max, which is 2."),
         ({"sigma_min": 3, "scale": 2}, "sigma_min is 3, above sigma_max, which is 2."),
         ({"depthwise": "static", "gate": "none"}, "together leave no use for the representation."),
+        *(({name: " "}, f"{name} should not be empty") for name in ("data", "validation", "cache", "initial_weights")),
         ({"data": ""}, "data should not be empty; got ''."),
-        ({"validation": " "}, "validation should not be empty; got ' '."),
-        ({"cache": "\t"}, "cache should not be empty"),
-        ({"initial_weights": ""}, "initial_weights should not be empty"),
         ({"channels": 100_000}, "channels should be less than or equal to 1024; got 100000."),
         ({"queue": 10**12}, "queue should be less than or equal to 1048576; got 1000000000000."),
         ({"steps": 10**12}, "steps should be less than 2147483648; got 1000000000000."),
         ({"lr": "y", "degradation": "photo"}, "degradation can't be set: LR images are given by lr"),
         ({"lr": "y", "noise": 3.0}, "noise can't be set: LR images are given by lr"),
-        (
-            {"lr": "y", "representation": "predictor"},
-            "representation = predictor is for degradations that are known, not lr",
-        ),
+        ({"lr": "y", "representation": "predictor"}, "predictor is for degradations that are known, not lr"),
         ({"lr": "y", "validation": "x"}, "validation_lr goes with lr and validation"),
         ({"degradation": "photo", "noise": 3.0}, "noise can't be set: degradation = photo has its own"),
         ({"degradation": "photo", "sigma_max": 3.0}, "sigma_max can't be set: degradation = photo has its own"),
         ({"degradation": "photo", "representation": "oracle"}, "representation = oracle is for degradation = paper"),
-        ({"decay_steps": 5}, "decay_steps is for schedule = stable."),
-        ({"warm_up_steps": 5}, "warm_up_steps is for schedule = stable."),
+        *(({name: 5}, f"{name} is for schedule = stable.") for name in ("decay_steps", "warm_up_steps")),
         ({"schedule": "stable", "steps": 4, "decay_steps": 5}, "decay_steps is 5, above steps, which is 4."),
         ({"steps": 0, "encoder_steps": 0}, "both 0: there is nothing to train."),
     ],
@@ -141,7 +175,6 @@ def test_a_resumed_run_may_change_only_what_does_not_decide_on_its_weights(tmp_p
 def test_a_run_of_a_gpu_goes_on_where_there_is_none(tmp_path: Path):
     file = tmp_path / "c.toml"
     store(configure(None, {"data": "x", "precision": "tf32", "device": "cuda"}), file)
-    assert resumed(file, {"device": "cpu"}).precision == "auto"
-    assert resumed(file, {}).precision == "tf32"
+    assert (resumed(file, {"device": "cpu"}).precision, resumed(file, {}).precision) == ("auto", "tf32")
     store(configure(None, {"data": "x", "precision": "bf16", "device": "cuda"}), file)
     assert resumed(file, {"device": "cpu"}).precision == "bf16"

@@ -1,5 +1,3 @@
-"""One run in one folder, and its checkpoints."""
-
 import os
 import signal
 from pathlib import Path
@@ -70,8 +68,7 @@ def test_the_last_two_are_kept_and_the_best(tmp_path: Path):
         assert path == checkpoints.path(step)
     assert checkpoints.steps() == [10, 200]
     (path, latest), _ = checkpoints.latest_first()
-    assert path == checkpoints.path(200)
-    assert latest["step"] == 200
+    assert (path, latest["step"]) == (checkpoints.path(200), 200)
     assert torch.equal(latest["x"], torch.tensor([200.0, 200.0]))
     for step in (300, 400):
         checkpoints.write(step, {}, best=10)

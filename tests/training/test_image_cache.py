@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from dasr_fast.images import ImageError, Picture, read_image, write_image
 from dasr_fast.training import image_cache as module
 from dasr_fast.training.image_cache import ImageCache
 from dasr_fast.training.patches import Patches
+from dasr_fast.training.pixel_file import Entry, PixelFile, write_pixel_file
 
 RANDOM = np.random.default_rng(0)
 
@@ -73,79 +75,49 @@ def test_subfolders_links_and_order(folder: Path, tmp_path: Path):
     save(folder / ".hidden.png", random_image())
     save(folder / ".thumbnails/a.png", random_image())
     (folder / "folder.png").mkdir()
-    cache = ImageCache.open(folder, tmp_path / "cache", smallest=8)
-    assert cache.names == ["a.png", "b.png", "linked/d.png", "more/c.PNG"]
-    assert cache.skipped == {}
-    assert not cache.streamed
-    check(cache, folder)
+    no_utf_8 = os.fsdecode(b"caf\xe9.png")
+    save(folder / no_utf_8, random_image())
+    for _ in range(2):  # Decoded, then from the cache.
+        cache = ImageCache.open(folder, tmp_path / "cache", smallest=8)
+        assert cache.names == ["a.png", "b.png", no_utf_8, "linked/d.png", "more/c.PNG"]
+        assert (cache.skipped, cache.streamed) == ({}, False)
+        check(cache, folder)
     assert not cache[0].flags.writeable
     with pytest.raises(IndexError):
-        cache[4]
+        cache[5]
 
 
 def test_images_of_all_kinds_become_8_bit_rgb(tmp_path: Path):
     folder, rgb = tmp_path / "photos", random_image()
-    folder.mkdir()
-    image = Image.fromarray(rgb)
-    expected = {"rgb.png": rgb}
-    image.convert("L").save(folder / "grey.png")
-    expected["grey.png"] = np.asarray(image.convert("L").convert("RGB"))
-    Image.fromarray(np.dstack((rgb, rgb[:, :, 0]))).save(folder / "alpha.png")
-    expected["alpha.png"] = rgb
-    image.save(folder / "rgb.png")
-    image.save(folder / "rgb.webp", lossless=True)
-    expected["rgb.webp"] = rgb
+    grey = np.asarray(Image.fromarray(rgb).convert("L"))
     deep = RANDOM.integers(0, 65536, (32, 40, 3), dtype=np.uint16)
     deep[0, 0], deep[0, 1] = 0, 65535
+    for name, pixels in (("alpha.png", np.dstack((rgb, grey))), ("deep_grey.tif", deep[:, :, 0]), ("grey.png", grey)):
+        save(folder / name, pixels)
     write_image(folder / "deep.png", Picture(deep))
-    expected["deep.png"] = np.round(deep / 257).astype(np.uint8)
-    Image.fromarray(deep[:, :, 0]).save(folder / "deep_grey.tif")
-    expected["deep_grey.tif"] = np.repeat(expected["deep.png"][:, :, :1], 3, 2)
-    inks = np.zeros((32, 40, 4), np.uint8)  # Five columns: paper, then each ink alone.
-    for ink in range(4):
-        inks[:, 8 * ink + 8 : 8 * ink + 16, ink] = 255
-    Image.fromarray(inks, "CMYK").save(folder / "cmyk.jpg", quality=95)
+    Image.fromarray(rgb).save(folder / "rgb.webp", lossless=True)
+    deep = np.round(deep / 257).astype(np.uint8)
+    expected = {"alpha.png": rgb, "deep.png": deep, "deep_grey.tif": deep[:, :, :1], "grey.png": grey[:, :, None]}
+    expected["rgb.webp"] = rgb
     cache = ImageCache.open(folder, tmp_path / "cache", smallest=32)
-    assert cache.skipped == {}
-    assert cache.names == sorted([*expected, "cmyk.jpg"])
-    for i, name in enumerate(cache.names):
-        assert cache[i].dtype == np.uint8
-        if name in expected:
-            np.testing.assert_array_equal(cache[i], expected[name])
-    cmyk = cache[cache.names.index("cmyk.jpg")]
-    assert cmyk.shape == (32, 40, 3)
-    paper, cyan, magenta, yellow, black = cmyk[16, 4::8].tolist()
-    assert min(paper) > 250
-    assert max(black) < 60
-    assert [ink.index(min(ink)) for ink in (cyan, magenta, yellow)] == [0, 1, 2]  # What each absorbs.
-
-
-def add_broken(folder: Path) -> dict[str, str]:
-    """Adds files that can't be used, and returns what is to be said of each."""
-    save(folder / "truncated.jpg", random_image(64, 64))
-    os.truncate(folder / "truncated.jpg", (folder / "truncated.jpg").stat().st_size // 2)
-    (folder / "text.png").write_text("I am no image.")
-    (folder / "empty.png").touch()
-    save(folder / "small.png", random_image(20, 20))
-    save(folder / "flat.png", random_image(31, 500))
-    save(folder / "narrow.png", random_image(500, 31))
-    os.mkfifo(folder / "pipe.png")
-    (folder / "gone.png").symlink_to(folder / "nowhere.png")
-    return {
-        "truncated.jpg": "is not a whole image",
-        "text.png": "is not a PNG, JPEG, WebP or TIFF image; no other format is read",
-        "empty.png": "is not a PNG, JPEG, WebP or TIFF image; no other format is read",
-        "small.png": "has 20x20 pixels; at least 32x32 are needed",
-        "flat.png": "has 500x31 pixels; at least 32x32 are needed",
-        "narrow.png": "has 31x500 pixels; at least 32x32 are needed",
-        "gone.png": "can't be read",
-        "pipe.png": "can't be read",
-    }
+    assert (cache.names, cache.skipped) == (list(expected), {})
+    for image, pixels in zip(cache, expected.values(), strict=True):
+        assert image.dtype == np.uint8
+        np.testing.assert_array_equal(image, np.broadcast_to(pixels, (32, 40, 3)))
 
 
 @pytest.mark.parametrize("limit_bytes", [None, 0])
 def test_files_that_cannot_be_used_are_left_out_and_said(folder: Path, tmp_path: Path, limit_bytes: int | None):
-    messages = add_broken(folder)
+    save(folder / "truncated.jpg", random_image(64, 64))
+    os.truncate(folder / "truncated.jpg", (folder / "truncated.jpg").stat().st_size // 2)
+    (folder / "text.png").write_text("I am no image.")
+    os.mkfifo(folder / "pipe.png")
+    (folder / "gone.png").symlink_to(folder / "nowhere.png")
+    messages = {"truncated.jpg": "is not a whole image", "text.png": "is not a PNG, JPEG, WebP or TIFF image; no other"}
+    messages |= {"gone.png": "can't be read", "pipe.png": "can't be read"}
+    for name, height, width in (("small", 20, 20), ("flat", 31, 500), ("narrow", 500, 31)):
+        save(folder / f"{name}.png", random_image(height, width))
+        messages[f"{name}.png"] = f"has {width}x{height} pixels; at least 32x32 are needed"
     for _ in range(2):  # Decoded, then from the cache.
         cache = ImageCache.open(folder, tmp_path / "cache", smallest=32, limit_bytes=limit_bytes)
         assert cache.names == ["a.png", "b.png", "more/c.PNG"]
@@ -160,16 +132,6 @@ def test_files_that_cannot_be_used_are_left_out_and_said(folder: Path, tmp_path:
     smaller = ImageCache.open(folder, tmp_path / "cache", smallest=20, limit_bytes=limit_bytes)
     assert smaller.names == ["a.png", "b.png", "flat.png", "more/c.PNG", "narrow.png", "small.png"]
     check(smaller, folder)
-
-
-def test_names_that_are_not_utf_8(folder: Path, tmp_path: Path):
-    odd = Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.png"))
-    odd.write_bytes((folder / "a.png").read_bytes())
-    for _ in range(2):  # Decoded, then from the cache.
-        cache = ImageCache.open(folder, tmp_path / "cache", smallest=32)
-        assert cache.names == ["a.png", "b.png", odd.name, "more/c.PNG"]
-        assert cache.skipped == {}
-        np.testing.assert_array_equal(cache[2], cache[0])
 
 
 def test_decoded_once_and_then_not_even_written(folder: Path, tmp_path: Path, decoded: list[str]):
@@ -210,8 +172,7 @@ def test_only_what_changed_is_decoded_again(folder: Path, tmp_path: Path, decode
     (folder / "b.png").unlink()
     save(folder / "text.png", random_image())
     cache = ImageCache.open(folder, tmp_path / "cache", smallest=8)
-    assert decoded == ["text.png"]
-    assert cache.names == ["a.png", "aa.png", "more/c.PNG", "text.png"]
+    assert (decoded, cache.names) == (["text.png"], ["a.png", "aa.png", "more/c.PNG", "text.png"])
     check(cache, folder)
 
 
@@ -287,9 +248,7 @@ def test_killed_while_it_decodes_leaves_nothing_half(folder: Path, tmp_path: Pat
     assert sorted(path.name for path in inside.iterdir()) == ["images.pixels", "lock"]
 
 
-def test_an_error_of_the_disk_is_raised_and_leaves_the_cache(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_an_error_of_the_disk(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     ImageCache.open(folder, tmp_path / "cache", smallest=8)
     before = pixel_file(tmp_path / "cache").read_bytes()
     save(folder / "z.png", random_image())
@@ -312,9 +271,8 @@ def test_one_process_decodes_and_others_wait(folder: Path, tmp_path: Path, decod
     number = (tmp_path / "made").stat().st_ino
     decoded.clear()
     opened: list[ImageCache] = []
-    waiting = threading.Thread(
-        target=lambda: opened.append(ImageCache.open(folder, tmp_path / "cache", smallest=8)), daemon=True
-    )
+    wait = partial(ImageCache.open, folder, tmp_path / "cache", smallest=8)
+    waiting = threading.Thread(target=lambda: opened.append(wait()), daemon=True)
     with (made.parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         waiting.start()
@@ -379,3 +337,42 @@ def test_wrong_arguments(folder: Path, tmp_path: Path):
     message = r"that can be used; the first of 2: .*small\.png has 20x20 pixels; at least 32x32 are needed\.$"
     with pytest.raises(ValueError, match=message):
         ImageCache.open(empty, tmp_path / "cache", smallest=32)
+
+
+def written_images(shapes: list[tuple[int, int] | None]) -> list[tuple[Entry, np.ndarray | None]]:
+    random = np.random.default_rng(0)
+    return [
+        (Entry(f"{i}.png", 10 + i, i, problem="It is broken."), None)
+        if shape is None
+        else (Entry(f"{i}.png", 10 + i, i, *shape), random.integers(0, 256, (3, *shape), dtype=np.uint8))
+        for i, shape in enumerate(shapes)
+    ]
+
+
+def test_only_whole_files_hold_entries(tmp_path: Path):
+    path = tmp_path / "a.pixels"
+    assert PixelFile(path).entries == []
+    write_pixel_file(path, written_images([(3, 4), None]), 1000)
+    whole = path.read_bytes()
+    assert len(PixelFile(path).entries) == 2
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        assert PixelFile(path).entries == []
+    path.write_bytes(whole[:-1] + b"0")  # Another format.
+    assert PixelFile(path).entries == []
+
+
+def test_a_damaged_index_holds_nothing_that_is_not_there(tmp_path: Path):
+    path = tmp_path / "a.pixels"
+    written = written_images([(3, 4), None, (2, 5)])
+    write_pixel_file(path, written, 1000)
+    whole = path.read_bytes()
+    known = {(entry.name, entry.bytes, entry.modified): pixels for entry, pixels in written}
+    for place in range(66, len(whole)):
+        for bit in (1, 4, 64):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :])
+            file = PixelFile(path)
+            for entry in file.entries:
+                pixels = known.get((entry.name, entry.bytes, entry.modified))
+                if pixels is not None and entry.offset is not None:
+                    np.testing.assert_array_equal(file.pixels(entry), pixels)

@@ -1,5 +1,3 @@
-"""Figures on their way from the device to the log and the display."""
-
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +28,7 @@ def test_several_processes_read_means_at_the_same_step(world: int, monkeypatch: 
     window.add({"loss": torch.tensor(2.0)})
     means = Means(window, world)
     means._arrived = SimpleNamespace(query=lambda: False, synchronize=lambda: waited.append(True))
-    assert means.arrived() == (world > 1)
-    assert means.read() == {"loss": 2.0 / world}
-    assert waited == [True]
+    assert (means.arrived(), means.read(), waited) == (world > 1, {"loss": 2.0 / world}, [True])
 
 
 def test_a_resumed_log_forgets_later_and_unfinished_entries(tmp_path: Path):
@@ -92,10 +88,8 @@ def test_time_left_is_of_the_stage(monkeypatch: pytest.MonkeyPatch, capsys: pyte
             shown.figures(step, end, 1.5, shown.rate(step), "stage")
     lines = [line.partition(": ") for line in capsys.readouterr().err.splitlines()]
     assert [before for before, _, _ in lines] == [
-        "step 10 of 100, 1.0 min left of this stage",
-        "step 20 of 100, 0.0 min left of this stage",
-        "step 30 of 100, 70.0 min left",
-        "step 40 of 100, 60.0 min left",
+        *("step 10 of 100, 1.0 min left of this stage", "step 20 of 100, 0.0 min left of this stage"),
+        *("step 30 of 100, 70.0 min left", "step 40 of 100, 60.0 min left"),
     ]
     assert [after.split(", ")[1] for _, _, after in lines] == ["0.667 images/s"] * 2 + ["0.0667 images/s"] * 2
 

@@ -9,6 +9,7 @@ from training.small_run import small_settings
 from dasr_fast.evaluation import evaluate_pair
 from dasr_fast.evaluation.protocol import bicubic
 from dasr_fast.images import read_image
+from dasr_fast.pairs import pairs
 from dasr_fast.processes import Processes
 from dasr_fast.training.configuration import configure
 from dasr_fast.training.image_cache import ImageCache
@@ -99,3 +100,14 @@ def test_a_run_learns_from_the_given_images(folders: tuple[Path, Path], tmp_path
     assert len(indices) == 4
     assert "that of the LR images of lr" in (run / "README.md").read_text()
     assert "| LR of lr |  |  |" in (run / "README.md").read_text()
+
+
+def test_names_match_with_or_without_the_scale():
+    assert pairs(["a.png", "sub/b.jpg"], ["sub/bx2.png", "sub/a.png", "a.tif", "b.png"], 2) == [2, 0]
+
+
+def test_what_is_missing_or_there_twice():
+    with pytest.raises(ValueError, match=r"c\.png has no LR images called c or cx4"):
+        pairs(["a.png", "c.png"], ["a.png"], 4)
+    with pytest.raises(ValueError, match=r"a\.png has 2 LR images called a or ax4"):
+        pairs(["a.png"], ["a.png", "ax4.png"], 4)

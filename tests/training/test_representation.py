@@ -1,5 +1,3 @@
-"""Learners in one process."""
-
 import math
 
 import pytest
@@ -20,7 +18,9 @@ from dasr_fast.training.representation import (
     MoCoLearner,
     OracleLearner,
     PredictorLearner,
+    batch_statistics,
 )
+from dasr_fast.training.representation.batch_statistics import SynchronizedBatchNorm
 
 
 def target(batch: int) -> DegradationTarget:
@@ -72,7 +72,10 @@ def test_memory_bank_finds_the_entries_and_moves_them():
     assert torch.equal(learner.bank[[0, 2, 3]], before[[0, 2, 3]])
 
 
-def test_memory_bank_refuses_another_degradation():
+@pytest.mark.parametrize("gone", [False, True])
+def test_memory_bank_refuses_another_degradation(gone: bool, monkeypatch: pytest.MonkeyPatch):
+    if gone:
+        monkeypatch.delattr(torch, "_assert_async")
     learner = MemoryBankLearner(3)
     learner(patches(3), target(3))
     learner(patches(3), target(3))
@@ -190,3 +193,21 @@ def test_batches_that_do_not_fit():
         InBatchLearner()(patches(1))
     with pytest.raises(ValueError, match="images must be at least 1; got 0"):
         MemoryBankLearner(0)
+
+
+WORLD = 3
+
+
+@pytest.mark.parametrize("mean", [0.0, 10.0, 1000.0])
+@pytest.mark.parametrize("spread", [0.0, 1e-3, 1.0])
+def test_flat_and_distant_channels(monkeypatch: pytest.MonkeyPatch, mean: float, spread: float):
+    joint = mean + spread * torch.randn(WORLD, 2, 4, 7, 5)
+    moments = torch.stack([torch.stack(torch.var_mean(x, (0, 2, 3), correction=0)) for x in joint])
+    monkeypatch.setattr(batch_statistics, "rank_and_world", lambda: (0, WORLD))
+    monkeypatch.setattr(batch_statistics, "gather", lambda own: torch.cat((own, moments[1:])))
+    norm, expected = SynchronizedBatchNorm(4), nn.BatchNorm2d(4).double()
+    y, target = norm(joint[0]), expected(joint.flatten(0, 1).double())[:2]
+    limit = 1e-5 + 1e-6 * mean / (spread**2 + norm.eps) ** 0.5  # Subtraction of the mean, in float32.
+    torch.testing.assert_close(y.double(), target, rtol=0, atol=limit)
+    rounding = (1e-6 * mean) ** 2 + 1e-6 * spread**2 + 1e-6 * mean * spread
+    torch.testing.assert_close(norm.running_var.double(), expected.running_var, rtol=1e-6, atol=rounding)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from golden import arrays, error, filled_moco, gradient_error
+from golden import error
 from stand_in_captures import StandIn
 from torch import Tensor, nn
 
@@ -17,13 +17,12 @@ from dasr_fast.cuda_graph import CudaCapture
 from dasr_fast.degradation import Degradation, preset
 from dasr_fast.degradation.degradation import Drawn
 from dasr_fast.models import BlindSR, MoCo
-from dasr_fast.ops import backends
 from dasr_fast.processes import Processes
 from dasr_fast.training.average import MovingAverage
 from dasr_fast.training.networks import placed
 from dasr_fast.training.representation import DegradationTarget, MoCoLearner
 from dasr_fast.training.schedule import Schedule
-from dasr_fast.training.step import WARM_UP, Losses, Objective, Repeated, TrainingStep
+from dasr_fast.training.step import WARM_UP, Repeated, TrainingStep
 
 CPU = Processes(torch.device("cpu"))
 INDICES = torch.arange(4)
@@ -117,25 +116,6 @@ def test_batch_statistics_are_kept_once_everything_is_trained():
             assert torch.equal(buffer, buffers[name]), name
 
 
-def test_the_golden_step(monkeypatch: pytest.MonkeyPatch):
-    golden = arrays("contrastive")
-    lr = torch.stack((golden["moco/q"], golden["moco/k"]), dim=1)
-
-    def step(moco: MoCo) -> Losses:
-        learner = placed(MoCoLearner(moco), CPU.device)
-        losses = Objective(learner, None)(lr, lr[:, 0], DegradationTarget(lr, lr))
-        losses["loss"].backward()
-        return losses
-
-    moco = filled_moco()
-    assert step(moco)["loss"].item() == pytest.approx(golden["moco/loss"].item(), rel=1e-5)
-    assert error(moco.queue[:, -8:], golden["moco/queue_last8"]) < 1e-5
-    assert torch.equal(moco.queue_ptr, golden["moco/queue_ptr"])
-    assert error(moco.encoder_k.E[0].weight, golden["moco/encoder_k_conv0"]) < 1e-5
-    monkeypatch.setitem(backends.IMPLEMENTATIONS, ("conv3x3", "cpp"), "it rounds otherwise")
-    assert gradient_error(step) < 1e-4
-
-
 def test_the_encoder_alone_leaves_the_sr_network():
     network = small()
     before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -221,17 +201,14 @@ def test_clipping_and_averages():
         step(number, patches(number), INDICES)
         unlimited(number, patches(number), INDICES)
         history.append({name: value.detach().clone() for name, value in weights.items()})
-        norms = [_norm(s) for s in (step, unlimited)]
+        grads = [[p.grad.flatten() for p in s.parameters if p.grad is not None] for s in (step, unlimited)]
+        norms = [torch.cat(own).norm().item() for own in grads]
         assert norms[0] == pytest.approx(0.01, rel=1e-3)
         assert norms[1] > 1
     with average.in_use():
         for name, value in weights.items():
             torch.testing.assert_close(value.detach(), (0.75 * history[0][name] + history[1][name]) / 1.75)
     assert all(torch.equal(value, history[1][name]) for name, value in weights.items())
-
-
-def _norm(step: TrainingStep) -> float:
-    return torch.stack([p.grad.norm() for p in step.parameters if p.grad is not None]).norm().item()
 
 
 def test_bf16_keeps_float32_weights():

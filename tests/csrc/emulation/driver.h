@@ -82,5 +82,13 @@ void for_type(const std::string& type, Function function) {
     std::abort();
 }
 
+// An op of kernels for the type of a tensor: `function` gets a zero of that type, and the arguments.
+template <typename Function>
+Op op_of_type(const std::string& name, const std::string& tensor, Function function) {
+    return Op(name, [=](const Arguments& arguments) {
+        for_type(arguments[tensor].type, [&](auto zero) { function(zero, arguments); });
+    });
+}
+
 }  // namespace emulation
 }  // namespace dasr_fast

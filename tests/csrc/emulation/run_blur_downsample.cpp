@@ -40,46 +40,35 @@ Taps taps_of(const Arguments& arguments) {
     return taps;
 }
 
-template <typename Function>
-void for_image_type(const Array& array, Function function) {
-    if (array.type == "uint8") return function(std::uint8_t{});
-    emulation::for_type(array.type, function);
+const auto fused = emulation::op_of_type("blur_downsample_fused", "kernel", [](auto zero, const Arguments& a) {
+    using T = decltype(zero);
+    const Array &kernel = a["kernel"], &y = a["y"];
+    const Images outputs = images_of(y);
+    blur_downsample(images_of(a["hr"]), kernel.data<const T>(), int(kernel.size(1)), int(kernel.size(2)), taps_of(a),
+                    int(a.integer("top")), int(a.integer("left")), a.integer("reflect") != 0, a.data<float>("noise"),
+                    a.data<float>("level"), a.integer("quantize") != 0, a.data<float>("stencils"), y.memory,
+                    type_of(y), outputs.height, outputs.width, Stream());
+});
+
+const auto spread = emulation::op_of_type("blur_downsample_spread", "grad", [](auto zero, const Arguments& a) {
+    const Array& blurred = a["grad_blurred"];
+    blur_downsample_spread<decltype(zero)>(images_of(a["grad"]), taps_of(a), blurred.data<float>(),
+                                           int(blurred.size(2)), int(blurred.size(3)), Stream());
+});
+
+template <typename K>
+void correlate(K, const Arguments& a) {
+    const Array& parts = a["parts"];
+    const auto run = [&](auto of_hr) {
+        blur_downsample_correlate<decltype(of_hr), K>(
+            images_of(a["hr"]), a.data<const float>("grad_blurred"), int(parts.size(2)), int(parts.size(3)),
+            parts.data<float>(), int(parts.size(1)), a["grad_kernel"].data<K>(), Stream());
+    };
+    a["hr"].type == "uint8" ? run(std::uint8_t{}) : emulation::for_type(a["hr"].type, run);
 }
 
-const emulation::Op fused("blur_downsample_fused", [](const Arguments& arguments) {
-    const Array &kernel = arguments["kernel"], &y = arguments["y"];
-    const Images outputs = images_of(y);
-    emulation::for_type(kernel.type, [&](auto zero) {
-        using T = decltype(zero);
-        blur_downsample(images_of(arguments["hr"]), kernel.data<const T>(), int(kernel.size(1)), int(kernel.size(2)),
-                        taps_of(arguments), int(arguments.integer("top")), int(arguments.integer("left")),
-                        arguments.integer("reflect") != 0, arguments.data<float>("noise"),
-                        arguments.data<float>("level"), arguments.integer("quantize") != 0,
-                        arguments.data<float>("stencils"), y.memory, type_of(y), outputs.height, outputs.width,
-                        Stream());
-    });
-});
-
-const emulation::Op spread("blur_downsample_spread", [](const Arguments& arguments) {
-    const Array& blurred = arguments["grad_blurred"];
-    emulation::for_type(arguments["grad"].type, [&](auto zero) {
-        blur_downsample_spread<decltype(zero)>(images_of(arguments["grad"]), taps_of(arguments), blurred.data<float>(),
-                                               int(blurred.size(2)), int(blurred.size(3)), Stream());
-    });
-});
-
-const emulation::Op correlate("blur_downsample_correlate", [](const Arguments& arguments) {
-    const Array &parts = arguments["parts"], &grad_kernel = arguments["grad_kernel"];
-    for_image_type(arguments["hr"], [&](auto zero) {
-        using T = decltype(zero);
-        emulation::for_type(grad_kernel.type, [&](auto other) {
-            using K = decltype(other);
-            blur_downsample_correlate<T, K>(images_of(arguments["hr"]), arguments.data<const float>("grad_blurred"),
-                                            int(parts.size(2)), int(parts.size(3)), parts.data<float>(),
-                                            int(parts.size(1)), grad_kernel.data<K>(), Stream());
-        });
-    });
-});
+const auto correlation = emulation::op_of_type("blur_downsample_correlate", "grad_kernel",
+                                               [](auto zero, const Arguments& a) { correlate(zero, a); });
 
 }  // namespace
 }  // namespace dasr_fast

@@ -6,23 +6,17 @@ namespace {
 
 using emulation::Arguments;
 
-const emulation::Op forward("channel_modulation", [](const Arguments& arguments) {
-    emulation::for_type(arguments["x"].type, [&](auto zero) {
-        using T = decltype(zero);
-        channel_modulation(arguments.data<const T>("x"), arguments.data<const T>("gate"),
-                           arguments.data<const T>("residual"), arguments.data<T>("y"), features(arguments["x"]),
-                           Stream());
-    });
+const auto forward = emulation::op_of_type("channel_modulation", "x", [](auto zero, const Arguments& a) {
+    using T = decltype(zero);
+    channel_modulation(a.data<const T>("x"), a.data<const T>("gate"), a.data<const T>("residual"), a.data<T>("y"),
+                       features(a["x"]), Stream());
 });
 
-const emulation::Op backward("channel_modulation_backward", [](const Arguments& arguments) {
-    emulation::for_type(arguments["x"].type, [&](auto zero) {
-        using T = decltype(zero);
-        channel_modulation_backward(arguments.data<const T>("grad"), arguments.data<const T>("x"),
-                                    arguments.data<const T>("gate"), arguments.data<T>("grad_x"),
-                                    arguments.data<T>("grad_gate"), arguments.data<float>("workspace"),
-                                    int(arguments["workspace"].size(1)), features(arguments["x"]), Stream());
-    });
+const auto backward = emulation::op_of_type("channel_modulation_backward", "x", [](auto zero, const Arguments& a) {
+    using T = decltype(zero);
+    channel_modulation_backward(a.data<const T>("grad"), a.data<const T>("x"), a.data<const T>("gate"),
+                                a.data<T>("grad_x"), a.data<T>("grad_gate"), a.data<float>("workspace"),
+                                int(a["workspace"].size(1)), features(a["x"]), Stream());
 });
 
 }  // namespace

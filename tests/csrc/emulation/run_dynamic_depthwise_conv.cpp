@@ -6,25 +6,19 @@ namespace {
 
 using emulation::Arguments;
 
-const emulation::Op forward("dynamic_depthwise_conv", [](const Arguments& arguments) {
-    emulation::for_type(arguments["x"].type, [&](auto zero) {
-        using T = decltype(zero);
-        dynamic_depthwise_conv(arguments.data<const T>("x"), arguments.data<const T>("kernel"),
-                               int(arguments["kernel"].size(3)), arguments.real("negative_slope", 1),
-                               arguments.data<T>("y"), features(arguments["x"]), Stream());
-    });
+const auto forward = emulation::op_of_type("dynamic_depthwise_conv", "x", [](auto zero, const Arguments& a) {
+    using T = decltype(zero);
+    dynamic_depthwise_conv(a.data<const T>("x"), a.data<const T>("kernel"), int(a["kernel"].size(3)),
+                           a.real("negative_slope", 1), a.data<T>("y"), features(a["x"]), Stream());
 });
 
-const emulation::Op backward("dynamic_depthwise_conv_backward", [](const Arguments& arguments) {
-    emulation::for_type(arguments["x"].type, [&](auto zero) {
-        using T = decltype(zero);
-        dynamic_depthwise_conv_backward(
-            arguments.data<const T>("grad"), arguments.data<const T>("x"), arguments.data<const T>("kernel"),
-            int(arguments["kernel"].size(3)), arguments.data<const T>("y"), arguments.real("negative_slope", 1),
-            arguments.data<const T>("extra"), arguments.data<const T>("gate"), arguments.data<T>("grad_x"),
-            arguments.data<T>("grad_kernel"), arguments.data<float>("workspace"),
-            int(arguments["workspace"].size(1)), features(arguments["x"]), Stream());
-    });
+const auto backward = emulation::op_of_type("dynamic_depthwise_conv_backward", "x", [](auto zero, const Arguments& a) {
+    using T = decltype(zero);
+    dynamic_depthwise_conv_backward(
+        a.data<const T>("grad"), a.data<const T>("x"), a.data<const T>("kernel"), int(a["kernel"].size(3)),
+        a.data<const T>("y"), a.real("negative_slope", 1), a.data<const T>("extra"), a.data<const T>("gate"),
+        a.data<T>("grad_x"), a.data<T>("grad_kernel"), a.data<float>("workspace"), int(a["workspace"].size(1)),
+        features(a["x"]), Stream());
 });
 
 }  // namespace

@@ -230,3 +230,11 @@ def test_a_failed_save_leaves_the_old_file(model: BlindSR, name: str, tmp_path: 
 def test_weights_have_two_formats(model: BlindSR, tmp_path: Path):
     with pytest.raises(ValueError, match=r"written as .safetensors or .pt; got weights.bin"):
         save_weights(model, tmp_path / "weights.bin")
+
+
+def test_random_bytes(tmp_path: Path):
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(100):
+        path = write(bytes(torch.randint(256, (300,), generator=generator).tolist()), tmp_path / "random.pt")
+        with pytest.raises(CheckpointError, match=r"is not a (whole )?checkpoint|could run code"):
+            BlindSR.from_pretrained(path)

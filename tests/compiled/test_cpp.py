@@ -81,6 +81,7 @@ def test_autocast_takes_kernels_where_a_matrix_unit_is(unit: bool, monkeypatch: 
 
     monkeypatch.setattr(support, "MATRIX_UNIT", unit)
     x, weight = torch.zeros(1, 16, 32, 32, dtype=torch.bfloat16), torch.zeros(16, 16, 3, 3, dtype=torch.bfloat16)
+    x = x.contiguous(memory_format=torch.channels_last)
     arguments = (x, weight, None, None, None)
     assert choose("conv3x3", "auto", "cpu", arguments) == "cpp"
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -95,8 +96,12 @@ def test_autocast_takes_kernels_where_a_matrix_unit_is(unit: bool, monkeypatch: 
         ((1, 16, 29, 29), 16, None),
     ],
 )
-def test_few_pixels_are_left_to_pytorch(shape: tuple[int, ...], channels: int, taken: str | None):
-    arguments = (torch.zeros(shape), torch.zeros(channels, shape[1], 3, 3), None, None, None)
+def test_few_pixels_and_contiguous_features_are_left_to_pytorch(
+    shape: tuple[int, ...], channels: int, taken: str | None
+):
+    x, *others = torch.zeros(shape), torch.zeros(channels, shape[1], 3, 3), None, None, None
+    assert choose("conv3x3", "auto", "cpu", (x, *others)) is None
+    arguments = (x.contiguous(memory_format=torch.channels_last), *others)
     assert choose("conv3x3", "auto", "cpu", arguments) == taken
     assert choose("conv3x3", "cpp", "cpu", arguments) == "cpp"
 

@@ -30,6 +30,7 @@ struct BlurDownsample {
 #include <array>
 #include <utility>
 
+#include "blur_rows.h"
 #include "vector.h"
 
 namespace dasr_fast {
@@ -82,28 +83,36 @@ void separate_phases(const float* __restrict padded, float* __restrict phases, i
         for (int64_t phase = 0; phase < SCALE; ++phase) phases[phase * pitch + j] = padded[SCALE * j + phase];
 }
 
+// Row `row` of the padded image, from column `left` on, to `padded`, where all of `line` floats but pixels are 0 already;
+// false if no pixel is in it.
+template <class T>
+bool pad_row(const BlurDownsample& p, const T* image, int64_t row, float* padded, int64_t line) {
+    const int64_t before = p.reflect ? std::min(-p.left, p.width - 1) : 0;
+    const int64_t after = p.reflect ? std::min(line + p.left - p.width, p.width - 1) : 0;
+    float* pixels = padded - p.left;
+    row += p.top;
+    if (p.reflect && row < 0) row = -row;
+    if (p.reflect && row >= p.height) row = 2 * (p.height - 1) - row;
+    if (row < 0 || row >= p.height) return false;
+    const T* source = image + row * p.width;
+    for (int64_t c = 0; c < p.width; c += LANES) store(pixels + c, load(source + c, p.width - c), p.width - c);
+    for (int64_t c = 1; c <= before; ++c) pixels[-c] = pixels[c];
+    for (int64_t c = 1; c <= after; ++c) pixels[p.width - 1 + c] = pixels[p.width - 1 - c];
+    return true;
+}
+
 // The pixels of `count` rows from row `first` of the padded image.
 template <class T>
 void prepare(const BlurDownsample& p, const Layout& layout, const T* image, int64_t first, int64_t count) {
-    const int64_t before = p.reflect ? std::min(-p.left, p.width - 1) : 0;
-    const int64_t after = p.reflect ? std::min(layout.line + p.left - p.width, p.width - 1) : 0;
-    float* pixels = layout.padded - p.left;
     std::fill(layout.padded, layout.padded + layout.line, 0.0f);
     for (int64_t r = 0; r < count; ++r) {
         float* phases = layout.phases + r * p.scale * layout.pitch;
         float* ends = layout.ends + r * 2 * p.window;
-        int64_t row = first + r + p.top;
-        if (p.reflect && row < 0) row = -row;
-        if (p.reflect && row >= p.height) row = 2 * (p.height - 1) - row;
-        if (row < 0 || row >= p.height) {
+        if (!pad_row(p, image, first + r, layout.padded, layout.line)) {
             std::fill(phases, phases + p.scale * layout.pitch, 0.0f);
             std::fill(ends, ends + 2 * p.window, 0.0f);
             continue;
         }
-        const T* source = image + row * p.width;
-        for (int64_t c = 0; c < p.width; c += LANES) store(pixels + c, load(source + c, p.width - c), p.width - c);
-        for (int64_t c = 1; c <= before; ++c) pixels[-c] = pixels[c];
-        for (int64_t c = 1; c <= after; ++c) pixels[p.width - 1 + c] = pixels[p.width - 1 - c];
         switch (p.scale) {
         case 1: separate_phases<1>(layout.padded, phases, layout.pitch); break;
         case 2: separate_phases<2>(layout.padded, phases, layout.pitch); break;
@@ -231,6 +240,15 @@ void finish(const BlurDownsample& p, const float* sums, float level, int64_t sta
     }
 }
 
+void finish_row(const BlurDownsample& p, const float* sums, int64_t image, int64_t row) {
+    with_type(p.out_type, [&](auto out) {
+        with_type(p.noise_type, [&](auto noise) {
+            finish<typename decltype(out)::type, typename decltype(noise)::type>(
+                p, sums, p.level ? p.level[image / p.images] : 1, (image * p.out_height + row) * p.out_width);
+        });
+    });
+}
+
 template <class T>
 void blur_downsample_band(const BlurDownsample& p, const Layout& layout, int64_t item) {
     const int64_t image = item / p.bands, sample = image / p.images;
@@ -248,14 +266,27 @@ void blur_downsample_band(const BlurDownsample& p, const Layout& layout, int64_t
         std::fill(layout.sums, layout.sums + count * layout.columns, 0.0f);
         add_rows(p, layout, stencils, base, count);
         if (p.ends) add_ends(p, layout, sample, first, base, count);
-        for (int64_t i = 0; i < count; ++i)
-            with_type(p.out_type, [&](auto out) {
-                with_type(p.noise_type, [&](auto noise) {
-                    finish<typename decltype(out)::type, typename decltype(noise)::type>(
-                        p, layout.sums + i * layout.columns, p.level ? p.level[sample] : 1,
-                        (image * p.out_height + first + i) * p.out_width);
-                });
-            });
+        for (int64_t i = 0; i < count; ++i) finish_row(p, layout.sums + i * layout.columns, image, first + i);
+    }
+}
+
+// A band without downsampling.
+template <class T>
+void blur_band(const BlurDownsample& p, Blur& blur, int64_t item) {
+    const int64_t image = item / p.bands, sample = image / p.images, size = p.stencil_height * p.stencil_width;
+    const int64_t begin = item % p.bands * p.band, end = std::min(begin + p.band, p.out_height);
+    const T* pixels = (const T*)p.x + image * p.height * p.width;
+    float* padded = blur.padded.data();
+    blur.set(p.stencils + sample * size);
+    std::fill(padded, padded + blur.pitch, 0.0f);
+    for (int64_t y = begin, ready = begin; y < end; y += TALL) {
+        const int64_t count = std::min<int64_t>(TALL, end - y), needed = y + count - 1 + p.stencil_height;
+        for (; ready < needed; ++ready) {
+            if (!pad_row(p, pixels, ready, padded, blur.pitch)) std::fill(padded, padded + blur.pitch, 0.0f);
+            blur.put(ready);
+        }
+        blur.blur(y, needed);
+        for (int64_t i = 0; i < count; ++i) finish_row(p, blur.sums.data() + i * blur.columns, image, y + i);
     }
 }
 
@@ -321,6 +352,13 @@ void with_image_type(Type type, const Function& function) {
 namespace DASR_FAST_KERNELS {
 
 void blur_downsample(const BlurDownsample& p, int64_t begin, int64_t end) {
+    if (p.scale == 1 && p.classes == 1 && !p.ends) {
+        Blur blur(p.stencil_height, p.stencil_width, whole_vectors(p.out_width));
+        return with_image_type(p.type, [&](auto element) {
+            for (int64_t item = begin; item < end; ++item)
+                blur_band<typename decltype(element)::type>(p, blur, item);
+        });
+    }
     const Layout layout(p);
     with_image_type(p.type, [&](auto element) {
         for (int64_t item = begin; item < end; ++item)

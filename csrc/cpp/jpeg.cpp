@@ -33,6 +33,7 @@ constexpr int64_t SIDE = 8, MOST_ROWS = 16; // Of a block; of the blocks that be
 
 typedef int32_t Ints __attribute__((vector_size(32)));
 typedef float Floats __attribute__((vector_size(32)));
+typedef int32_t Levels __attribute__((vector_size(sizeof(Vector)))); // Of neighbouring pixels.
 
 // ITU-T T.81, Annex K.
 constexpr uint8_t TABLES[2][SIDE * SIDE] = {
@@ -99,17 +100,23 @@ inline void transform_back(Ints (&v)[SIDE]) {
 #define SHUFFLE(first, second, ...) __builtin_shuffle(first, second, Ints{__VA_ARGS__})
 #endif
 
-inline void transpose(Ints (&v)[SIDE]) {
+// Turns a square of numbers: by ones and twos within both halves of the vectors, then by halves.
+inline void turn(Ints (&v)[SIDE]) {
     Ints t[SIDE];
-    for (int i = 0; i < 4; ++i) { // Rows i and i + 4, element by element in turns; three times turns all.
-        t[2 * i] = SHUFFLE(v[i], v[i + 4], 0, 8, 1, 9, 2, 10, 3, 11);
-        t[2 * i + 1] = SHUFFLE(v[i], v[i + 4], 4, 12, 5, 13, 6, 14, 7, 15);
+    for (int i = 0; i < SIDE; i += 2) {
+        t[i] = SHUFFLE(v[i], v[i + 1], 0, 8, 2, 10, 4, 12, 6, 14);
+        t[i + 1] = SHUFFLE(v[i], v[i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
+    }
+    for (int i = 0; i < SIDE; ++i) {
+        const int first = i / 4 * 4 + i % 2, odd = i / 2 % 2;
+        if (odd) v[i] = SHUFFLE(t[first], t[first + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+        else v[i] = SHUFFLE(t[first], t[first + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+    }
+    for (int i = 0; i < 4; ++i) {
+        t[i] = SHUFFLE(v[i], v[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+        t[i + 4] = SHUFFLE(v[i], v[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
     }
     for (int i = 0; i < SIDE; ++i) v[i] = t[i];
-}
-
-inline void turn(Ints (&v)[SIDE]) {
-    for (int i = 0; i < 3; ++i) transpose(v);
 }
 
 // Steps of the quantization for a quality.
@@ -145,6 +152,40 @@ inline void code_block(int32_t* block, int64_t pitch, const int32_t* steps) {
         value = value < 0 ? Ints{} : value;
         store_ints(block + i * pitch, value > 255 ? Ints{} + 255 : value);
     }
+}
+
+inline Levels load_levels(const int32_t* pointer) {
+    Levels value;
+    std::memcpy(&value, pointer, sizeof(value));
+    return value;
+}
+
+inline void store_levels(int32_t* pointer, Levels value) { std::memcpy((void*)pointer, &value, sizeof(value)); }
+
+// Up to LANES pixels, `step` elements apart, as whole numbers from 0 to 255; NaN counts as 0.
+template <class T>
+inline Levels read_levels(const T* x, int64_t step, int64_t count) {
+    T values[LANES] = {};
+    if (step != 1)
+        for (int64_t i = 0; i < LANES && i < count; ++i) values[i] = x[i * step];
+    const Vector value = step == 1 ? load(x, count) : load(values), positive = value > 0 ? value : Vector{};
+    return __builtin_convertvector((positive < 255 ? positive : splat(255)) + 0.5f, Levels);
+}
+
+inline void store(uint8_t* pointer, Vector value) {
+    const Bytes bytes = __builtin_convertvector(__builtin_convertvector(value, Levels), Bytes);
+    std::memcpy((void*)pointer, &bytes, sizeof(bytes));
+}
+
+// The other way round; what is below 0 or above 255 is clamped.
+template <class T>
+inline void write_levels(T* x, int64_t step, int64_t count, Levels level) {
+    level = level < 0 ? Levels{} : level;
+    const Vector value = __builtin_convertvector(level > 255 ? Levels{} + 255 : level, Vector);
+    if (step == 1 && count >= LANES) return store(x, value);
+    T values[LANES];
+    store(values, value);
+    for (int64_t i = 0; i < LANES && i < count; ++i) x[i * step] = values[i];
 }
 
 constexpr int64_t whole_blocks(int64_t pixels) { return (pixels + SIDE - 1) / SIDE * SIDE; }
@@ -191,17 +232,16 @@ private:
             const int64_t row = std::min(y + line, p_.height - 1);
             const T* x = (const T*)p_.x + image * p_.image + row * p_.row;
             int32_t *luma = y + line < p_.height ? at(0, row) : buffer(6), *blue = buffer(2 * line), *red = buffer(2 * line + 1);
-            with_condition(p_.pixel == 1, [&](auto adjacent) { // So that compilers vectorize it.
-                const int64_t pixel = decltype(adjacent)::value ? 1 : p_.pixel, channel = p_.channel;
-                for (int64_t i = 0; i < p_.width; ++i) {
-                    const T* at = x + i * pixel;
-                    const int32_t r = level(at), g = level(at + channel), b = level(at + 2 * channel);
-                    constexpr int32_t HALF = 1 << 15, OFFSET = (128 << 16) + HALF - 1;
-                    luma[i] = (19595 * r + 38470 * g + 7471 * b + HALF) >> 16;
-                    blue[i] = (-11059 * r - 21709 * g + 32768 * b + OFFSET) >> 16;
-                    red[i] = (32768 * r - 27439 * g - 5329 * b + OFFSET) >> 16;
-                }
-            });
+            const int64_t width = p_.width, channel = p_.channel, pixel = p_.pixel;
+            for (int64_t i = 0; i < width; i += LANES) {
+                const T* at = x + i * pixel;
+                const Levels r = read_levels(at, pixel, width - i), g = read_levels(at + channel, pixel, width - i);
+                const Levels b = read_levels(at + 2 * channel, pixel, width - i);
+                constexpr int32_t HALF = 1 << 15, OFFSET = (128 << 16) + HALF - 1;
+                store_levels(luma + i, (19595 * r + 38470 * g + 7471 * b + HALF) >> 16);
+                store_levels(blue + i, (-11059 * r - 21709 * g + 32768 * b + OFFSET) >> 16);
+                store_levels(red + i, (32768 * r - 27439 * g - 5329 * b + OFFSET) >> 16);
+            }
             for (int32_t* values : {luma, blue, red}) std::fill(values + p_.width, values + padded, values[p_.width - 1]);
         }
         for (int plane = 1; plane < 3; ++plane) {
@@ -215,13 +255,6 @@ private:
                 for (int32_t i = 0; i < count; ++i)
                     out[i] = (above[2 * i] + above[2 * i + 1] + below[2 * i] + below[2 * i + 1] + 1 + i % 2) >> 2;
         }
-    }
-
-    static int32_t level(const uint8_t* x) { return *x; }
-    template <class T>
-    static int32_t level(const T* x) {
-        const float value = number(x), positive = value > 0.0f ? value : 0.0f; // NaN counts as 0.
-        return (int32_t)((positive < 255.0f ? positive : 255.0f) + 0.5f);
     }
 
     // The blocks of a plane that hold the image's rows [first, end) and `width` columns.
@@ -238,23 +271,15 @@ private:
     void write(int64_t image, int64_t y) {
         const int32_t *luma = at(0, y), *blue = interpolated(1, y), *red = interpolated(2, y);
         T* out = (T*)p_.y + image * p_.image + y * p_.row;
-        with_condition(p_.pixel == 1, [&](auto adjacent) {
-            const int64_t pixel = decltype(adjacent)::value ? 1 : p_.pixel, channel = p_.channel;
-            for (int64_t i = 0; i < p_.width; ++i) {
-                const int32_t b = blue[i] - 128, r = red[i] - 128;
-                T* at = out + i * pixel;
-                put(at, luma[i] + ((91881 * r + 32768) >> 16));
-                put(at + channel, luma[i] + ((-22554 * b - 46802 * r + 32768) >> 16));
-                put(at + 2 * channel, luma[i] + ((116130 * b + 32768) >> 16));
-            }
-        });
+        const int64_t width = p_.width, channel = p_.channel, pixel = p_.pixel;
+        for (int64_t i = 0; i < width; i += LANES) {
+            T* at = out + i * pixel;
+            const Levels l = load_levels(luma + i), b = load_levels(blue + i) - 128, r = load_levels(red + i) - 128;
+            write_levels(at, pixel, width - i, l + ((91881 * r + 32768) >> 16));
+            write_levels(at + channel, pixel, width - i, l + ((-22554 * b - 46802 * r + 32768) >> 16));
+            write_levels(at + 2 * channel, pixel, width - i, l + ((116130 * b + 32768) >> 16));
+        }
     }
-
-    static int32_t clamped(int32_t value) { return value < 0 ? 0 : value > 255 ? 255 : value; }
-    static void put(uint8_t* out, int32_t value) { *out = (uint8_t)clamped(value); }
-    static void put(float* out, int32_t value) { *out = (float)clamped(value); }
-    template <class T>
-    static void put(T* out, int32_t value) { store(out, splat((float)clamped(value)), 1); }
 
     // A row of chroma for each pixel: the nearest sample counts three times as much as the next.
     const int32_t* interpolated(int64_t plane, int64_t y) const {

@@ -32,18 +32,23 @@ struct Resize {
 namespace dasr_fast {
 namespace {
 
+// Exchanges the upper right and the lower left quarter of all squares of 2 STEP x 2 STEP numbers.
+template <int STEP>
+inline void exchange(Vector (&v)[LANES]) {
+    Bits upper, lower;
+    for (int j = 0; j < LANES; ++j) upper[j] = j & STEP ? LANES + j - STEP : j, lower[j] = j & STEP ? LANES + j : j + STEP;
+    for (int i = 0; i < LANES; ++i)
+        if (!(i & STEP)) {
+            const Vector first = v[i], second = v[i + STEP];
+            v[i] = shuffle(first, second, upper), v[i + STEP] = shuffle(first, second, lower);
+        }
+}
+
 // Turns a square of LANES x LANES numbers.
 inline void turn(Vector (&v)[LANES]) {
-    Bits low, high;
-    for (int i = 0; i < LANES; ++i) low[i] = i % 2 * LANES + i / 2, high[i] = low[i] + LANES / 2;
-    for (int width = 1; width < LANES; width *= 2) { // Rows of both halves in turns, element by element.
-        Vector t[LANES];
-        for (int i = 0; i < LANES / 2; ++i) {
-            t[2 * i] = shuffle(v[i], v[i + LANES / 2], low);
-            t[2 * i + 1] = shuffle(v[i], v[i + LANES / 2], high);
-        }
-        for (int i = 0; i < LANES; ++i) v[i] = t[i];
-    }
+    exchange<1>(v), exchange<2>(v);
+    if constexpr (LANES > 4) exchange<4>(v);
+    if constexpr (LANES > 8) exchange<8>(v);
 }
 
 // Rows of an image's result from `first` on, one for each lane. `strip` [width, LANES] is memory for them before their
@@ -96,24 +101,71 @@ void resize(const Resize& p, int64_t begin, int64_t end) {
 
 #else
 
+#include <cmath>
+#include <vector>
+
 #include "binding.h"
 
 namespace dasr_fast {
 
 DASR_FAST_BEST(resize, Resize)
 
-static Taps taps(const Tensor& index, const Tensor& weight) {
-    const auto numbers = static_cast<const int64_t*>(index.const_data_ptr());
-    return {index.size(0), index.size(1), numbers, static_cast<const float*>(weight.const_data_ptr())};
-}
+// As `taps` in `dasr_fast/reference/resize.py`; `reach` is 0 for the mean of an area, 1 for bilinear, 2 for bicubic.
+class MadeTaps {
+public:
+    MadeTaps(int64_t length, int64_t size, int64_t reach, bool antialias) : size_(size) {
+        const double step = (double)length / (double)size, widened = antialias && step > 1 ? step : 1;
+        if (reach == 0)
+            for (int64_t i = 0; i < size; ++i) count_ = std::max(count_, end(i, length) - i * length / size);
+        else
+            count_ = (int64_t)std::ceil(2 * (double)reach * widened);
+        index_.resize(count_ * size), weight_.resize(count_ * size);
+        for (int64_t i = 0; i < size; ++i) {
+            const double centre = ((double)i + 0.5) * (double)length / (double)size - 0.5;
+            const int64_t first = reach == 0 ? i * length / size : (int64_t)std::floor(centre - (double)reach * widened) + 1;
+            const int64_t covered = end(i, length) - first;
+            double total = 0;
+            for (int64_t t = 0; t < count_; ++t) {
+                const int64_t number = first + t;
+                double weight = reach == 0 ? (double)(t < covered) / (double)covered
+                                           : cubic(std::abs(centre - (double)number) / widened, reach, antialias);
+                if (reach > 0 && antialias && (number < 0 || number >= length)) weight = 0;
+                total += weight;
+                weight_[t * size + i] = (float)weight;
+                index_[t * size + i] = std::min(std::max<int64_t>(number, 0), (reach == 0 ? first + covered : length) - 1);
+            }
+            if (reach > 0 && antialias)
+                for (int64_t t = 0; t < count_; ++t) weight_[t * size + i] = (float)(weight_[t * size + i] / total);
+        }
+    }
 
-// Images [..., H, W]; of each new row and column, the old ones [taps, size] that it takes, and their weights.
-Tensor resize(Tensor image, Tensor rows, Tensor row_weights, Tensor columns, Tensor column_weights) {
+    Taps get() const { return {count_, size_, index_.data(), weight_.data()}; }
+
+private:
+    // The old pixel after the last one that a new one overlaps.
+    int64_t end(int64_t i, int64_t length) const { return ((i + 1) * length + size_ - 1) / size_; }
+
+    // The hat function, or Keys' cubic convolution.
+    static double cubic(double x, int64_t reach, bool antialias) {
+        const double a = antialias ? -0.5 : -0.75;
+        if (reach == 1) return std::max(1 - x, 0.0);
+        if (x <= 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
+        return x < 2 ? a * (((x - 5) * x + 8) * x - 4) : 0;
+    }
+
+    int64_t count_ = 0, size_;
+    std::vector<int64_t> index_;
+    std::vector<float> weight_;
+};
+
+// Images [..., H, W] to [..., height, width].
+Tensor resize(Tensor image, int64_t height, int64_t width, int64_t reach, bool antialias) {
     const Tensor x = torch::stable::contiguous(image);
     const int64_t last = x.dim() - 1;
     Resize p{};
     p.height = x.size(last - 1), p.width = x.size(last), p.type = type_of(x);
-    p.rows = taps(rows, row_weights), p.columns = taps(columns, column_weights);
+    const MadeTaps rows(p.height, height, reach, antialias), columns(p.width, width, reach, antialias);
+    p.rows = rows.get(), p.columns = columns.get();
     std::vector<int64_t> shape(x.sizes().begin(), x.sizes().end());
     shape[last - 1] = p.rows.size, shape[last] = p.columns.size;
     const Tensor y = torch::stable::empty(shape, x.scalar_type());

@@ -40,8 +40,8 @@ SCHEMAS = {
         "reflect, "
         "Tensor? noise, Tensor? level, bool quantize, Tensor(a!) y) -> ()",
         "blur_downsample_grad_kernel(Tensor grad, Tensor x, Tensor(a!) grad_kernel) -> ()",
-        schema(reference.jpeg),
-        "resize(Tensor image, Tensor rows, Tensor row_weights, Tensor columns, Tensor column_weights) -> Tensor",
+        *(schema(function) for function in (reference.jpeg, reference.normal_numbers, reference.add_noise)),
+        "resize(Tensor image, int height, int width, int reach, bool antialias) -> Tensor",
     ),
     "cuda": (
         "channel_modulation(Tensor x, Tensor gate, Tensor? residual, Tensor(a!) y) -> ()",

@@ -186,7 +186,7 @@ def blurred(
         cut = slice(middle - own, middle + own + 1)
         kernels = kernel[numbers, cut, cut]
         kernels = on_device(kernels / kernels.sum((1, 2), keepdim=True), stacked.device)
-        if product[numbers[0]] and own >= SEPARATED:
+        if product[numbers[0]] and own >= SEPARATED and stacked.device.type != "cpu":  # Kernels in C++ find out.
             stacked = ops.blur_downsample(stacked, kernels.sum(1, keepdim=True), 1)
             return ops.blur_downsample(stacked, kernels.sum(2, keepdim=True), 1)
         return ops.blur_downsample(stacked, kernels, 1)

@@ -1,5 +1,6 @@
 """What the parts of a degradation have in common: they draw parameters for each sample, then degrade with them."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from dasr_fast import ops
 from dasr_fast.degradation.description import Quantity
 from dasr_fast.device import on_device
 
@@ -14,6 +16,9 @@ Range = tuple[float, float]
 """Both ends (low, high) from between which a number is drawn uniformly."""
 
 Samples = slice | Tensor | list[int]
+
+LARGE = 2**16
+"""Numbers of a sample from which on copying samples beside each other takes a CPU longer than calls for each."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,7 @@ def together(
     *,
     where: Tensor | None = None,
 ) -> list[Tensor]:
-    """Apply a function to all samples of one size at once.
+    """Apply a function to all samples of one size at once; on a CPU, to large samples one by one.
 
     Args:
         images: For each sample `[N, C, h, w]`.
@@ -130,7 +135,8 @@ def together(
     groups: dict[Hashable, list[int]] = {}
     for number, image in enumerate(images):
         if where is None or where[number]:
-            groups.setdefault((image.shape, keys and keys[number]), []).append(number)
+            alone = image.device.type == "cpu" and image.numel() >= LARGE
+            groups.setdefault((image.shape, keys and keys[number], alone and number), []).append(number)
     results = list(images)
     for numbers in groups.values():
         chosen = [images[number] for number in numbers]
@@ -142,6 +148,9 @@ def together(
 
 def normal_numbers(shape: Sequence[int], seed: int, source: torch.device, like: Tensor) -> Tensor:
     """Standard normal numbers that are drawn on `source`, with the type and device of another tensor."""
-    generator = torch.Generator(source).manual_seed(seed)
-    numbers = torch.randn(shape, generator=generator, dtype=torch.float32, device=source)
+    if source.type == "cpu":
+        numbers = ops.normal_numbers(torch.tensor([seed]), math.prod(shape)).view(*shape)
+    else:
+        generator = torch.Generator(source).manual_seed(seed)
+        numbers = torch.randn(shape, generator=generator, dtype=torch.float32, device=source)
     return on_device(numbers, like.device).to(like.dtype)

@@ -30,6 +30,8 @@ OPS = (
     "gaussian_kernel",
     "jpeg",
     "resize",
+    "normal_numbers",
+    "add_noise",
 )
 
 

@@ -68,3 +68,23 @@ def test_pixels_that_are_not_finite_stay_near():
     y = ops.blur_downsample(hr, kernels, 4, backend="cpp")
     target = reference.blur_downsample(hr, kernels, 4, "bicubic")
     assert torch.equal(y.isfinite(), target.isfinite())
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3, 5, 9])
+@pytest.mark.parametrize("shape", [(2, 2, 1, 45, 60), (1, 3, 90, 131)], ids=str)
+@pytest.mark.parametrize("kernel", [(21, 21), (13, 18), (7, 25), (5, 5)], ids=str)
+def test_kernels_that_are_sums_of_products(shape: tuple[int, ...], kernel: tuple[int, int], rank: int):
+    generator = torch.Generator().manual_seed(rank)
+    columns, rows = (torch.randn(shape[0], rank, size, generator=generator) for size in kernel)
+    kernels = torch.einsum("brh,brw->bhw", columns, rows)
+    kernels[:, :2] = 0  # And with rows and columns of zeros.
+    kernels[:, :, -1] = 0
+    kernels /= kernels.abs().sum((1, 2), keepdim=True)
+    hr = torch.rand(shape, generator=generator) * 255
+    y = ops.blur_downsample(hr, kernels, 1, backend="cpp")
+    assert distance(y, reference.blur_downsample(hr.double(), kernels.double(), 1, "bicubic")) <= 2e-6
+
+
+def test_kernels_of_zeros():
+    hr = torch.rand(1, 1, 20, 20)
+    assert ops.blur_downsample(hr, torch.zeros(1, 9, 9), 1, backend="cpp").count_nonzero() == 0

@@ -16,10 +16,11 @@ from dasr_fast.degradation.blur import FORMS, Blur, blur_kernel, blurred, sinc_k
 from dasr_fast.degradation.bsrgan import Downsampling, MixedNoise
 from dasr_fast.degradation.camera import Camera
 from dasr_fast.degradation.compression import Jpeg, compressed
-from dasr_fast.degradation.noise import Noise, poisson_quantile
+from dasr_fast.degradation.noise import Noise
 from dasr_fast.degradation.part import Draws, Parameters
 from dasr_fast.degradation.resizing import Resize
 from dasr_fast.ops.resize import MODES
+from dasr_fast.reference.add_noise import poisson_quantile
 
 
 @pytest.mark.parametrize("form", range(3))

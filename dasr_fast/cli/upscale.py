@@ -37,7 +37,7 @@ def _tile(_: click.Context, __: click.Parameter, value: str) -> Any:
     "--weights",
     type=NAME,
     help="Name of weights that come with the package (dasr-fast weights lists them), or path of a checkpoint or run. "
-    "By default x4-photo, for photographs; x2 or x3 at those scales.",
+    "By default x4-photo or x2-photo, for photographs; x3 at scale 3.",
 )
 @option(
     "--format",

@@ -26,8 +26,8 @@ def upscale(image: Any, scale: int | None = None, *, weights: str | None = None,
         image: A Pillow image; an array `[H, W]` or `[H, W, C]` with C 1, 3 or 4 (alpha); a tensor `[C, H, W]` or
             `[B, C, H, W]` with C 1 or 3. Whole numbers are 0 to 255 (uint8) or 0 to 65535 (uint16), others 0 to 1.
         scale: 2, 3 or 4; that of the weights if None, and 4 if there are no weights either.
-        weights: Name of weights that come with the package, or the path of some; if None `x4-photo` at scale 4, which
-            is for photographs, or else `x2` or `x3`.
+        weights: Name of weights that come with the package, or the path of some; if None `x4-photo` or
+            `x2-photo`, which are for photographs, or `x3` at scale 3.
         device: "auto", "cpu" or "cuda": where to compute.
 
     Returns:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).resolve().parent.parent / "weights"
 """Folder of the weights that come with the package."""
 
-FOR_PICTURES = {2: "x2", 3: "x3", 4: "x4-photo"}
+FOR_PICTURES = {2: "x2-photo", 3: "x3", 4: "x4-photo"}
 """Names of the weights for pictures of which nobody says what happened to them, by scale."""
 
 SAVED = ("G.", "E.encoder_q.")

@@ -28,7 +28,7 @@ TF32 = 5e-3
 """The same for float32 where PyTorch's convolutions may use TF32, as the kernels then do."""
 
 SIZES = {"B": 2, "N": 2, "C": 64, "M": 64, "C_out": 64, "H": 13, "W": 18, "k": 3}
-SIZES |= {"h": 6, "w": 9, "kh": 7, "kw": 7, "scale": 2, "size": 9, "height": 5, "width": 11}
+SIZES |= {"h": 6, "w": 9, "kh": 7, "kw": 7, "scale": 2, "size": 9, "height": 5, "width": 11, "count": 101}
 """Sizes of the cases, by the names of dimensions and of arguments."""
 
 _IMAGES = {"hr": "B N C H W", "kernel": "B kh kw", "noise": "B N C h w", "level": "B"}
@@ -38,8 +38,10 @@ _CHOSEN = {
     "image": (torch.arange(2 * 3 * 13 * 18) * 37 % 256).view(2, 3, 13, 18).float(),
     "quality": torch.tensor([30.0, 90.0]),
     "subsampling": torch.tensor([2, 1]),
+    "seed": torch.tensor([3, 2**40]),
+    "add_noise noise": (torch.arange(2 * 3 * 13 * 18) * 53 % 601).view(2, 3, 13, 18) / 150 - 2,
 }
-"""Arguments of `jpeg`, and the image of `resize`."""
+"""Arguments that aren't any numbers, by their names alone or after that of the op."""
 
 _FOUND: dict[tuple[str, str, torch.device], str | None] = {}
 
@@ -119,8 +121,8 @@ def _cases(op: str, device: torch.device) -> Iterator[dict[str, Any]]:
         for name, kind, optional, dimensions in found.arguments:
             if optional and not whole:
                 given[name] = None
-            elif name in _CHOSEN:
-                given[name] = _CHOSEN[name].to(device)
+            elif (key := f"{op} {name}") in _CHOSEN or (key := name) in _CHOSEN:
+                given[name] = _CHOSEN[key].to(device)
             elif kind is Tensor:
                 sizes = [one[0] for one in dimensions] or _IMAGES[name].split()
                 tensor = _random([SIZES.get(size) or int(size) for size in sizes]).to(device, dtype)

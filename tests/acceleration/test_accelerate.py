@@ -98,7 +98,7 @@ def test_what_no_option_covers_is_left_alone(kind: type[nn.Module]):
 
 
 def test_layers_gain_in_another_trunk():
-    model, original = accelerated(related.UNet().eval())
+    model, original = accelerated(related.UNet().eval().to(memory_format=torch.channels_last))
     layers = {f"{name}.adapt": "DA_conv" for name in ("outer", "inner")}
     convolutions = dict.fromkeys(("outer.conv", "inner.conv", "leave"), "Conv2d")
     assert report(model).replaced == layers | convolutions

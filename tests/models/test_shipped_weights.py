@@ -27,7 +27,7 @@ def engine_of(path: Path) -> Engine:
 
 
 def test_there_are_weights():
-    assert [path.stem for path in FILES] == ["x2", "x3", "x4", "x4-isotropic", "x4-photo"]
+    assert [path.stem for path in FILES] == ["x2", "x2-photo", "x3", "x4", "x4-isotropic", "x4-photo"]
 
 
 @each
@@ -58,10 +58,11 @@ def test_they_restore_better_than_bicubic_upsampling(path: Path):
 
 def test_damaged_ones_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "x4.safetensors"
-    content = bytearray(FILES[2].read_bytes())
+    x4 = SHIPPED / "x4.safetensors"
+    content = bytearray(x4.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    path.with_suffix(".md").write_text(FILES[2].with_suffix(".md").read_text(encoding="utf-8"), encoding="utf-8")
+    path.with_suffix(".md").write_text(x4.with_suffix(".md").read_text(encoding="utf-8"), encoding="utf-8")
     monkeypatch.setattr("dasr_fast.models.checkpoint.SHIPPED", tmp_path)
     with pytest.raises(CheckpointError, match=r"x4\.safetensors is damaged: x4\.md beside it has another SHA-256"):
         BlindSR.from_pretrained("x4")
@@ -70,7 +71,7 @@ def test_damaged_ones_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @each
 def test_photographs_are_inside_the_bounds_of_the_training(path: Path):
     model = BlindSR.from_pretrained(path.stem)
-    assert model.noise == {"x4": 25, "x4-photo": 16}.get(path.stem, 0)
+    assert model.noise == {"x4": 25, "x2-photo": 16, "x4-photo": 16}.get(path.stem, 0)
     hr = read_image(PHOTO).rgb()[:, :, :320, :320]
     for setting in table2(model.scale):
         lr, _ = setting.degradation(model.scale)(hr)

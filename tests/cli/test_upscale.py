@@ -222,7 +222,7 @@ def test_a_noisy_image_is_told_by_name(call: Call, tmp_path: Path):
     for name in ("a", "b"):
         noisy = np.linspace(30, 225, 40)[:, None] + random.normal(0, 20, (40, 40, 3))
         Image.fromarray(noisy.round().clip(0, 255).astype(np.uint8)).save(tmp_path / f"{name}.png")
-    code, out, err = call("upscale", tmp_path, "-o", tmp_path / "out", "--scale", 2, "--device", "cpu")
+    code, out, err = call("upscale", tmp_path, "-o", tmp_path / "out", "--weights", "x2", "--device", "cpu")
     assert (code, "2 done" in out) == (0, True)
     for line, name in zip(err.splitlines(), ("a", "b"), strict=True):
         assert f"{name}.png: The result may be poor: it seems to have noise of 1" in line

@@ -16,8 +16,23 @@ SMALL = ("--size", 16, "--patches", 2, "--neighbours", 3, "--device", "cpu")
 
 def test_figures_and_plot(call: Call, folder: Path, weights: Path, tmp_path: Path):
     code, out, err = call(
-        *("represent", folder, "--weights", weights, "--compare", "untrained", *SMALL, "--sigma", 0.5, "--sigma", 3),
-        *("-o", tmp_path / "plot.png", "--json", tmp_path / "r.json", "--seed", 3),
+        "represent",
+        folder,
+        "--weights",
+        weights,
+        "--compare",
+        "untrained",
+        *SMALL,
+        "--sigma",
+        0.5,
+        "--sigma",
+        3,
+        "-o",
+        tmp_path / "plot.png",
+        "--json",
+        tmp_path / "r.json",
+        "--seed",
+        3,
     )
     assert code == 1
     assert one_line(err)
@@ -47,8 +62,22 @@ def test_kernels_and_noise(call: Call, folder: Path, tmp_path: Path):
     (folder / "b.png").unlink()
     before = torch.get_rng_state()
     code, out, err = call(
-        *("represent", folder, "--weights", "untrained", "--scale", 2, *SMALL, "--anisotropic"),
-        *("--noise", 0, "--noise", 5, "-o", tmp_path / "plot.svg", "--json", tmp_path / "r.json"),
+        "represent",
+        folder,
+        "--weights",
+        "untrained",
+        "--scale",
+        2,
+        *SMALL,
+        "--anisotropic",
+        "--noise",
+        0,
+        "--noise",
+        5,
+        "-o",
+        tmp_path / "plot.svg",
+        "--json",
+        tmp_path / "r.json",
     )
     assert (code, err) == (0, "")
     assert "(3.5, 1.5, 30)" in out

@@ -104,7 +104,8 @@ def test_large_tiles(height: int, width: int, scale: int, multiprocessors: int, 
     ("dtype", "layout"),
     [
         *((torch.uint8, layout) for layout in LAYOUTS if layout != "sliced"),
-        *((torch.float32, "misaligned"), (torch.float16, "channels-last")),
+        (torch.float32, "misaligned"),
+        (torch.float16, "channels-last"),
     ],
     ids=str,
 )

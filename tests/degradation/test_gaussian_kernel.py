@@ -61,10 +61,22 @@ def test_extreme_widths_stay_finite(arguments: tuple[float, ...]):
 @pytest.mark.parametrize(
     "arguments",
     [
-        *((0, 1.0), (5, -1.0), (5, math.nan), (5, 1.0, math.inf), (5, 1.0, 1.0, math.nan), ("5", 1.0), (5, "1")),
-        *((5, np.float32("nan")), (5, None), (5, 1.0, None, None), (5, torch.tensor([1.0, math.nan]))),
-        *((5, torch.tensor([1.0, -1.0])), (5, 1.0, torch.tensor([math.inf]))),
-        *((5, 1.0, 1.0, torch.tensor([math.nan])), (5, torch.ones(2, 3)), (5, torch.ones(2), torch.ones(3))),
+        (0, 1.0),
+        (5, -1.0),
+        (5, math.nan),
+        (5, 1.0, math.inf),
+        (5, 1.0, 1.0, math.nan),
+        ("5", 1.0),
+        (5, "1"),
+        (5, np.float32("nan")),
+        (5, None),
+        (5, 1.0, None, None),
+        (5, torch.tensor([1.0, math.nan])),
+        (5, torch.tensor([1.0, -1.0])),
+        (5, 1.0, torch.tensor([math.inf])),
+        (5, 1.0, 1.0, torch.tensor([math.nan])),
+        (5, torch.ones(2, 3)),
+        (5, torch.ones(2), torch.ones(3)),
     ],
 )
 def test_wrong_arguments(arguments: tuple[float, ...]):

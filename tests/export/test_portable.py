@@ -10,9 +10,15 @@ from dasr_fast.models import BlindSR
 from dasr_fast.nn import DAConv
 
 OPTIONS = (
-    *({}, {"kernel_size": 1}, {"kernel_size": 5, "representation": 9}, {"kernel_size": 7, "gate": "series"}),
-    *({"depthwise": "static"}, {"gate": "none", "out_channels": 3}, {"pointwise": False, "activation": "relu"}),
-    *({"activation": "prelu", "spatial_gate": True}, {"activation": "none", "kernel_activation": "prelu"}),
+    {},
+    {"kernel_size": 1},
+    {"kernel_size": 5, "representation": 9},
+    {"kernel_size": 7, "gate": "series"},
+    {"depthwise": "static"},
+    {"gate": "none", "out_channels": 3},
+    {"pointwise": False, "activation": "relu"},
+    {"activation": "prelu", "spatial_gate": True},
+    {"activation": "none", "kernel_activation": "prelu"},
 )
 
 

@@ -82,14 +82,26 @@ def test_types(size: tuple[int, int, int], dtype: torch.dtype, gain: float, tole
 
 
 COVERED: list[dict[str, Any]] = [
-    *({}, {"gate": "none"}, {"depthwise": "static"}, {"kernel_size": 5, "hidden": 7}),
-    *({"kernel_activation": "prelu"}, {"kernel_activation": "none", "reduction": 2}, {"kernel_activation": "relu"}),
-    *({"block_slope": 0.3, "negative_slope": 0.3}, {"block_activation": "relu", "activation": "relu"}),
-    *({"block_activation": "none", "activation": "none"}, {}),
+    {},
+    {"gate": "none"},
+    {"depthwise": "static"},
+    {"kernel_size": 5, "hidden": 7},
+    {"kernel_activation": "prelu"},
+    {"kernel_activation": "none", "reduction": 2},
+    {"kernel_activation": "relu"},
+    {"block_slope": 0.3, "negative_slope": 0.3},
+    {"block_activation": "relu", "activation": "relu"},
+    {"block_activation": "none", "activation": "none"},
+    {},
 ]
 OTHERS: list[dict[str, Any]] = [
-    *({"gate": "series"}, {"pointwise": False}, {"spatial_gate": True}, {"block_slope": 0.2}),
-    *({"activation": "prelu"}, {"block_activation": "prelu"}, {"block_activation": "relu"}),
+    {"gate": "series"},
+    {"pointwise": False},
+    {"spatial_gate": True},
+    {"block_slope": 0.2},
+    {"activation": "prelu"},
+    {"block_activation": "prelu"},
+    {"block_activation": "relu"},
 ]
 
 

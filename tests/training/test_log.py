@@ -88,8 +88,10 @@ def test_time_left_is_of_the_stage(monkeypatch: pytest.MonkeyPatch, capsys: pyte
             shown.figures(step, end, 1.5, shown.rate(step), "stage")
     lines = [line.partition(": ") for line in capsys.readouterr().err.splitlines()]
     assert [before for before, _, _ in lines] == [
-        *("step 10 of 100, 1.0 min left of this stage", "step 20 of 100, 0.0 min left of this stage"),
-        *("step 30 of 100, 70.0 min left", "step 40 of 100, 60.0 min left"),
+        "step 10 of 100, 1.0 min left of this stage",
+        "step 20 of 100, 0.0 min left of this stage",
+        "step 30 of 100, 70.0 min left",
+        "step 40 of 100, 60.0 min left",
     ]
     assert [after.split(", ")[1] for _, _, after in lines] == ["0.667 images/s"] * 2 + ["0.0667 images/s"] * 2
 

@@ -39,16 +39,8 @@ def _widths(layer: nn.Module) -> tuple[int, int] | None:
 
 def call_net(net: nn.Module, v: Tensor) -> Tensor:
     """Output `[B, width]` of a net of linear layers or 1x1 convolutions for `v` `[B, R]`."""
-    first = net
-    while children := first._modules:  # Layers mostly stand first, and `modules()` takes 4 us.
-        first = next(iter(children.values())) or first
-    if not isinstance(first, (nn.Linear, nn.Conv2d)):
-        first = next(layer for layer in net.modules() if isinstance(layer, (nn.Linear, nn.Conv2d)))
-    y: Tensor
-    if isinstance(first, nn.Linear):
-        y = net(v)
-        return y
-    y = net(v[:, :, None, None])
+    layers = (layer for layer in net.modules() if isinstance(layer, (nn.Linear, nn.Conv2d)))
+    y: Tensor = net(v[:, :, None, None] if isinstance(next(layers, None), nn.Conv2d) else v)
     return y.flatten(1)
 
 

@@ -99,8 +99,10 @@ public:
           factors_(planes_ * (height + width)), rest_(2 * height * width), rows_(ring_ * planes_ * pitch),
           places_(6 * ring_), sums(TALL * columns), padded(pitch) {}
 
-    // Takes a kernel [height, width].
+    // Takes a kernel [height, width]; the same one as before costs nothing.
     void set(const float* kernel) {
+        if (kernel == kernel_) return;
+        kernel_ = kernel;
         float *down = factors_.data(), *across = down + planes_ * height;
         rank_ = decompose(kernel, height, width, most_, (double*)rest_.data(), down, across);
         int64_t *first = places(), *last = first + ring_;
@@ -156,6 +158,7 @@ public:
     const Scratch padded; // [pitch]
 
 private:
+    const float* kernel_ = nullptr;
     int64_t rank_ = 0;
     Taps taps_{};
 };

@@ -80,7 +80,8 @@ class Op:
 
     def __call__(self, backend: Asked, *values: Any) -> Tensor:
         """The result for arguments that are checked, and in autocast's type where it is on."""
-        kind = _kind_of_call(values)
+        followed = is_followed(*values)
+        kind = None if followed else _kind_of_call(values)
         if kind is None or kind not in self._accepted:
             values = self._checked(values)
             if kind is not None:
@@ -92,8 +93,8 @@ class Op:
             residual = given["residual"]
             if residual is not None and is_activated(given):
                 # The gradient needs the sign of what the activation returned, which the sum would hide.
-                return self.compute(backend, *{**given, "residual": None}.values()) + residual
-        return self.compute(backend, *values)
+                return self._result(backend, tuple({**given, "residual": None}.values()), followed) + residual
+        return self._result(backend, values, followed)
 
     def _checked(self, values: Sequence[Any]) -> tuple[Any, ...]:
         """The arguments in autocast's type, flags as Booleans."""
@@ -110,19 +111,22 @@ class Op:
 
         A registered op has the derivatives of a backward pass alone. Forward-mode derivatives would be zero without a
         word, so that dual tensors, and all transforms of `torch.func`, take the mathematics of the reference instead.
-        Where nobody follows the operations, the kernel is called past the registration, which takes 20 us.
 
         Raises:
             ValueError: No backend has that name.
             BackendError: The backend asked for can't do it; the message says why.
         """
+        return self._result(backend, arguments, is_followed(*arguments))
+
+    def _result(self, backend: Asked, arguments: tuple[Any, ...], followed: bool) -> Tensor:
+        """See `compute`; where the operations aren't `followed`, past the registration, which takes 20 us."""
         device = arguments[0].device.type
         if not transformed(*arguments):
             chosen = choose(self.name, backend, device, arguments)
             if chosen is None and self.otherwise is not None:
                 return self.otherwise(backend, *arguments)
             result: Tensor
-            if chosen is not None and not is_followed(*arguments) and not needs_gradient(*arguments):
+            if chosen is not None and not followed and not needs_gradient(*arguments):
                 with without_autocast(device):
                     result = function(self.name, chosen, self.name)(*arguments)
             else:
@@ -173,7 +177,7 @@ class Op:
 
 def _kind_of_call(values: Sequence[Any]) -> tuple[Any, ...] | None:
     """All that its checks depend on, or None where that can't be told or autocast changes types."""
-    if not isinstance(values[0], Tensor) or is_followed(*values) or autocasts(values[0].device.type):
+    if not isinstance(values[0], Tensor) or autocasts(values[0].device.type):
         return None
     kind: list[Any] = []
     for value in values:

@@ -74,7 +74,7 @@ class LayerPlan(Plan):
     Attributes:
         signature: What the layer is called with.
         any_size: Whether `compute` is used for small features too, where the layer itself is faster.
-        _fewest: Numbers of `x` from which on a CPU gains.
+        _fewest: Numbers of `x` from which on `compute` is used on a CPU.
     """
 
     signature: Signature

@@ -26,6 +26,10 @@ from dasr_fast.acceleration.structure import (
 from dasr_fast.nn.convolution import is_plain, untouched
 from dasr_fast.nn.da_conv import da_conv_branches, slope_of_da_conv
 
+FEWEST, FEWEST_APART = 2**17, 2**20
+"""Numbers of contiguous features from which on a lone layer is faster (measured with AVX2), and from which one is that
+calls its 1x1 convolution."""
+
 
 @dataclass(frozen=True)
 class SpatialBranch:
@@ -66,10 +70,6 @@ class SpatialBranch:
         if self.computes == "logit of mean and maximum":
             pooled.reverse()
         return torch.sigmoid(child(torch.cat(pooled, 1)))
-
-
-FEWEST, FEWEST_APART = 2**17, 2**20
-"""Numbers of contiguous features from which on a single layer gains, and one that calls its 1x1 convolution (AVX2)."""
 
 
 @dataclass(frozen=True)

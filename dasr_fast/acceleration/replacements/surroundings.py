@@ -12,14 +12,12 @@ from torch import Tensor, nn
 
 from dasr_fast import ops
 from dasr_fast.acceleration.replacement import Plan
+from dasr_fast.compiled.layout import FEWEST_CHANNELS, FEWEST_CONTIGUOUS
 from dasr_fast.nn.collapsed_tail import collapses, collapsible, layers_of, run_tail
 from dasr_fast.nn.convolution import is_plain
 from dasr_fast.ops.backends import choose
 from dasr_fast.ops.registration import autocasts
 from dasr_fast.torch_state import PLAIN
-
-FEWEST, FEWEST_CONTIGUOUS = 16, 128
-"""Channels of a convolution that make it worthwhile, in a model that is channels-last and in any other."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +52,9 @@ class ConvolutionPlan(_SurroundingPlan):
         """Whether it is an ordinary 3x3 convolution of enough channels."""
         if type(module) is not nn.Conv2d or not is_plain(module, 3):
             return False
+        # Those of a channels-last model.
         channels_last = module.weight.is_contiguous(memory_format=torch.channels_last)
-        return module.in_channels >= (FEWEST if channels_last else FEWEST_CONTIGUOUS)
+        return module.in_channels >= (FEWEST_CHANNELS if channels_last else FEWEST_CONTIGUOUS)
 
     def gains(self, module: Any, x: Tensor) -> bool:
         return choose("conv3x3", "auto", "cpu", (x, module.weight)) is not None

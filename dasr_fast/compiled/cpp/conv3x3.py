@@ -9,16 +9,11 @@ from torch import Tensor
 from dasr_fast.build.library import cpp
 from dasr_fast.compiled.cpp.support import in_tiles, is_slow_under_autocast
 from dasr_fast.compiled.cpp.support import unsupported as unsupported_type
+from dasr_fast.compiled.layout import FEWEST_CHANNELS, FEWEST_CONTIGUOUS
 from dasr_fast.reference.conv3x3 import finished
 from dasr_fast.reference.layout import memory_format
 
 __all__ = ["conv3x3", "conv3x3_backward", "is_slow", "unsupported"]
-
-FEWEST = 16
-"""Channels that make it worthwhile; with fewer, transforming tiles takes longer than PyTorch's whole convolution."""
-
-CONTIGUOUS_FEWEST = 128
-"""The same for contiguous features, which are copied to channels-last and back (measured with AVX2)."""
 
 PIXELS = 4
 """Pixels of a batch for each output channel from which it is faster: before, weights are transformed in vain."""
@@ -30,13 +25,15 @@ PRODUCTS = 2_000_000
 def unsupported(x: Tensor, *_: Any) -> str | None:
     if (reason := unsupported_type(x)) is not None:
         return reason
-    return None if x.shape[1] >= FEWEST else f"it needs {FEWEST} channels or more, and x has {x.shape[1]}"
+    if x.shape[1] < FEWEST_CHANNELS:  # Transforming tiles takes longer than PyTorch's whole convolution.
+        return f"it needs {FEWEST_CHANNELS} channels or more, and x has {x.shape[1]}"
+    return None
 
 
 def is_slow(x: Tensor, weight: Tensor, *_: Any) -> bool:
     """Whether PyTorch is faster: for few pixels, contiguous features, and under autocast to most types."""
     pixels = x.shape[0] * x.shape[2] * x.shape[3]
-    if x.shape[1] < CONTIGUOUS_FEWEST and memory_format(x) == torch.contiguous_format and not in_tiles(x):
+    if x.shape[1] < FEWEST_CONTIGUOUS and memory_format(x) == torch.contiguous_format and not in_tiles(x):
         return True
     return is_slow_under_autocast(x) or pixels < PIXELS * weight.shape[0] or pixels * weight.numel() < PRODUCTS
 

@@ -136,7 +136,8 @@ def together(
     for number, image in enumerate(images):
         if where is None or where[number]:
             alone = image.device.type == "cpu" and image.numel() >= LARGE
-            groups.setdefault((image.shape, keys and keys[number], alone and number), []).append(number)
+            key = (image.shape, keys and keys[number], number if alone else None)
+            groups.setdefault(key, []).append(number)
     results = list(images)
     for numbers in groups.values():
         chosen = [images[number] for number in numbers]
@@ -147,7 +148,10 @@ def together(
 
 
 def normal_numbers(shape: Sequence[int], seed: int, source: torch.device, like: Tensor) -> Tensor:
-    """Standard normal numbers that are drawn on `source`, with the type and device of another tensor."""
+    """Standard normal numbers that are drawn on `source`, with the type and device of another tensor.
+
+    On a GPU by PyTorch's generator, since the op has no kernel there; the same seed then draws others.
+    """
     if source.type == "cpu":
         numbers = ops.normal_numbers(torch.tensor([seed]), math.prod(shape)).view(*shape)
     else:

@@ -47,10 +47,13 @@ inline MemoryFormat memory_format(const Tensor& x) {
 // Features in dense memory, copied unless they are there already.
 inline Tensor dense(const Tensor& x) { return torch::stable::contiguous(x, memory_format(x)); }
 
+// Features in another memory format, copied unless they have it.
+Tensor in_memory_format(const Tensor& x, MemoryFormat format);
+
 // A tensor in another memory format, or contiguous; none for none.
 inline std::optional<Tensor> in_format(const std::optional<Tensor>& tensor, MemoryFormat format = MemoryFormat::Contiguous) {
     if (!tensor.has_value()) return std::nullopt;
-    return torch::stable::contiguous(*tensor, format);
+    return in_memory_format(*tensor, format);
 }
 
 // Memory for features [B, channels, H, W] of the type of `x`.

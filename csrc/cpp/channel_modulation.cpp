@@ -155,7 +155,7 @@ Tensor channel_modulation(Tensor x, Tensor gate, std::optional<Tensor> residual)
 
 std::tuple<Tensor, Tensor> channel_modulation_backward(Tensor grad, Tensor x, Tensor gate) {
     const MemoryFormat format = memory_format(x);
-    grad = torch::stable::contiguous(grad, format), x = dense(x), gate = torch::stable::contiguous(gate);
+    grad = in_memory_format(grad, format), x = dense(x), gate = torch::stable::contiguous(gate);
     ChannelModulation p = problem(x, gate);
     p.parts = p.channels_last ? parts_of(x.size(0), p.height, p.width) : 1;
     const Tensor grad_x = new_features(x, p.channels, format), grad_gate = new_sums({x.size(0), p.parts, p.channels});

@@ -108,7 +108,7 @@ Tensor conv3x3(
     Conv3x3 p = convolution(x, weight, bias, residual, tiles, transformed, y);
     p.activate = negative_slope.has_value(), p.slope = static_cast<float>(negative_slope.value_or(1.0));
     convolve(p);
-    return torch::stable::contiguous(y, format);
+    return in_memory_format(y, format);
 }
 
 // The gradient for the inputs: a convolution of the outputs' gradient with the weights turned by 180 degrees.

@@ -16,7 +16,7 @@ inline Tensor new_transformed(int64_t channels, int64_t channels_out, bool tiles
 }
 
 // Features [B, C, H, W] channels-last, copied unless they are.
-inline Tensor pixels(const Tensor& x) { return torch::stable::contiguous(x, MemoryFormat::ChannelsLast); }
+inline Tensor pixels(const Tensor& x) { return in_memory_format(x, MemoryFormat::ChannelsLast); }
 
 // Features `x` and `y` are channels-last; weights are [C_out, C, 3, 3] of any strides, or `turned` ones [C, C_out, 3, 3].
 inline Conv3x3 convolution(

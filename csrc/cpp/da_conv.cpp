@@ -463,7 +463,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> da_conv_backward(
     double negative_slope, bool tiles
 ) {
     const MemoryFormat format = memory_format(x);
-    grad = torch::stable::contiguous(grad, format), x = dense(x), kernel = torch::stable::contiguous(kernel);
+    grad = in_memory_format(grad, format), x = dense(x), kernel = torch::stable::contiguous(kernel);
     weight = torch::stable::contiguous(weight), gate = in_format(gate), y = in_format(y, format);
     DAConv p = problem(x, kernel, weight, gate, negative_slope);
     p.tiles = tiles && p.channels_last;

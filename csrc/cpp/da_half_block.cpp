@@ -102,7 +102,7 @@ Tensor da_half_block(
     da_conv.bias = pointer(bias), da_conv.gate = pointer(gate);
     transform_weights(p.convolution);
     run(best_da_half_block(), p, p.convolution.samples * p.convolution.bands * p.convolution.strips);
-    return torch::stable::contiguous(y, format);
+    return in_memory_format(y, format);
 }
 
 STABLE_TORCH_LIBRARY_IMPL(dasr_fast_cpp, CPU, m) { m.impl("da_half_block", TORCH_BOX(&da_half_block)); }

@@ -160,7 +160,7 @@ std::tuple<Tensor, Tensor> dynamic_depthwise_conv_backward(
     Tensor grad, Tensor x, Tensor kernel, std::optional<Tensor> y, std::optional<double> negative_slope
 ) {
     const MemoryFormat format = memory_format(x);
-    grad = torch::stable::contiguous(grad, format), x = dense(x), kernel = torch::stable::contiguous(kernel);
+    grad = in_memory_format(grad, format), x = dense(x), kernel = torch::stable::contiguous(kernel);
     y = in_format(y, format);
     DynamicDepthwiseConv p = problem(x, kernel, negative_slope);
     p.parts = p.channels_last ? parts_of(x.size(0), p.height, p.width) : p.channels;

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dasr_fast.acceleration.replacement import PROBED, Example, Plan, plan_of
 from dasr_fast.acceleration.structure import descendant
-from dasr_fast.nn.convolution import features_format
+from dasr_fast.nn.convolution import features_format, in_memory_format
 from dasr_fast.torch_state import PLAIN
 
 NEVER = 2**60
@@ -144,7 +144,7 @@ def parts_of(children: Iterable[tuple[str, nn.Module]], *kinds: type[LayerPlan])
 
 def fast_features(x: Tensor) -> Tensor:
     """Features `[B, C, H, W]` in the memory format in which a whole unit computes them fastest."""
-    return x.contiguous(memory_format=features_format(x))
+    return in_memory_format(x, features_format(x))
 
 
 def _contiguous(argument: Any) -> Any:

@@ -1,13 +1,9 @@
-"""Dense features: the only ones that compiled kernels take, and when copying contiguous ones pays."""
+"""Dense features: the only ones that compiled kernels take."""
 
 import torch
 from torch import Tensor
 
 from dasr_fast.reference.layout import memory_format
-
-FEWEST_CHANNELS, FEWEST_CONTIGUOUS = 16, 128
-"""Channels from which on 3x3 convolutions in C++ are faster than PyTorch's: of channels-last features, and of
-contiguous ones, which are copied to channels-last and back (measured with AVX2)."""
 
 
 def dense(x: Tensor) -> Tensor:

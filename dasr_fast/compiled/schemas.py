@@ -25,6 +25,8 @@ def schema(function: Callable[..., Any], *further: str) -> str:
 SCHEMAS = {
     "cpp": (
         "instruction_set() -> int",
+        "channels_last(Tensor x) -> Tensor",
+        "contiguous(Tensor x) -> Tensor",
         schema(reference.channel_modulation),
         schema(channel_modulation_backward),
         schema(reference.dynamic_depthwise_conv),

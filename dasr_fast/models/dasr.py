@@ -8,7 +8,7 @@ from dasr_fast.models.bounds import drawn_inside
 from dasr_fast.models.mean_shift import MeanShift
 from dasr_fast.nn import DAGroup
 from dasr_fast.nn.collapsed_tail import run_tail
-from dasr_fast.nn.convolution import convolved, features_format, run_layers
+from dasr_fast.nn.convolution import convolved, features_format, in_memory_format, run_layers
 
 
 class DASR(nn.Module):
@@ -80,7 +80,7 @@ class DASR(nn.Module):
             embedding = drawn_inside(embedding, self.bounds)
         v = self.compress(embedding)
         x = run_layers(self.head, self.sub_mean(x))
-        x = x.contiguous(memory_format=features_format(x))
+        x = in_memory_format(x, features_format(x))
         y = x
         for group in list(self.body)[:-1]:
             y = group(y, v)

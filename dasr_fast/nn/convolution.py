@@ -9,9 +9,9 @@ from torch.nn.utils import parametrize
 from dasr_fast import ops
 from dasr_fast.nn.activation import fixed_slope
 from dasr_fast.ops.backends import state
-from dasr_fast.ops.registration import autocasts
+from dasr_fast.ops.registration import autocasts, is_followed
 from dasr_fast.reference.layout import memory_format
-from dasr_fast.torch_state import has_global_hooks
+from dasr_fast.torch_state import has_global_hooks, needs_gradient
 
 
 def convolved(
@@ -66,6 +66,16 @@ def features_format(x: Tensor) -> torch.memory_format:
     if x.device.type == "cpu" and state("conv3x3", "cpp") is None:
         return torch.channels_last
     return memory_format(x)
+
+
+def in_memory_format(x: Tensor, wanted: torch.memory_format) -> Tensor:
+    """Features `[B, C, H, W]` in another memory format, copied unless they have it, in C++ where that can be."""
+    fast = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16, torch.float16)
+    if not fast or needs_gradient(x) or is_followed(x) or state("conv3x3", "cpp") is not None:
+        return x.contiguous(memory_format=wanted)
+    from dasr_fast.compiled.cpp import memory_format as compiled  # Where there is a library.
+
+    return compiled.in_memory_format(x, wanted)
 
 
 def computable(conv: nn.Module, x: Tensor) -> TypeGuard[nn.Conv2d]:

@@ -12,6 +12,7 @@ def _small_features_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plans compute features of any size; otherwise small ones would be compared with themselves."""
     for plan in (DAConvPlan, DABlockPlan):
         monkeypatch.setattr(plan, "fewest_pixels", lambda self: 0)
+    monkeypatch.setattr("dasr_fast.acceleration.replacements.surroundings.PRODUCTS", 0)
 
 
 @pytest.fixture

@@ -53,6 +53,27 @@ def test_threads_do_not_change_a_bit(op: str, layout: str, dtype: torch.dtype):
         assert all(torch.equal(a, b) for a, b in zip(results(op, layout, dtype), alone, strict=True))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.uint8])
+@pytest.mark.parametrize(
+    "shape", [(2, 64, 16, 16), (3, 65, 17, 33), (1, 8, 1, 70), (2, 40, 1, 1), (2, 3, 7, 5), (0, 16, 4, 4)]
+)
+def test_features_change_their_memory_format(shape: tuple[int, ...], dtype: torch.dtype):
+    from dasr_fast.build.library import cpp
+
+    x = (40 * torch.rand(shape)).to(dtype)
+    last = cpp.channels_last.default(x)
+    assert last.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(last, x)
+    back = cpp.contiguous.default(last)
+    assert back.is_contiguous()
+    assert torch.equal(back, x)
+    for view in (last[:, :, :, ::2], last[:, ::2], x.transpose(2, 3)):  # Dense in neither format.
+        for copy, wanted in ((cpp.channels_last, torch.channels_last), (cpp.contiguous, torch.contiguous_format)):
+            copied = copy.default(view)
+            assert copied.is_contiguous(memory_format=wanted)
+            assert torch.equal(copied, view)
+
+
 class Blurred(Dataset[Tensor]):
     """Computes in whichever process asks."""
 
@@ -98,14 +119,12 @@ def test_autocast_takes_kernels_where_a_matrix_unit_is(unit: bool, monkeypatch: 
         ((1, 16, 29, 29), 16, None),
     ],
 )
-def test_few_pixels_and_contiguous_features_are_left_to_pytorch(
-    shape: tuple[int, ...], channels: int, taken: str | None
-):
-    x, *others = torch.zeros(shape), torch.zeros(channels, shape[1], 3, 3), None, None, None
-    assert choose("conv3x3", "auto", "cpu", (x, *others)) is None
-    arguments = (x.contiguous(memory_format=torch.channels_last), *others)
-    assert choose("conv3x3", "auto", "cpu", arguments) == taken
-    assert choose("conv3x3", "cpp", "cpu", arguments) == "cpp"
+def test_few_pixels_are_left_to_pytorch(shape: tuple[int, ...], channels: int, taken: str | None):
+    for layout in LAYOUTS.values():
+        x = torch.zeros(shape).contiguous(memory_format=layout)
+        arguments = x, torch.zeros(channels, shape[1], 3, 3), None, None, None
+        assert choose("conv3x3", "auto", "cpu", arguments) == taken
+        assert choose("conv3x3", "cpp", "cpu", arguments) == "cpp"
 
 
 @pytest.mark.slow

@@ -11,8 +11,9 @@ from dasr_fast.acceleration.layer import NEVER, LayerPlan, Part, fast_features, 
 from dasr_fast.acceleration.replacement import Proposal
 from dasr_fast.acceleration.replacements.da_conv import DAConvPlan
 from dasr_fast.acceleration.structure import activation, activations, descendant, settled
+from dasr_fast.compiled.worthwhile import FEWEST_CHANNELS, fewest_pixels
 from dasr_fast.nn.activation import fixed_slope
-from dasr_fast.nn.convolution import computable, convolved, is_plain, untouched
+from dasr_fast.nn.convolution import computable, convolved, in_memory_format, is_plain, untouched
 from dasr_fast.nn.da_conv import half_block
 from dasr_fast.reference.layout import memory_format
 
@@ -33,12 +34,8 @@ class DABlockPlan(LayerPlan):
     function: str | float
 
     def fewest_pixels(self) -> int:
-        # Measured with AVX2. PyTorch's convolutions of 16 and 32 channels are as fast, and without an op for half a
-        # block too little else is saved.
         channels = self.signature.channels
-        if all(isinstance(part.plan, DAConvPlan) and part.plan.is_one_op() for part in self.da_convs):
-            return 10 * channels if channels >= 32 else 2**16 // channels
-        return 2**17 // channels if channels >= 48 else NEVER
+        return fewest_pixels(channels, channels) if channels >= FEWEST_CHANNELS else NEVER
 
     @classmethod
     def proposals(cls, candidate: Any) -> Iterator[Proposal]:
@@ -63,7 +60,7 @@ class DABlockPlan(LayerPlan):
         for da_conv, conv in zip(self.da_convs[:-1], convs[:-1], strict=True):
             y = _half(layer, da_conv, conv, y, v, function, last=None)
         y = _half(layer, self.da_convs[-1], convs[-1], y, v, function, last=features)
-        return y.contiguous(memory_format=memory_format(x))
+        return in_memory_format(y, memory_format(x))
 
 
 def _half(

@@ -26,9 +26,9 @@ from dasr_fast.acceleration.structure import (
 from dasr_fast.nn.convolution import is_plain, untouched
 from dasr_fast.nn.da_conv import da_conv_branches, slope_of_da_conv
 
-FEWEST, FEWEST_APART = 2**17, 2**20
-"""Numbers of contiguous features from which on a lone layer is faster (measured with AVX2), and from which one is that
-calls its 1x1 convolution."""
+FEWEST_IN_SERIES = 2**17
+"""Numbers of contiguous features from which on a lone layer whose gate multiplies the result is faster (measured with
+AVX2 and AVX-512); others always are."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,7 @@ class DAConvPlan(LayerPlan):
     activate: bool
 
     def fewest_pixels(self) -> int:
-        whole = self.conv is None or self.is_one_op()
-        return (FEWEST if whole else FEWEST_APART) // self.signature.channels
+        return FEWEST_IN_SERIES // self.signature.channels if self.series else 0
 
     def is_one_op(self) -> bool:
         """Whether `ops.da_conv` may compute all of it, if the activation has a fixed slope."""

@@ -12,7 +12,7 @@ from dasr_fast.acceleration.replacement import Proposal
 from dasr_fast.acceleration.replacements.da_block import DABlockPlan
 from dasr_fast.acceleration.structure import call_net, descendant, flattened, net_widths
 from dasr_fast.nn.collapsed_tail import run_tail
-from dasr_fast.nn.convolution import convolved, is_plain, run_layers
+from dasr_fast.nn.convolution import convolved, in_memory_format, is_plain, run_layers
 from dasr_fast.reference.layout import memory_format
 
 
@@ -58,7 +58,7 @@ class DAGroupPlan(LayerPlan):
             y = convolved(descendant(layer, self.conv), y, skip)
         elif skip is not None:
             y = y + skip
-        return y.contiguous(memory_format=memory_format(x))
+        return in_memory_format(y, memory_format(x))
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ from dasr_fast.acceleration.structure import (
 from dasr_fast.nn.convolution import is_plain, untouched
 from dasr_fast.nn.da_conv import da_conv_branches, slope_of_da_conv
 
-FEWEST_IN_SERIES = 2**17
-"""Numbers of contiguous features from which on a lone layer whose gate multiplies the result is faster (measured with
+FEWEST_APART = 2**17
+"""Numbers of contiguous features from which on a lone layer whose gate needs an op of its own is faster (measured with
 AVX2 and AVX-512); others always are."""
 
 
@@ -100,7 +100,8 @@ class DAConvPlan(LayerPlan):
     activate: bool
 
     def fewest_pixels(self) -> int:
-        return FEWEST_IN_SERIES // self.signature.channels if self.series else 0
+        apart = self.gate is not None and (self.series or self.conv is None)
+        return FEWEST_APART // self.signature.channels if apart else 0
 
     def is_one_op(self) -> bool:
         """Whether `ops.da_conv` may compute all of it, if the activation has a fixed slope."""

@@ -66,9 +66,10 @@ class Configuration(BaseModel):
     noise: Width = Field(25.0, description="Largest standard deviation of the noise in grey levels.")
     mode: Literal["bicubic", "s-fold"] = Field("bicubic", description="Downsampling.")
 
-    representation: Literal["moco", "in-batch", "memory-bank", "predictor", "sr-loss", "oracle"] = Field(
+    representation: Literal["moco", "in-batch", "memory-bank", "predictor", "fixed", "sr-loss", "oracle"] = Field(
         "moco",
-        description="How the degradation representation is learned; the last two have no stage of the encoder alone.",
+        description="How the degradation representation is learned. fixed: not at all, that of --initial-weights stays "
+        "as it is. The last three have no stage of the encoder alone.",
     )
     queue: Annotated[int, Field(gt=0, le=2**20)] = Field(8192, description="Number of keys that moco keeps.")
     momentum: Momentum = Field(0.999, description="Momentum of moco's key encoder; less suits short runs.")
@@ -135,6 +136,8 @@ class Configuration(BaseModel):
             raise ValueError("encoder_steps and steps are both 0: there is nothing to train")
         if (self.depthwise, self.gate) == ("static", "none"):
             raise ValueError("depthwise = static and gate = none together leave no use for the representation")
+        if self.representation == "fixed" and self.initial_weights is None:
+            raise ValueError("representation = fixed needs initial_weights, whose encoder it keeps")
         for name, value in (("warm_up_steps", self.warm_up_steps), ("decay_steps", self.decay_steps)):
             if value is not None and self.schedule != "stable":
                 raise ValueError(f"{name} is for schedule = stable")

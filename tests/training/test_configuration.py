@@ -102,6 +102,7 @@ def test_every_learner_can_be_chosen():
         ({"sigma_min": 3, "sigma_max": 2}, "sigma_min is 3, above sigma_max, which is 2."),
         ({"sigma_min": 3, "scale": 2}, "sigma_min is 3, above sigma_max, which is 2."),
         ({"depthwise": "static", "gate": "none"}, "together leave no use for the representation."),
+        ({"representation": "fixed"}, "representation = fixed needs initial_weights, whose encoder it keeps"),
         *(({name: " "}, f"{name} should not be empty") for name in ("data", "validation", "cache", "initial_weights")),
         ({"data": ""}, "data should not be empty; got ''."),
         ({"channels": 100_000}, "channels should be less than or equal to 1024; got 100000."),

@@ -157,7 +157,12 @@ def test_every_learner(name: str, tmp_path):
     assert embedding.shape == (3, 256)
     assert loss.shape == ()
     assert all(score.shape == () and not score.requires_grad for score in scores.values())
-    (embedding.square().sum() + loss).backward()
+    if name == "fixed":
+        assert not embedding.requires_grad
+        assert not any(module.training for module in learner.encoder.modules())
+        assert all(torch.equal(value, model.state_dict()[f"E.{key}"]) for key, value in learner.state_dict().items())
+    else:
+        (embedding.square().sum() + loss).backward()
     assert all((p.grad is not None) == p.requires_grad for p in learner.parameters())
     assert loss.requires_grad == learner.learns_alone == (loss.item() != 0)
     with pytest.raises(

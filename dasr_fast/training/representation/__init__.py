@@ -6,6 +6,7 @@ from dasr_fast.degradation.description import Quantity
 from dasr_fast.models import MoCo
 from dasr_fast.training.representation.ablation import OracleLearner, PredictorLearner, SRLossLearner
 from dasr_fast.training.representation.contrast import InBatchLearner, MemoryBankLearner, MoCoLearner
+from dasr_fast.training.representation.fixed import FixedLearner
 from dasr_fast.training.representation.learner import DegradationTarget, EncoderLearner, Learned, Learner
 
 LEARNERS: dict[str, Callable[[MoCo, int, tuple[Quantity, ...]], Learner]] = {
@@ -15,6 +16,7 @@ LEARNERS: dict[str, Callable[[MoCo, int, tuple[Quantity, ...]], Learner]] = {
         images, moco.encoder_q, temperature=moco.temperature
     ),
     "predictor": lambda moco, images, quantities: PredictorLearner(moco.encoder_q, quantities),
+    "fixed": lambda moco, images, quantities: FixedLearner(moco.encoder_q),
     "sr-loss": lambda moco, images, quantities: SRLossLearner(moco.encoder_q),
     "oracle": lambda moco, images, quantities: OracleLearner(quantities),
 }
@@ -24,6 +26,7 @@ __all__ = [
     "LEARNERS",
     "DegradationTarget",
     "EncoderLearner",
+    "FixedLearner",
     "InBatchLearner",
     "Learned",
     "Learner",

@@ -1,12 +1,16 @@
-"""Suite `degradation`: of a training batch, at random; suite `ops` has blurs that are given, and compares results."""
+"""Suite `degradation`: of a training batch, at random, and JPEG; suite `ops` has blurs that are given."""
 
 from collections.abc import Callable, Iterator
+from io import BytesIO
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from benchmarks.harness.work import BASELINE, Contender, Inputs, Settings, Work
 from benchmarks.suites.network import smooth_images
 from benchmarks.suites.variants import accelerated, compiled
+from dasr_fast import ops
 from dasr_fast.degradation import Degradation
 from tests.released.baseline import find_baseline
 
@@ -33,3 +37,30 @@ def works(settings: Settings) -> Iterator[Work]:
     contenders["dasr-fast"] = Contender(fast)
     contenders["dasr-fast, uint8"] = Contender(fast, lambda inputs: (inputs[0].byte(),))
     yield Work("degradation", f"degradation of {batch}x2x3x192x192", inputs, contenders, None, settings.tolerance)
+
+    def compressed() -> Inputs:
+        return smooth_images(batch, 192, 192).to(settings.device), torch.linspace(30, 95, batch).round()
+
+    def diff_jpeg() -> Callable[[Tensor, Tensor], Tensor]:
+        from basicsr.utils.diffjpeg import DiffJPEG
+
+        codec = DiffJPEG(differentiable=False).to(settings.device)
+        return lambda hr, quality: codec(hr / 255, quality.to(hr, copy=True)) * 255  # It writes into the quality.
+
+    coders = {
+        BASELINE: Contender(lambda: by_pillow),
+        "BasicSR DiffJPEG": Contender(diff_jpeg, other="some grey levels: no libjpeg's transform and interpolation"),
+        "dasr-fast": Contender(lambda: lambda hr, quality: ops.jpeg(hr, quality.to(hr))),
+    }
+    yield Work("degradation", f"jpeg of {batch}x3x192x192", compressed, coders, by_pillow, settings.tolerance)
+
+
+def by_pillow(hr: Tensor, quality: Tensor) -> Tensor:
+    """JPEG as libjpeg-turbo has it released, for one image after the other."""
+    from PIL import Image
+
+    results = []
+    for pixels, number in zip(hr.permute(0, 2, 3, 1).round().byte().cpu().numpy(), quality.tolist(), strict=True):
+        Image.fromarray(pixels).save(file := BytesIO(), "JPEG", quality=int(number), subsampling=2)
+        results.append(torch.from_numpy(np.array(Image.open(file))))
+    return torch.stack(results).permute(0, 3, 1, 2).to(hr)

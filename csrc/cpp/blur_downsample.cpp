@@ -95,7 +95,10 @@ bool pad_row(const BlurDownsample& p, const T* image, int64_t row, float* padded
     if (p.reflect && row >= p.height) row = 2 * (p.height - 1) - row;
     if (row < 0 || row >= p.height) return false;
     const T* source = image + row * p.width;
-    for (int64_t c = 0; c < p.width; c += LANES) store(pixels + c, load(source + c, p.width - c), p.width - c);
+    for (int64_t c = 0; c < p.width; c += LANES) {
+        prefetch(source, TALL * p.width + c); // Of the next rows, which come after much arithmetic.
+        store(pixels + c, load(source + c, p.width - c), p.width - c);
+    }
     for (int64_t c = 1; c <= before; ++c) pixels[-c] = pixels[c];
     for (int64_t c = 1; c <= after; ++c) pixels[p.width - 1 + c] = pixels[p.width - 1 - c];
     return true;
@@ -389,6 +392,7 @@ DASR_FAST_BEST(blur_downsample_grad_kernel, BlurDownsample)
 
 constexpr int64_t ITEMS = 16; // Bands that an image is cut into if it is alone.
 constexpr int64_t BAND = 16; // Fewest rows of a band, which prepares again what the one before it had of its pixels,
+constexpr int64_t REPEATED = 8; // so, without downsampling, that many times the kernel's rows,
 constexpr int64_t MEMORY = 1 << 19; // and most floats of its pixels, if there are more rows.
 
 // Applies stencils [B, 5 or 1, U, V] and perhaps ends to images x [B, images, H, W].
@@ -408,7 +412,8 @@ void blur_downsample(
     const int64_t images = x.size(0) * p.images;
     const int64_t wanted = (ITEMS + images - 1) / images;
     const int64_t fitting = (MEMORY / (p.width + p.stencil_width) - p.stencil_height) / scale;
-    p.band = std::max(BAND, (std::min(fitting, (p.out_height + wanted - 1) / wanted) + 7) / 8 * 8);
+    const int64_t fewest = scale == 1 ? std::max(BAND, REPEATED * p.stencil_height) : BAND;
+    p.band = std::max(fewest, (std::min(fitting, (p.out_height + wanted - 1) / wanted) + 7) / 8 * 8);
     p.bands = (p.out_height + p.band - 1) / p.band;
     run(best_blur_downsample(), p, images * p.bands);
 }

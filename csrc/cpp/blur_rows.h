@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <cmath>
 #include <utility>
 
 #include "vector.h"
@@ -19,24 +20,44 @@ struct Taps {
     int64_t rows, taps, step; // Of pixels; floats from one place to the next.
     const float* weights; // [rows, taps, R]
     const int64_t *first, *last; // [rows]: the places of which the weights aren't all 0.
+    int64_t mirror; // Where pixels of the first place's weights are, too, and before it those of the others; 0 for none.
+    bool slanted; // Whether results after the first one take part a row later each, and end so.
 };
+
+// Adds row `r` to results [LOW, HIGH).
+template <bool MIRRORED, int LOW, int HIGH, int R, int V>
+inline void add_row(const Taps& p, const float* const* rows, int64_t r, int64_t column, Vector (&total)[R][V]) {
+    const float *pixels = rows[r] + column, *weights = p.weights + r * p.taps * R;
+    for (int64_t t = p.first[r]; t < p.last[r]; ++t) {
+        Vector weight[R];
+        for (int i = LOW; i < HIGH; ++i) weight[i] = splat(weights[t * R + i]);
+        for (int v = 0; v < V; ++v) {
+            Vector x = load(pixels + t * p.step + v * LANES);
+            if (MIRRORED) x += load(pixels + p.mirror - t + v * LANES);
+            x = in_register(x);
+            for (int i = LOW; i < HIGH; ++i) total[i][v] += weight[i] * x;
+        }
+    }
+}
+
+template <bool MIRRORED, int R, int V, int... I>
+inline void add_rows(
+    const Taps& p, const float* const* rows, int64_t column, Vector (&total)[R][V], std::integer_sequence<int, I...>) {
+    const int64_t ends = p.slanted ? R - 1 : 0;
+    if (ends) (add_row<MIRRORED, 0, I + 1>(p, rows, I, column, total), ...);
+    for (int64_t r = ends; r < p.rows - ends; ++r) add_row<MIRRORED, 0, R>(p, rows, r, column, total);
+    if (ends) (add_row<MIRRORED, I + 1, R>(p, rows, p.rows - ends + I, column, total), ...);
+}
 
 template <int R, int V>
 void correlate(const Taps& p, const float* const* rows, int64_t column, float* sums, int64_t pitch) {
     Vector total[R][V];
     for (int i = 0; i < R; ++i)
         for (int v = 0; v < V; ++v) total[i][v] = Vector{};
-    for (int64_t r = 0; r < p.rows; ++r) {
-        const float *pixels = rows[r] + column, *weights = p.weights + r * p.taps * R;
-        for (int64_t t = p.first[r]; t < p.last[r]; ++t) {
-            Vector weight[R];
-            for (int i = 0; i < R; ++i) weight[i] = splat(weights[t * R + i]);
-            for (int v = 0; v < V; ++v) {
-                const Vector x = in_register(load(pixels + t * p.step + v * LANES));
-                for (int i = 0; i < R; ++i) total[i][v] += weight[i] * x;
-            }
-        }
-    }
+    if (p.mirror)
+        add_rows<true>(p, rows, column, total, std::make_integer_sequence<int, R - 1>());
+    else
+        add_rows<false>(p, rows, column, total, std::make_integer_sequence<int, R - 1>());
     for (int i = 0; i < R; ++i)
         for (int v = 0; v < V; ++v) store(sums + i * pitch + column + v * LANES, total[i][v]);
 }
@@ -89,38 +110,51 @@ inline int64_t decompose(
     }
 }
 
+// Whether the columns of a kernel are the same from right to left, but for what products may miss, too.
+inline bool is_mirrored(const float* kernel, int64_t height, int64_t width) {
+    double differ = 0, total = 0;
+    for (int64_t i = 0; i < height * width; ++i) {
+        const float value = kernel[i], other = kernel[i / width * width + width - 1 - i % width];
+        differ += std::fabs((double)value - other), total += std::fabs((double)value);
+    }
+    return width % 2 == 1 && differ <= LEFT_OUT * total;
+}
+
 // What blurs the images of a thread. `height` and `width` are the kernel's.
 class Blur {
 public:
     Blur(int64_t kernel_height, int64_t kernel_width, int64_t whole_columns)
         : height(kernel_height), width(kernel_width), columns(whole_columns), pitch(columns + whole_vectors(width)),
-          most_(height * width * 3 / (4 * (height + width))), ring_(height + TALL - 1), planes_(most_ < 1 ? 1 : most_),
-          weights_(ring_ * (width > planes_ ? width : planes_) * TALL), row_weights_(planes_ * width),
-          factors_(planes_ * (height + width)), rest_(2 * height * width), rows_(ring_ * planes_ * pitch),
-          places_(6 * ring_), sums(TALL * columns), padded(pitch) {}
+          most_(height * width * 3 / (4 * (height + width))), ring_(height + TALL - 1),
+          planes_(most_ < 1 ? 1 : most_), weights_(ring_ * (width > planes_ ? width : planes_) * TALL),
+          row_weights_(planes_ * width), factors_(planes_ * (height + width)), rest_(2 * height * width),
+          rows_(ring_ * planes_ * pitch), places_(6 * ring_), sums(TALL * columns), padded(pitch) {}
 
     // Takes a kernel [height, width]; the same one as before costs nothing.
     void set(const float* kernel) {
         if (kernel == kernel_) return;
         kernel_ = kernel;
         float *down = factors_.data(), *across = down + planes_ * height;
-        rank_ = decompose(kernel, height, width, most_, (double*)rest_.data(), down, across);
+        const bool mirrored = is_mirrored(kernel, height, width);
+        const int64_t rank = decompose(kernel, height, width, mirrored ? most_ / 2 : most_, (double*)rest_.data(), down, across);
+        rank_ = rank;
         int64_t *first = places(), *last = first + ring_;
-        const bool apart = rank_ > 0;
-        taps_ = {ring_, apart ? rank_ : width, apart ? pitch : 1, weights_.data(), first, last};
+        const int64_t mirror = rank <= 0 && mirrored ? width - 1 : 0, taps = rank > 0 ? rank : mirror ? width / 2 + 1 : width;
+        taps_ = {ring_, taps, rank > 0 ? pitch : 1, weights_.data(), first, last, mirror, height >= TALL};
         for (int64_t r = 0; r < ring_; ++r) {
-            first[r] = taps_.taps, last[r] = 0;
-            for (int64_t t = 0; t < taps_.taps; ++t)
+            first[r] = taps, last[r] = 0;
+            for (int64_t t = 0; t < taps; ++t)
                 for (int64_t i = 0; i < TALL; ++i) {
                     const int64_t row = r - i;
                     const bool within = row >= 0 && row < height;
-                    const float weight = !within ? 0 : apart ? down[t * height + row] : kernel[row * width + t];
-                    weights_.data()[(r * taps_.taps + t) * TALL + i] = weight;
+                    float weight = !within ? 0 : rank > 0 ? down[t * height + row] : kernel[row * width + t];
+                    if (mirror && 2 * t == mirror) weight /= 2; // The middle is added to itself.
+                    weights_.data()[(r * taps + t) * TALL + i] = weight;
                     if (weight != 0) first[r] = t < first[r] ? t : first[r], last[r] = t + 1;
                 }
         }
-        for (int64_t t = 0; apart && t < rank_; t += TALL) // Weights of TALL rows beside each other.
-            for (int64_t j = 0, count = rank_ - t < TALL ? rank_ - t : TALL; j < width; ++j)
+        for (int64_t t = 0; t < rank; t += TALL) // Weights of TALL rows beside each other.
+            for (int64_t j = 0, count = rank - t < TALL ? rank - t : TALL; j < width; ++j)
                 for (int64_t i = 0; i < count; ++i)
                     row_weights_.data()[t * width + j * count + i] = across[(t + i) * width + j];
     }
@@ -128,11 +162,11 @@ public:
     // Takes row `number` of the padded image from `padded`.
     void put(int64_t number) {
         float* row = at(number);
-        if (rank_ <= 0) return (void)std::memcpy(row, padded.data(), pitch * sizeof(float));
-        const int64_t first = 0;
         const float* pixels = padded.data();
+        if (rank_ <= 0) return (void)std::memcpy(row, pixels, pitch * sizeof(float));
+        const int64_t first = 0;
         for (int64_t t = 0; t < rank_; t += TALL) {
-            const Taps taps{1, width, 1, row_weights_.data() + t * width, &first, &width};
+            const Taps taps{1, width, 1, row_weights_.data() + t * width, &first, &width, 0, false};
             correlate(rank_ - t < TALL ? rank_ - t : TALL, taps, &pixels, columns, row + t * pitch, pitch);
         }
     }
@@ -159,7 +193,7 @@ public:
 
 private:
     const float* kernel_ = nullptr;
-    int64_t rank_ = 0;
+    int64_t rank_ = 0; // Products that the kernel is taken as, if any.
     Taps taps_{};
 };
 

@@ -1,7 +1,7 @@
 // jpeg: compression and decompression of images in the whole numbers of libjpeg's accurate transform.
 //
-// Entropy coding loses nothing and is left out. An item is a band of rows of an image; chroma is coded 16 rows beyond it, since
-// its interpolation looks there.
+// Entropy coding loses nothing and is left out. An item is a band of rows of an image. It goes through a few rows of memory, 16
+// rows at a time; chroma is coded 16 rows beyond it, since its interpolation looks there.
 #include <algorithm>
 #include <cstdint>
 
@@ -29,7 +29,8 @@ struct Jpeg {
 namespace dasr_fast {
 namespace {
 
-constexpr int64_t SIDE = 8, MOST_ROWS = 16; // Of a block; of the blocks that belong together, most.
+constexpr int64_t SIDE = 8, GROUP = 16; // Rows of a block; of the blocks that belong together, most.
+constexpr int64_t KEPT = 4 * GROUP; // Rows of a plane that are in memory: those before, at and after what is written.
 
 typedef int32_t Ints __attribute__((vector_size(32)));
 typedef float Floats __attribute__((vector_size(32)));
@@ -119,29 +120,31 @@ inline void turn(Ints (&v)[SIDE]) {
     for (int i = 0; i < SIDE; ++i) v[i] = t[i];
 }
 
-// Steps of the quantization for a quality.
-inline void make_table(float quality, const uint8_t* base, int32_t* steps) {
+// Steps of the quantization for a quality, and one over eight times each.
+inline void make_table(float quality, const uint8_t* base, int32_t* steps, float* shares) {
     int32_t q = (int32_t)(quality + 0.5f);
     q = q < 1 ? 1 : q > 100 ? 100 : q;
     const int32_t percent = q < 50 ? 5000 / q : 200 - 2 * q;
     for (int64_t i = 0; i < SIDE * SIDE; ++i) {
         const int32_t step = (base[i] * percent + 50) / 100;
         steps[i] = step < 1 ? 1 : step > 255 ? 255 : step;
+        shares[i] = 1 / (8 * (float)steps[i]);
     }
 }
 
 // A block after transform, quantization and back, in its place.
-inline void code_block(int32_t* block, int64_t pitch, const int32_t* steps) {
+inline void code_block(int32_t* block, int64_t pitch, const int32_t* steps, const float* shares) {
     Ints v[SIDE];
     for (int i = 0; i < SIDE; ++i) load_ints(block + i * pitch, v[i]), v[i] -= 128;
     turn(v), transform<11>(v);
     turn(v), transform<15>(v);
     for (int i = 0; i < SIDE; ++i) {
         Ints step;
-        load_ints(steps + i * SIDE, step);
-        const Ints whole = 8 * step, negative = v[i] >> 31;
-        const Ints absolute = (v[i] ^ negative) - negative; // Fewer than 24 bits: floats divide exactly enough.
-        const Floats quotient = __builtin_convertvector(absolute + 4 * step, Floats) / __builtin_convertvector(whole, Floats);
+        Floats share;
+        load_ints(steps + i * SIDE, step), std::memcpy(&share, shares + i * SIDE, sizeof(share));
+        const Ints negative = v[i] >> 31, absolute = (v[i] ^ negative) - negative;
+        // Below 2^21, the half is more than what floats are wrong by.
+        const Floats quotient = (__builtin_convertvector(absolute + 4 * step, Floats) + 0.5f) * share;
         const Ints level = __builtin_convertvector(quotient, Ints) * step;
         v[i] = (level ^ negative) - negative;
     }
@@ -194,33 +197,33 @@ constexpr int64_t whole_blocks(int64_t pixels) { return (pixels + SIDE - 1) / SI
 class Coder {
 public:
     explicit Coder(const Jpeg& p)
-        : p_(p), most_(whole_blocks((p.height + p.bands - 1) / p.bands + MOST_ROWS) + 3 * MOST_ROWS),
-          pitch_(whole_blocks(2 * whole_blocks(p.width))), planes_(3 * most_ * pitch_), rows_(7 * pitch_) {}
+        : p_(p), pitch_(whole_blocks(p.width) + 2 * GROUP), planes_(3 * KEPT * pitch_), rows_(7 * pitch_) {}
 
     template <class T>
     void run(int64_t item) {
         const int64_t image = item / p_.bands, band = item % p_.bands, sample = image / p_.patches;
-        const int64_t groups = (p_.height + MOST_ROWS - 1) / MOST_ROWS;
-        const int64_t first = groups * band / p_.bands * MOST_ROWS;
-        const int64_t end = std::min(p_.height, groups * (band + 1) / p_.bands * MOST_ROWS);
+        const int64_t groups = (p_.height + GROUP - 1) / GROUP, first = groups * band / p_.bands * GROUP;
+        const int64_t end = std::min(p_.height, groups * (band + 1) / p_.bands * GROUP);
         if (first >= end) return;
         const int64_t subsampling = p_.subsampling[sample];
         columns_ = subsampling == 0 ? 1 : 2, lines_ = subsampling == 2 ? 2 : 1;
-        make_table(p_.quality[sample], TABLES[0], steps_[0]), make_table(p_.quality[sample], TABLES[1], steps_[1]);
-        begin_ = std::max<int64_t>(0, first - MOST_ROWS); // Of all planes.
-        const int64_t last = std::min(p_.height, end + MOST_ROWS);
-        for (int64_t y = begin_; y < last; y += lines_) read<T>(image, y);
-        code(0, first, end, 1, p_.width, steps_[0]);
-        for (int plane = 1; plane < 3; ++plane)
-            code(plane, begin_, last, lines_, (p_.width + columns_ - 1) / columns_, steps_[1]);
-        for (int64_t y = first; y < end; ++y) write<T>(image, y);
+        for (int table = 0; table < 2; ++table)
+            make_table(p_.quality[sample], TABLES[table], steps_[table], shares_[table]);
+        const int64_t last = std::min(p_.height, end + GROUP);
+        for (int64_t y = std::max<int64_t>(0, first - GROUP), written = first; y < last; y += GROUP) {
+            const int64_t next = std::min(y + GROUP, last), ready = std::min(next == last ? last : y, end);
+            for (int64_t row = y; row < next; row += lines_) read<T>(image, row);
+            if (y >= first && y < end) code(0, y, next, 1, p_.width, 0);
+            for (int plane = 1; plane < 3; ++plane)
+                code(plane, y, next, lines_, (p_.width + columns_ - 1) / columns_, 1);
+            for (; written < ready; ++written) write<T>(image, written);
+        }
     }
 
 private:
     // A row of a plane; `y` counts the plane's rows.
     int32_t* at(int64_t plane, int64_t y) const {
-        const int64_t lines = plane == 0 ? 1 : lines_;
-        return (int32_t*)planes_.data() + (plane * most_ + y - begin_ / lines) * pitch_;
+        return (int32_t*)planes_.data() + (plane * KEPT + y % KEPT) * pitch_;
     }
     int32_t* buffer(int64_t number) const { return (int32_t*)rows_.data() + number * pitch_; }
 
@@ -258,12 +261,12 @@ private:
     }
 
     // The blocks of a plane that hold the image's rows [first, end) and `width` columns.
-    void code(int64_t plane, int64_t first, int64_t end, int64_t lines, int64_t width, const int32_t* steps) {
+    void code(int64_t plane, int64_t first, int64_t end, int64_t lines, int64_t width, int table) {
         const int64_t begin = first / lines, last = (end + lines - 1) / lines;
         for (int64_t y = last; y < whole_blocks(last); ++y) // The image's end: bands end with whole blocks.
             std::copy(at(plane, last - 1), at(plane, last - 1) + whole_blocks(width), at(plane, y));
         for (int64_t y = begin; y < last; y += SIDE)
-            for (int64_t x = 0; x < width; x += SIDE) code_block(at(plane, y) + x, pitch_, steps);
+            for (int64_t x = 0; x < width; x += SIDE) code_block(at(plane, y) + x, pitch_, steps_[table], shares_[table]);
     }
 
     // A row of the image from luma and interpolated chroma.
@@ -307,11 +310,12 @@ private:
     }
 
     const Jpeg& p_;
-    int64_t most_, pitch_; // Rows of a plane; numbers of a row.
-    Scratch planes_; // [3][most_][pitch_] whole numbers
+    int64_t pitch_; // Numbers of a row.
+    Scratch planes_; // [3][KEPT][pitch_] whole numbers
     Scratch rows_;
-    int64_t columns_ = 1, lines_ = 1, begin_ = 0;
+    int64_t columns_ = 1, lines_ = 1;
     int32_t steps_[2][SIDE * SIDE];
+    float shares_[2][SIDE * SIDE];
 };
 
 } // namespace
@@ -355,7 +359,7 @@ Tensor jpeg(Tensor image, Tensor quality, Tensor subsampling) {
     p.quality = static_cast<const float*>(quality.const_data_ptr());
     p.subsampling = static_cast<const int64_t*>(subsampling.const_data_ptr());
     p.x = x.const_data_ptr(), p.y = y.mutable_data_ptr();
-    const int64_t wanted = images > 0 ? (64 + images - 1) / images : 1, most = p.height / 128;
+    const int64_t wanted = images > 0 ? (64 + images - 1) / images : 1, most = p.height / 192;
     p.bands = wanted < most ? wanted : most;
     if (p.bands < 1) p.bands = 1;
     run(best_jpeg(), p, p.height * p.width > 0 ? images * p.bands : 0);

@@ -51,6 +51,83 @@ inline void turn(Vector (&v)[LANES]) {
     if constexpr (LANES > 8) exchange<8>(v);
 }
 
+constexpr int BESIDE = 4; // Rows of results at a time where columns are picked.
+
+// Vectors of results whose pixels are picked from two vectors of a row. Without an instruction for that, and where results
+// lie too far apart, rows are turned instead.
+struct Picks {
+    explicit Picks(const Taps& taps)
+        : count((taps.size + LANES - 1) / LANES), bases(2 * count), lanes(count * taps.count * LANES),
+          weights(count * taps.count * LANES) {
+#if defined(__clang__)
+        possible = false;
+#endif
+        for (int64_t v = 0; v < count; ++v) {
+            int64_t lowest = taps.index[v * LANES], highest = lowest;
+            const int64_t size = std::min<int64_t>(LANES, taps.size - v * LANES);
+            for (int64_t t = 0; t < taps.count; ++t)
+                for (int64_t i = 0; i < size; ++i) {
+                    const int64_t index = taps.index[t * taps.size + v * LANES + i];
+                    lowest = std::min(lowest, index), highest = std::max(highest, index);
+                }
+            possible = possible && highest - lowest < 2 * LANES;
+            base()[v] = lowest;
+            for (int64_t t = 0; t < taps.count; ++t)
+                for (int64_t i = 0; i < LANES; ++i) {
+                    const int64_t from = t * taps.size + v * LANES + i, to = (v * taps.count + t) * LANES + i;
+                    ((uint32_t*)lanes.data())[to] = i < size ? (uint32_t)(taps.index[from] - lowest) : 0;
+                    weights.data()[to] = i < size ? taps.weight[from] : 0;
+                }
+        }
+    }
+
+    int64_t* base() const { return (int64_t*)bases.data(); } // [count]: the first pixel of each vector.
+
+    const int64_t count;
+    bool possible = LANES > 4;
+    const Scratch bases, lanes, weights; // [count, taps, LANES]
+};
+
+// Row `row` of a result before its columns are summed: V vectors from column `c` on.
+template <int V, class T>
+inline void sum_rows(const Resize& p, const T* x, int64_t row, int64_t c, float* sums) {
+    Vector sum[V] = {};
+    for (int64_t t = row; t < p.rows.count * p.rows.size; t += p.rows.size) {
+        const T* pixels = x + p.rows.index[t] * p.width + c;
+        const Vector weight = splat(p.rows.weight[t]);
+        for (int64_t v = 0; v < V; ++v)
+            sum[v] += weight * (V > 1 ? load(pixels + v * LANES) : load(pixels, p.width - c));
+    }
+    for (int64_t v = 0; v < V; ++v) store(sums + v * LANES, sum[v]);
+}
+
+// Rows of an image's result from `first` on, at most BESIDE. `lines` [BESIDE, pitch] is memory for them before their
+// columns are summed.
+template <class T>
+void resize_beside(const Resize& p, const Picks& picks, float* lines, int64_t pitch, int64_t image, int64_t first) {
+    const T* x = (const T*)p.x + image * p.height * p.width;
+    const int64_t rows = std::min<int64_t>(BESIDE, p.rows.size - first);
+    for (int64_t i = 0; i < rows; ++i) {
+        int64_t c = 0;
+        for (; c + 4 * LANES <= p.width; c += 4 * LANES) sum_rows<4>(p, x, first + i, c, lines + i * pitch + c);
+        for (; c < p.width; c += LANES) sum_rows<1>(p, x, first + i, c, lines + i * pitch + c);
+    }
+    for (int64_t v = 0; v < picks.count; ++v) {
+        Vector lower[BESIDE], upper[BESIDE], sum[BESIDE];
+        for (int i = 0; i < BESIDE; ++i) {
+            const float* pixels = lines + i * pitch + picks.base()[v];
+            lower[i] = load(pixels), upper[i] = load(pixels + LANES), sum[i] = Vector{};
+        }
+        for (int64_t t = v * p.columns.count; t < (v + 1) * p.columns.count; ++t) {
+            const Bits lanes = bit_cast<Bits>(load(picks.lanes.data() + t * LANES));
+            const Vector weight = load(picks.weights.data() + t * LANES);
+            for (int i = 0; i < BESIDE; ++i) sum[i] += weight * shuffle(lower[i], upper[i], lanes);
+        }
+        T* y = (T*)p.y + (image * p.rows.size + first) * p.columns.size + v * LANES;
+        for (int64_t i = 0; i < rows; ++i) store(y + i * p.columns.size, sum[i], p.columns.size - v * LANES);
+    }
+}
+
 // Rows of an image's result from `first` on, one for each lane. `strip` [width, LANES] is memory for them before their
 // columns are summed, turned.
 template <class T>
@@ -86,12 +163,20 @@ void resize_rows(const Resize& p, float* strip, int64_t image, int64_t first) {
 namespace DASR_FAST_KERNELS {
 
 void resize(const Resize& p, int64_t begin, int64_t end) {
-    const Scratch strip(whole_vectors(p.width) * LANES);
+    const Picks picks(p.columns);
+    const int64_t pitch = whole_vectors(p.width) + 2 * LANES, beside = picks.possible ? BESIDE : LANES;
+    const Scratch memory(beside * pitch);
+    std::fill(memory.data(), memory.data() + beside * pitch, 0.0f);
     with_type(p.type, [&](auto element) {
+        using T = typename decltype(element)::type;
         for (int64_t item = begin; item < end; ++item) {
             const int64_t first = item % p.items * ROWS, last = std::min(first + ROWS, p.rows.size);
-            for (int64_t row = first; row < last; row += LANES)
-                resize_rows<typename decltype(element)::type>(p, strip.data(), item / p.items, row);
+            for (int64_t row = first; row < last; row += beside) {
+                if (picks.possible)
+                    resize_beside<T>(p, picks, memory.data(), pitch, item / p.items, row);
+                else
+                    resize_rows<T>(p, memory.data(), item / p.items, row);
+            }
         }
     });
 }

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dasr_fast import ops
 from dasr_fast.degradation.description import BLUR, blur_numbers
-from dasr_fast.degradation.part import Draws, Parameters, Part, Range, together
+from dasr_fast.degradation.part import Draws, Parameters, Part, Range, of_samples, together
 from dasr_fast.device import on_device
 from dasr_fast.reference.gaussian_kernel import NARROWEST
 
@@ -66,9 +66,11 @@ def sinc_kernel(size: Tensor, cutoff: Tensor, grid: int) -> Tensor:
         `[B, grid, grid]`, float32, of sum 1.
     """
     x, y, inside = _axes(size, grid)
-    radius, cutoff = (x**2 + y**2).sqrt(), cutoff.double()[:, None, None]
+    side = torch.arange(grid // 2 + 1, dtype=torch.float64)  # All quarters are the same, and Bessel functions slow.
+    radius, cutoff = (side**2 + side[:, None] ** 2).sqrt(), cutoff.double()[:, None, None]
     away = cutoff * torch.special.bessel_j1(cutoff * radius) / (2 * math.pi * radius.clamp(min=0.5))
-    return _normalized(torch.where(radius == 0, cutoff**2 / (4 * math.pi), away) * inside)
+    quarter = torch.where(radius == 0, cutoff**2 / (4 * math.pi), away)
+    return _normalized(quarter[:, y.abs().long(), x.abs().long()] * inside)
 
 
 def _axes(size: Tensor, grid: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -178,14 +180,17 @@ def blurred(
     """
     middle = kernel.shape[-1] // 2
     smallest = torch.tensor([min(image.shape[-2:]) - 1 for image in images])
-    reach = torch.minimum(_reach(kernel), smallest).tolist()
+    reaches = torch.minimum(_reach(kernel), smallest)
+    within = (torch.arange(kernel.shape[-1]) - middle).abs() <= reaches[:, None]
+    kernel = kernel * (within[:, :, None] & within[:, None, :])
+    kernel = kernel / kernel.sum((1, 2), keepdim=True, dtype=torch.float64)
+    kernel, reach = kernel.float(), reaches.tolist()
     product = [False] * len(images) if separable is None else separable.tolist()
 
     def blur(stacked: Tensor, numbers: list[int]) -> Tensor:
         own = reach[numbers[0]]
         cut = slice(middle - own, middle + own + 1)
-        kernels = kernel[numbers, cut, cut]
-        kernels = on_device(kernels / kernels.sum((1, 2), keepdim=True), stacked.device)
+        kernels = on_device(of_samples(kernel, numbers)[:, cut, cut], stacked.device)
         if product[numbers[0]] and own >= SEPARATED and stacked.device.type != "cpu":  # Kernels in C++ find out.
             stacked = ops.blur_downsample(stacked, kernels.sum(1, keepdim=True), 1)
             return ops.blur_downsample(stacked, kernels.sum(2, keepdim=True), 1)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dasr_fast import ops
 from dasr_fast.degradation.description import Quantity
-from dasr_fast.degradation.part import Draws, Parameters, Part, together
+from dasr_fast.degradation.part import Draws, Parameters, Part, of_samples, together
 from dasr_fast.device import on_device
 
 STRENGTH = 15.0
@@ -44,7 +44,7 @@ class Jpeg(Part):
 
         def compress(stacked: Tensor, chosen: list[int]) -> Tensor:
             quality, subsampling = (
-                on_device(numbers[name][chosen], stacked.device) for name in ("quality", "subsampling")
+                on_device(of_samples(numbers[name], chosen), stacked.device) for name in ("quality", "subsampling")
             )
             return compressed(stacked, quality, subsampling)
 

@@ -11,6 +11,10 @@ from dasr_fast.degradation.description import Quantity
 from dasr_fast.degradation.part import Draws, Parameters, Part, Range
 from dasr_fast.ops.checks import check_scale, check_tensor, shown
 
+TOGETHER = 2**22
+"""Numbers of the HR samples that go through all parts together on a CPU: few enough that the next part takes the memory
+that one gives back. Pages that are new from the system take as long as many a part."""
+
 
 @dataclass(frozen=True)
 class Chain(Part):
@@ -130,8 +134,13 @@ class Pipeline:
         patches = images if hr.dim() == 5 else images[:, None]
         if hr.numel() == 0:
             return images.new_empty(*hr.shape[:-2], hr.shape[-2] // self.scale, hr.shape[-1] // self.scale)
-        lr = torch.stack(self.part.degrade(list(patches), drawn)).round_().clamp_(0, 255)
-        return lr if hr.dim() == 5 else lr[:, 0]
+        together = max(1, TOGETHER // patches[0].numel()) if hr.device.type == "cpu" else len(patches)
+        lr: list[Tensor] = []
+        for first in range(0, len(patches), together):
+            samples = slice(first, first + together)
+            lr += self.part.degrade(list(patches[samples]), drawn[samples])
+        result = torch.stack(lr).round_().clamp_(0, 255)
+        return result if hr.dim() == 5 else result[:, 0]
 
     def describe(self, drawn: Parameters) -> Tensor:
         """Numbers `[B, K]` that tell how strong each part's effect is, of the order of 1, on the host."""

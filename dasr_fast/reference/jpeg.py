@@ -53,7 +53,7 @@ def jpeg(image: Tensor, quality: Tensor, subsampling: Tensor) -> Tensor:
         return image.clone()
     pixels = (image if image.dim() == 5 else image[:, None]).double()
     luma, chroma = _to_ycc(_floored(torch.where(pixels > 0, pixels, 0.0).clamp(max=255) + 0.5))
-    table = _tables(quality.double())
+    table = tables(quality.double())
     luma = _coded(_padded(luma, BLOCK, BLOCK), table[:, 0])[..., :height, :width]
     decoded = [_coded_chroma(chroma, table[:, 1], *factors) for factors in SUBSAMPLINGS]
     chosen = decoded[0]
@@ -86,7 +86,7 @@ def _to_rgb(luma: Tensor, chroma: Tensor) -> Tensor:
     return torch.cat([r, g, b], 2).clamp(0, 255)
 
 
-def _tables(quality: Tensor) -> Tensor:
+def tables(quality: Tensor) -> Tensor:
     """Steps of the quantization of luma and chroma, `[B, 2, 8, 8]`."""
     quality = torch.floor(quality + 0.5).clamp(1, 100)
     percent = torch.where(quality < 50, torch.floor(5000 / quality), 200 - 2 * quality)
@@ -109,7 +109,7 @@ def _coded(x: Tensor, table: Tensor) -> Tensor:
     """Planes of whole blocks after transform, quantization and back, rounded and clamped."""
     shape = x.shape
     blocks = x.reshape(*shape[:-2], shape[-2] // BLOCK, BLOCK, shape[-1] // BLOCK, BLOCK).transpose(-3, -2) - 128
-    transform = _transform(x.device)
+    transform = transform_matrix(x.device)
     # Rows, then columns; what is between them has two bits more, and what comes out is 8 times the transform.
     rows = _floored(blocks @ transform.T / 2**11 + 0.5)
     coefficients = _floored(transform @ rows / 2**15 + 0.5)
@@ -124,7 +124,7 @@ def _coded(x: Tensor, table: Tensor) -> Tensor:
 
 
 @cache
-def _transform(device: torch.device) -> Tensor:
+def transform_matrix(device: torch.device) -> Tensor:
     """The cosine transform of 8 numbers times 2^13 sqrt(8), in the whole numbers that 11 multiplications give.
 
     Source: Loeffler, Ligtenberg and Moschytz, ICASSP 1989, with factors rounded to 13 bits.

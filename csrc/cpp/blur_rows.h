@@ -21,7 +21,7 @@ struct Taps {
     const float* weights; // [rows, taps, R]
     const int64_t *first, *last; // [rows]: the places of which the weights aren't all 0.
     int64_t mirror; // Where pixels of the first place's weights are, too, and before it those of the others; 0 for none.
-    bool slanted; // Whether results after the first one take part a row later each, and end so.
+    bool slanted; // Whether results after the first one begin and end a row later each, so that others take no part.
 };
 
 // Adds row `r` to results [LOW, HIGH).
@@ -136,11 +136,12 @@ public:
         kernel_ = kernel;
         float *down = factors_.data(), *across = down + planes_ * height;
         const bool mirrored = is_mirrored(kernel, height, width);
-        const int64_t rank = decompose(kernel, height, width, mirrored ? most_ / 2 : most_, (double*)rest_.data(), down, across);
+        const int64_t most = mirrored ? (most_ + 1) / 2 : most_;
+        const int64_t rank = decompose(kernel, height, width, most, (double*)rest_.data(), down, across);
         rank_ = rank;
         int64_t *first = places(), *last = first + ring_;
         const int64_t mirror = rank <= 0 && mirrored ? width - 1 : 0, taps = rank > 0 ? rank : mirror ? width / 2 + 1 : width;
-        taps_ = {ring_, taps, rank > 0 ? pitch : 1, weights_.data(), first, last, mirror, height >= TALL};
+        taps_ = {ring_, taps, rank > 0 ? pitch : 1, weights_.data(), first, last, mirror, rank != 1 && height >= TALL};
         for (int64_t r = 0; r < ring_; ++r) {
             first[r] = taps, last[r] = 0;
             for (int64_t t = 0; t < taps; ++t)

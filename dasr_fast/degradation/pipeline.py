@@ -11,7 +11,7 @@ from dasr_fast.degradation.description import Quantity
 from dasr_fast.degradation.part import Draws, Parameters, Part, Range
 from dasr_fast.ops.checks import check_scale, check_tensor, shown
 
-TOGETHER = 2**22
+TOGETHER = 2**23
 """Numbers of the HR samples that go through all parts together on a CPU: few enough that the next part takes the memory
 that one gives back. Pages that are new from the system take as long as many a part."""
 
@@ -68,8 +68,9 @@ class AnyOrder(Chain):
         images = list(images)
         for place in range(len(self.parts)):
             for number, (part, of_part) in enumerate(zip(self.parts, drawn.parts, strict=True)):
-                chosen = (drawn.numbers["places"][:, number] == place).nonzero().flatten().tolist()
-                results = part.degrade([images[i] for i in chosen], of_part[chosen]) if chosen else []
+                samples = (drawn.numbers["places"][:, number] == place).nonzero().flatten()
+                chosen = samples.tolist()
+                results = part.degrade([images[i] for i in chosen], of_part[samples]) if chosen else []
                 for i, result in zip(chosen, results, strict=True):
                     images[i] = result
         return images

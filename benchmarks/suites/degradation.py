@@ -52,7 +52,8 @@ def works(settings: Settings) -> Iterator[Work]:
         "BasicSR DiffJPEG": Contender(diff_jpeg, other="some grey levels: no libjpeg's transform and interpolation"),
         "dasr-fast": Contender(lambda: lambda hr, quality: ops.jpeg(hr, quality.to(hr))),
     }
-    yield Work("degradation", f"jpeg of {batch}x3x192x192 (released: Pillow)", compressed, coders, by_pillow, settings.tolerance)
+    label = f"jpeg of {batch}x3x192x192 (released: Pillow)"
+    yield Work("degradation", label, compressed, coders, by_pillow, settings.tolerance)
 
 
 def by_pillow(hr: Tensor, quality: Tensor) -> Tensor:

@@ -21,36 +21,13 @@ struct Transposition {
 
 #ifdef DASR_FAST_KERNELS
 
-#include "vector.h"
+#include "turn.h"
 
 namespace dasr_fast {
 namespace {
 
-// Exchanges bit `BIT` of the row with that of the lane.
-template <int BIT>
-void exchange(Vector* rows) {
-    Bits lower{}, upper{};
-    for (int lane = 0; lane < LANES; ++lane) {
-        lower[lane] = lane & BIT ? LANES + lane - BIT : lane;
-        upper[lane] = lane & BIT ? LANES + lane : lane + BIT;
-    }
-    for (int row = 0; row < LANES; ++row) {
-        if (row & BIT) continue;
-        const Vector first = rows[row], second = rows[row + BIT];
-        rows[row] = shuffle(first, second, lower);
-        rows[row + BIT] = shuffle(first, second, upper);
-    }
-}
-
-void transpose(Vector* rows) {
-    if constexpr (LANES > 8) exchange<8>(rows);
-    if constexpr (LANES > 4) exchange<4>(rows);
-    exchange<2>(rows);
-    exchange<1>(rows);
-}
-
 template <class T>
-void transpose_block(const Transposition& p, int64_t item) {
+void turn_block(const Transposition& p, int64_t item) {
     const int64_t across = p.blocks(p.width), blocks = p.blocks(p.height) * across;
     const int64_t start = item / blocks * p.height * p.width, block = item % blocks;
     const T* x = (const T*)p.x + start;
@@ -62,7 +39,7 @@ void transpose_block(const Transposition& p, int64_t item) {
             Vector rows[LANES] = {};
             for (int64_t i = 0; i < LANES && row + i < bottom; ++i)
                 rows[i] = load(x + (row + i) * p.width + column, right - column);
-            transpose(rows);
+            turn(rows);
             for (int64_t i = 0; i < LANES && column + i < right; ++i)
                 store(y + (column + i) * p.height + row, rows[i], bottom - row);
         }
@@ -74,7 +51,7 @@ namespace DASR_FAST_KERNELS {
 
 void transposition(const Transposition& p, int64_t begin, int64_t end) {
     with_type(p.type, [&](auto element) {
-        for (int64_t item = begin; item < end; ++item) transpose_block<typename decltype(element)::type>(p, item);
+        for (int64_t item = begin; item < end; ++item) turn_block<typename decltype(element)::type>(p, item);
     });
 }
 

@@ -45,7 +45,7 @@ def changes(before: Run, after: Run, threshold: float = 0.05, relative: bool = T
     """
     found = []
     relative = relative and before.baseline == after.baseline
-    old_by_key, new_by_key = _by_key(before), _by_key(after)
+    old_by_key, new_by_key = ({result.key: result for result in run.results} for run in (before, after))
     for key, old in old_by_key.items():
         new = new_by_key.get(key)
         if new is None:
@@ -76,10 +76,6 @@ def _relative(result: Result, by_key: dict[Key, Result]) -> list[float]:
     if baseline is None or len(baseline.seconds) != len(result.seconds):
         return result.seconds
     return [own / other for own, other in zip(result.seconds, baseline.seconds, strict=True)]
-
-
-def _by_key(run: Run) -> dict[Key, Result]:
-    return {(result.suite, result.work, result.contender): result for result in run.results}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

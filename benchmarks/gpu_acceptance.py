@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
 from importlib.util import find_spec
+from operator import ge, le
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -41,7 +41,7 @@ class Step(NamedTuple):
     name: str
     seconds: float
     commands: Mapping[str, Sequence[str]]
-    environment: Mapping[str, str] = MappingProxyType({})
+    environment: Mapping[str, str] = {}
 
 
 def steps(details: Path, *, on_gpu: bool, reference: Sequence[str]) -> Iterator[Step]:
@@ -56,13 +56,8 @@ def steps(details: Path, *, on_gpu: bool, reference: Sequence[str]) -> Iterator[
     yield Step("build", 240, {"build": [python, "-m", "dasr_fast.build", *(["--what", "cuda"] if on_gpu else [])]})
     if on_gpu:
         gpu = [*pytest, "-p", "only_gpu"]
-        every = [
-            *gpu,
-            *(["-n", "10"] if find_spec("xdist") else []),
-            "-k",
-            f"not {HUGE}",
-            *(f"tests/{name}" for name in FOLDERS),
-        ]
+        workers = ["-n", "10"] if find_spec("xdist") else []
+        every = [*gpu, *workers, "-k", f"not {HUGE}", *(f"tests/{name}" for name in FOLDERS)]
         # Each process compiles by itself already.
         more = {"DASR_FAST_EXAMPLES": "300", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
         yield Step("tests", 170, {"tests": every}, more)
@@ -73,9 +68,8 @@ def steps(details: Path, *, on_gpu: bool, reference: Sequence[str]) -> Iterator[
     # Each tensor has memory of its own, so that what lies beyond it is nobody's.
     apart = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
     sanitizer = ["compute-sanitizer", "--error-exitcode", "1", "--print-limit", "20", "--tool"]
-    yield Step(
-        "sanitizer", 120, {tool: [*sanitizer, tool, *small] for tool in ("memcheck", "racecheck", "initcheck")}, apart
-    )
+    tools = ("memcheck", "racecheck", "initcheck")
+    yield Step("sanitizer", 120, {tool: [*sanitizer, tool, *small] for tool in tools}, apart)
     soak = [*pytest, "-s", "tests/test_soak.py"]
     yield Step("soak", 60, {"soak": soak}, {"DASR_FAST_SOAK": "10" if on_gpu else "0"})
     if on_gpu:
@@ -176,35 +170,32 @@ def targets(details: Path) -> Iterator[tuple[str, str, str, bool | None]]:
 
     step = "training step, everything, 32 of 48x48"
     depthwise = "dynamic_depthwise_conv 32x64x48x48, forward + backward"
-    # Times as fast as the released code and as the best alternative, or a share of its memory; seconds; of the ceiling.
+    # Times as fast as the released code and as the best alternative, or a share of its memory; ms; of the ceiling.
     wanted = (
-        ("network", "network", "x4 of 320x180", 10, 2.5, 0.8e-3, None),
-        ("network", "network", "x4 of 960x540", 5, 2, 8e-3, None),
-        ("training", "training", step, 6, 2, 5e-3, None),
-        ("training", "degradation", "degradation of 32x2x3x192x192", 50, None, 0.06e-3, None),
+        ("network", "network", "x4 of 320x180", 10, 2.5, 0.8, None),
+        ("network", "network", "x4 of 960x540", 5, 2, 8, None),
+        ("training", "training", step, 6, 2, 5, None),
+        ("training", "degradation", "degradation of 32x2x3x192x192", 50, None, 0.06, None),
         ("memory", "memory", step, 2, None, None, None),
         ("ops", "ops", depthwise, None, None, None, 0.8),
     )
-    for file, suite, label, released, alternative, seconds, ceiling in wanted:
+    for file, suite, label, released, alternative, milliseconds, ceiling in wanted:
         path = details / file / "results.json"
         run = read(path) if path.exists() else None
         best = Best.of(run.works().get((suite, label), []) if run else [])
         ours = min((r.measured for r in (best.ours, best.narrow) if r and r.measured), default=None)
-        work = f"{suite}: {label}"
-        others = ("released", best.released, released), ("alternative", best.alternative, alternative)
-        for name, other, factor in others:
-            if factor is not None:
-                ratio = other.measured / ours if other and other.measured and ours else None
-                shown = "" if ratio is None else f"{ratio:.2f}x"
-                yield work, f"{factor:g}x {name}", shown, None if ratio is None else ratio >= factor
-        if seconds is not None:
-            shown = "" if ours is None else f"{ours * 1e3:.3g} ms"
-            yield work, f"<= {seconds * 1e3:g} ms", shown, None if ours is None else ours <= seconds
-        if ceiling is not None:
-            floor = run.floor(best.ours) if run and best.ours else None
-            share = floor / ours if floor and ours else None
-            shown = "" if share is None else f"{share:.0%}"
-            yield work, f"{ceiling:.0%} of the ceiling", shown, None if share is None else share >= ceiling
+        others = [one and one.measured for one in (best.released, best.alternative)]
+        others.append(run.floor(best.ours) if run and best.ours else None)
+        by_released, by_alternative, by_floor = (other / ours if other and ours else None for other in others)
+        for text, form, limit, measured, reaches in (
+            ("{:g}x released", "{:.2f}x", released, by_released, ge),
+            ("{:g}x alternative", "{:.2f}x", alternative, by_alternative, ge),
+            ("<= {:g} ms", "{:.3g} ms", milliseconds, ours and ours * 1e3, le),
+            ("{:.0%} of the ceiling", "{:.0%}", ceiling, by_floor, ge),
+        ):
+            if limit is not None:
+                figure = ("", None) if measured is None else (form.format(measured), reaches(measured, limit))
+                yield f"{suite}: {label}", text.format(limit), *figure
 
 
 def summary(rows: Sequence[tuple[str, str, float, str]], details: Path) -> str:

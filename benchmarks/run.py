@@ -37,14 +37,7 @@ def _sizes(context: click.Context, option: click.Parameter, values: tuple[str, .
 @click.option("--quick", is_flag=True, help="A few works in a minute and a half, and a picture.")
 @click.option("--everything", is_flag=True, help="All sizes and contenders: hours on a CPU.")
 @click.option("--suite", "names", multiple=True, type=click.Choice(list(suites.SUITES)), help="Only these; repeatable.")
-@click.option(
-    "--size",
-    "sizes",
-    multiple=True,
-    callback=_sizes,
-    metavar="WxH",
-    help="Only these LR sizes of the network; repeatable.",
-)
+@click.option("--size", "sizes", multiple=True, callback=_sizes, metavar="WxH", help="Only these LR sizes; repeatable.")
 @click.option("--scale", "scales", multiple=True, type=click.IntRange(2, 4), help="Only these scales; repeatable.")
 @click.option("--batch", "batches", multiple=True, type=click.IntRange(1), help="Only these batches; repeatable.")
 @click.option("--without", multiple=True, help="Leave out contenders with this in their names; repeatable.")
@@ -99,10 +92,8 @@ def main(
             raise click.UsageError(str(error)) from None
         chosen = names or (suites.QUICK if settings.quick else tuple(suites.SUITES))
         omitted, ceilings = list(suites.left_out(settings)), machine.ceilings(kind, settings.quick)
-        run, effort = (
-            Run(machine.facts(kind), baseline, ceilings, omitted, []),
-            QUICK if settings.quick else Effort(),
-        )
+        run = Run(machine.facts(kind), baseline, ceilings, omitted, [])
+        effort = QUICK if settings.quick else Effort()
         for work in suites.works(chosen, settings):
             click.echo(f"{time.monotonic() - start:5.0f} s  {work.suite}: {work.label}", err=True)
             find = partial(suites.find, settings, work.suite, work.label)

@@ -1,5 +1,6 @@
 """Which files are images, and files that are written whole or not at all."""
 
+import json
 import os
 import secrets
 import stat
@@ -7,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 """Endings of the files that are read and written."""
@@ -34,6 +36,12 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         yield temporary
         temporary.chmod(mode)  # Some libraries make files that only their owner can read.
         os.replace(temporary, path)
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write a file of JSON, whole or not at all."""
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def check_writable(path: str | Path) -> None:

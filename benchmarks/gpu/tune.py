@@ -34,7 +34,7 @@ from triton.testing import do_bench, do_bench_cudagraph
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from dasr_fast import kernels, ops
-from dasr_fast.files import written_whole
+from dasr_fast.files import write_json
 from dasr_fast.kernels.launch import COMPILED
 from dasr_fast.kernels.options import CONFIGURATIONS, Options, Problem, file_stem, forced
 from dasr_fast.ops.backends import BACKENDS
@@ -263,8 +263,7 @@ def tune(
         if entry is not None:
             known = {json.dumps(list(each.values())[:4]): each for each in [*entries, entry]}  # By problem.
             entries = [known[problem] for problem in sorted(known)]
-            with written_whole(path) as temporary:
-                temporary.write_text(json.dumps({**facts, "tuned": entries}, indent=1) + "\n")
+            write_json(path, {**facts, "tuned": entries})
 
 
 def tune_one(one: Planned, run: Run, device: str, seconds: float, entries: Sequence[Entry], say: Say) -> Entry | None:

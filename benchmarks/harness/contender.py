@@ -39,11 +39,11 @@ class Contends:
         self.turn = (self.turn + 1) % len(self.copies)
         return self.call(*self.copies[self.turn])
 
-    def draw(self, compared: bool) -> None:
-        """Write the work's inputs, and if results are compared those in float64."""
+    def draw(self) -> None:
+        """Write the work's inputs, and if its results are compared those in float64."""
         inputs = self.work.inputs()
         torch.save(inputs, self.folder / INPUTS)
-        if compared and self.work.expected is not None:
+        if self.work.timed and self.work.expected is not None:
             results = [x.detach() for x in self.work.read(self.work.expected(*inputs))]
             torch.save(results, self.folder / EXPECTED)
 

@@ -2,7 +2,6 @@
 
 import platform
 import re
-import subprocess
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch.utils.benchmark import Timer
+from torch.utils.collect_env import get_nvidia_driver_version, run
 
 from dasr_fast import __version__, precision
 from dasr_fast.ops.backends import BACKENDS, state
@@ -30,7 +30,7 @@ def facts(device: str) -> dict[str, Any]:
         "backends": [name for name in BACKENDS if state("da_conv", name) is None],
     }
     if device == "cuda":
-        described |= {"cuda": torch.version.cuda, "driver": _driver()}
+        described |= {"cuda": torch.version.cuda, "driver": get_nvidia_driver_version(run)}  # type: ignore[no-untyped-call]
     return described
 
 
@@ -84,11 +84,3 @@ def _processor() -> str:
     lines = info.read_text().splitlines() if info.exists() else []
     named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     return next(named, platform.processor() or platform.machine())
-
-
-def _driver() -> str:
-    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    try:
-        return subprocess.run(query, capture_output=True, text=True).stdout.split("\n")[0] or "unknown"
-    except OSError:
-        return "unknown"

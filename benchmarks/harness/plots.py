@@ -83,7 +83,7 @@ def bars(run: Run, theme: Theme, suites: Sequence[str]) -> Any:
             position += max(0.8 * len(some), 1.3) + 0.4
     if not rows:
         return None
-    figure, (axes,) = _figure(1.0 + 0.2 * position)
+    figure, axes = plt.subplots(figsize=(WIDTH, 1.0 + 0.2 * position), layout="constrained")
     for place, ratio, label, text in rows:
         axes.barh(place, ratio - 1, left=1, height=0.72, color=labels[label])
         axes.annotate(text, (max(ratio, 1), place), (4, 0), textcoords="offset points", va="center", fontsize=8)
@@ -109,24 +109,19 @@ def scaling(run: Run, theme: Theme) -> Any:
         return None
     named = {BASELINE: theme.released, "Engine fp32": theme.ours, "Engine bf16": theme.half, "Engine fp16": theme.half}
     named |= dict(zip(("onnxruntime", "OpenVINO"), theme.series, strict=True))
-    styles: dict[str, dict[str, Any]] = {
-        name: {"color": c, "marker": "o", "markersize": 4} for name, c in named.items()
-    }
+    styles: dict[str, dict[str, Any]] = {name: {"color": c, "marker": "o", "ms": 4} for name, c in named.items()}
     floor = "floor: direct operations at the ceiling"
     styles[floor] = {"color": theme.muted, "linestyle": "--", "linewidth": 1}
-    figure, (axes,) = _figure(3.7)
-    lines: dict[str, list[tuple[int, float]]] = {name: [] for name in styles}
-    for results in images:
-        pixels, least = results[0].pixels or 0, run.floor(results[0])
-        lines[floor] += [(pixels, least * 1e3)] if least else []
-        for result in results:
-            if result.seconds and result.contender in lines:
-                lines[result.contender].append((pixels, median(result.seconds) * 1e3))
-    for name, points in lines.items():
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.7), layout="constrained")
+    for name, style in styles.items():
+        timed = [r for results in images for r in results if r.contender == name and r.seconds]
+        points = [(result.pixels, median(result.seconds) * 1e3) for result in timed]
+        if name == floor:
+            points = [(results[0].pixels, least * 1e3) for results in images if (least := run.floor(results[0]))]
         if points:
-            axes.plot(*zip(*sorted(points), strict=True), label=name, **styles[name])
+            axes.plot(*zip(*sorted(points), strict=True), label=name, **style)
     axes.set(xscale="log", yscale="log", xlabel="LR image")
-    ticks = {results[0].pixels: results[0].work.removeprefix("x4 of ") for results in images}
+    ticks: dict[Any, str] = {results[0].pixels: results[0].work.removeprefix("x4 of ") for results in images}
     axes.set_xticks(list(ticks), list(ticks.values()))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
@@ -136,11 +131,6 @@ def scaling(run: Run, theme: Theme) -> Any:
     _legend(figure, axes.get_lines())
     figure.suptitle(f"x4, {title(run.machine)}", fontsize=9)
     return figure
-
-
-def _figure(height: float) -> tuple[Any, list[Any]]:
-    figure, axes = plt.subplots(figsize=(WIDTH, height), layout="constrained", squeeze=False)
-    return figure, list(axes.flat)
 
 
 def _legend(figure: Any, handles: list[Any]) -> None:

@@ -14,7 +14,7 @@ from pytest_benchmark.stats import Stats
 from pytest_benchmark.utils import get_commit_info
 
 from benchmarks.harness.work import BASELINE, Work
-from dasr_fast.files import written_whole
+from dasr_fast.files import write_json
 from dasr_fast.ops.backends import BACKENDS
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -78,6 +78,11 @@ class Result:
             bytes_moved=work.bytes_moved,
             pixels=work.pixels,
         )
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Suite, work and contender."""
+        return self.suite, self.work, self.contender
 
     @property
     def wrong(self) -> bool:
@@ -192,11 +197,10 @@ def write(run: Run, path: Path) -> None:
         "datetime": run.datetime,
         "version": pytest_benchmark.__version__,
         "without_times": [asdict(result) for result in others],
-        "order": [[result.suite, result.work, result.contender] for result in run.results],
+        "order": [result.key for result in run.results],
         **{name: getattr(run, name) for name in ("baseline", "ceilings", "left_out", "seconds")},
     }
-    with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+    write_json(path, content)
 
 
 def read(path: Path) -> Run:
@@ -209,13 +213,13 @@ def read(path: Path) -> Run:
         content = json.loads(path.read_text())
         found = [Result(**one["extra_info"], seconds=one["stats"]["data"]) for one in content["benchmarks"]]
         found += [Result(**one) for one in content["without_times"]]
-        by_key = {(result.suite, result.work, result.contender): result for result in found}
+        by_key = {result.key: result for result in found}
         return Run(
             content["machine_info"],
             content["baseline"],
             content["ceilings"],
             content["left_out"],
-            [by_key[suite, work, contender] for suite, work, contender in content["order"]],
+            [by_key[tuple(key)] for key in content["order"]],
             content["commit_info"],
             content["datetime"],
             content["seconds"],

@@ -25,28 +25,25 @@ def summary(run: Run, wanted: Callable[[str], bool] = lambda work: True, *, brie
 
     Unless `brief`, the released network after `accelerate` and 16 bits stand beside.
     """
-    further = () if brief else ("`accelerate(released)`",)
-    header = ["", "released", "best alternative", *further, "dasr-fast", *(() if brief else ("in 16 bits",))]
-    lines = [f"| {' | '.join(header)} |", f"|---|{'---:|' * (len(header) - 1)}"]
-    for (suite, work), results in run.works().items():
-        label, best, against = f"memory, {work}" if suite == "memory" else work, Best.of(results), ratios(results)
-        if suite in SUMMARISED and wanted(label):
+    columns = (0, 1, 2, 4) if brief else range(6)
+    rows = [["", "released", "best alternative", "`accelerate(released)`", "dasr-fast", "in 16 bits"]]
+    for label, results in _summarised(run).items():
+        best, against = Best.of(results), ratios(results)
+        if wanted(label):
             shown = [best.released, best.alternative, best.accelerated, best.ours, best.narrow]
             cells = [_figure(one) for one in shown]
             if best.alternative:
                 cells[1] += f" {best.alternative.contender.removeprefix('released, ')}"
             for index, one in enumerate(shown[3:], 3):
                 cells[index] += f", **{against[one.contender]:.1f}x**" if one and one.contender in against else ""
-            lines.append(f"| {' | '.join([label, *(cells[:2] + cells[3:4] if brief else cells)])} |")
-    return "\n".join(lines)
+            rows.append([label, *cells])
+    lines = [f"| {' | '.join(row[column] for column in columns)} |" for row in rows]
+    return "\n".join([lines[0], f"|---|{'---:|' * (len(columns) - 1)}", *lines[1:]])
 
 
 def figure(run: Run, work: str, kind: str) -> str:
     """One of a row's figures, by the name of a field of `Best`; "ratio" is what this project's best gains."""
-    suite, label = ("memory", work.removeprefix("memory, ")) if work.startswith("memory, ") else ("", work)
-    (results,) = (
-        r for key, r in run.works().items() if key[1] == label and (key[0] == "memory") == (suite == "memory")
-    )
+    results = _summarised(run)[work]
     best = Best.of(results)
     if kind == "ratio" and best.ours:
         return f"{ratios(results)[best.ours.contender]:.1f}"
@@ -131,6 +128,12 @@ def ceilings(run: Run) -> str:
     """The ceilings in a sentence."""
     flops = [f"{value / 1e9:.0f} GFLOP/s in {name}" for name, value in run.ceilings.items() if name != "bytes"]
     return f"Ceilings measured in this run: {', '.join(flops)}, {run.ceilings['bytes'] / 1e9:.1f} GB/s copying."
+
+
+def _summarised(run: Run) -> dict[str, list[Result]]:
+    """Results by the names of works in a summary."""
+    works = {work: results for work, results in run.works().items() if work[0] in SUMMARISED}
+    return {f"memory, {name}" if suite == "memory" else name: results for (suite, name), results in works.items()}
 
 
 def _figure(result: Result | None) -> str:

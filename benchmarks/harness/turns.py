@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_all_start_methods, get_context
@@ -44,7 +44,7 @@ class FailedError(Exception):
     """What a process couldn't do, and whether something is only absent."""
 
 
-class Process:
+class Process(AbstractContextManager["Process"]):
     """A contender's process, which finds the work by itself.
 
     A fresh one imports everything; others are forked from one that has, which takes no time.
@@ -60,9 +60,6 @@ class Process:
         self.process = context.Process(target=serve, args=arguments, daemon=True)
         self.process.start()
         there.close()
-
-    def __enter__(self) -> "Process":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -104,7 +101,7 @@ def compare(
     with TemporaryDirectory(dir=settings.folder) as name:
         start = partial(Process, find, Path(name), settings)
         with start(BASELINE) as process:  # Which ends then, so that nobody's memory is that of the inputs' making.
-            process.ask("draw", work.timed)
+            process.ask("draw")
         if work.timed:
             _in_turns(results, start, effort, profiles)
         else:

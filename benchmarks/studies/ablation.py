@@ -5,7 +5,6 @@
 What follows `--` goes to `dasr-fast train` for every row. Stopped, it goes on where it was when it is called again.
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from dasr_fast.cli import run
-from dasr_fast.files import written_whole
+from dasr_fast.files import write_json
 from dasr_fast.training.log import read_log
 
 
@@ -71,9 +70,8 @@ def main(
         entries = read_log(folder / "log.jsonl")
         results[row.name] = [entry["rows"] for entry in entries if entry["kind"] == "validation"][-1]
     show(results)
-    with written_whole(output / "ablation.json") as temporary:
-        content = [{**row._asdict(), "psnr": {r["kernel"]: r["psnr"] for r in results[row.name]}} for row in ROWS]
-        temporary.write_text(json.dumps({"recipe": recipe, "rows": content}, indent=1) + "\n")
+    rows = [{**row._asdict(), "psnr": {r["kernel"]: r["psnr"] for r in results[row.name]}} for row in ROWS]
+    write_json(output / "ablation.json", {"recipe": recipe, "rows": rows})
 
 
 def show(results: dict[str, list[dict[str, Any]]]) -> None:

@@ -8,7 +8,7 @@ Each set is a folder of HR images; for those of the paper its own figures are sh
 
 import json
 import sys
-from itertools import groupby
+from itertools import groupby, product
 from math import inf
 from operator import itemgetter
 from pathlib import Path
@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from dasr_fast.cli import run
 from dasr_fast.cli.common import check_target
 from dasr_fast.evaluation import Setting
-from dasr_fast.files import written_whole
+from dasr_fast.files import write_json, written_whole
 from dasr_fast.models import BlindSR, CheckpointError
 
 PAPER = Path(__file__).with_name("paper.json")
@@ -37,21 +37,16 @@ PAPER = Path(__file__).with_name("paper.json")
 def main(sets: tuple[Path, ...], weights: str, tables: tuple[str, ...], precision: str, output: Path) -> None:
     """Write the means over each of SETS to OUTPUT.json, and tables of them to OUTPUT.md; earlier ones are replaced."""
     figures, text = output.with_suffix(".json"), output.with_suffix(".md")
-    check_target(figures, overwrite=True)
-    check_target(text, overwrite=True)
+    for path in (figures, text):
+        check_target(path, overwrite=True)
     try:
         scale = BlindSR.from_pretrained(weights).scale
     except (FileNotFoundError, CheckpointError) as error:
         raise click.UsageError(str(error)) from None
-    means = [
-        mean
-        for table in tables
-        for images in sets
-        for method in ("bicubic", weights)
-        for mean in evaluate(images, method, scale, table, precision)
-    ]
-    with written_whole(figures) as temporary:
-        temporary.write_text(json.dumps(means, indent=1) + "\n", encoding="utf-8")
+    means = []
+    for table, images, method in product(tables, sets, ("bicubic", weights)):
+        means += evaluate(images, method, scale, table, precision)
+    write_json(figures, means)
     with written_whole(text) as temporary:
         temporary.write_text(markdown(means), encoding="utf-8")
     click.echo(f"Wrote {figures} and {text}")

@@ -6,12 +6,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))  # Started as a file, Python looks beside it only.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from dasr_fast.degradation import preset  # noqa: E402
-from dasr_fast.degradation.presets import PRESETS  # noqa: E402
-from dasr_fast.images import Picture, read_image, write_image  # noqa: E402
+from benchmarks.harness.documents import IMAGES
+from benchmarks.harness.work import PHOTO
+from dasr_fast.degradation import preset
+from dasr_fast.degradation.presets import PRESETS
+from dasr_fast.images import Picture, read_image, write_image
 
 SCALE, COLUMNS, SHOWN, GAP = 4, 6, 2, 4
 PART = (slice(96, 352), slice(128, 384))
@@ -27,7 +28,7 @@ def drawn(hr: Tensor, name: str) -> Tensor:
 
 
 if __name__ == "__main__":
-    hr = read_image(ROOT / "benchmarks" / "photo.jpg").tensor()[..., PART[0], PART[1]]
+    hr = read_image(PHOTO).tensor()[..., PART[0], PART[1]]
     rows = torch.cat([drawn(hr, name) for name in PRESETS], 1)[:, :-GAP, :-GAP]
     pixels = rows.permute(1, 2, 0).byte().numpy()
-    write_image(ROOT / "docs" / "images" / "degradations.jpg", Picture(pixels))
+    write_image(IMAGES / "degradations.jpg", Picture(pixels))

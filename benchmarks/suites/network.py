@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.harness.work import BASELINE, Contender, Settings, Work
 from benchmarks.suites import runtimes
-from benchmarks.suites.variants import Variant, in_bfloat16, in_graph, of_network
+from benchmarks.suites.variants import Variant, in_graph, of_network
 from dasr_fast.inference import Engine
 from dasr_fast.models import BlindSR
 from tests.released.baseline import find_baseline
@@ -111,7 +111,7 @@ def contenders(scale: int, settings: Settings, *, compiles: bool) -> dict[str, C
     def contender(variant: Variant, *, captured: bool = False) -> Contender:
         def make() -> Any:
             network = variant.change(released())
-            call = network if variant.dtype == "float32" else in_bfloat16(network, device)
+            call = network if variant.dtype == "float32" else torch.autocast(device, torch.bfloat16)(network.__call__)
             return in_graph(call) if captured else call
 
         return Contender(make, dtype=variant.dtype)

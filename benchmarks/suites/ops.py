@@ -75,21 +75,19 @@ def _contenders(
     baseline: Call = partial(getattr(released_ops, op), **case.options)
     public: Call = partial(getattr(ops, op), **case.options)
 
-    def contender(
-        call: Call, arrange: Callable[[Inputs], Inputs] = lambda inputs: inputs, other: str = ""
-    ) -> Contender:
-        return Contender(lambda: finish(call), arrange, kind, other)
+    def contender(call: Call, **further: Any) -> Contender:
+        return Contender(lambda: finish(call), dtype=kind, **further)
 
     def by_inductor(mode: str) -> Contender:
         return Contender(lambda: finish(compiled(baseline, mode)), dtype=kind)
 
-    found = {BASELINE: contender(baseline, contiguous)}
+    found = {BASELINE: contender(baseline, arrange=contiguous)}
     given = "" if spec.general else "channels-last "
     if not spec.general:
         found["released, channels-last"] = contender(baseline)
     elif op != "blur_downsample":
-        found["released, channels-last"] = contender(baseline, channels_last)
-        found["dasr-fast, channels-last"] = contender(public, channels_last)
+        found["released, channels-last"] = contender(baseline, arrange=channels_last)
+        found["dasr-fast, channels-last"] = contender(public, arrange=channels_last)
     if not settings.quick:
         found[f"released, {given}compiled"] = by_inductor("default")
     if settings.everything or (settings.device == "cuda" and not settings.quick):

@@ -66,16 +66,6 @@ def compiled(call: Call, mode: str = "default") -> Call:
     return torch.compile(call, dynamic=False, mode=mode)
 
 
-def in_bfloat16(call: Call, device: str) -> Call:
-    """Under autocast."""
-
-    def autocast(*inputs: Any) -> Any:
-        with torch.autocast(device, torch.bfloat16):
-            return call(*inputs)
-
-    return autocast
-
-
 def in_graph(call: Call) -> Call:
     """Captured in a CUDA graph at the first call."""
     captured: list[Call] = []

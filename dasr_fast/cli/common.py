@@ -1,6 +1,5 @@
 """What the commands share: options, which files, reports, exit codes."""
 
-import json
 import os
 import sys
 import warnings
@@ -14,7 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
-from dasr_fast.files import SUFFIXES, WriteError, check_writable, find_images, search, written_whole
+from dasr_fast.files import SUFFIXES, WriteError, check_writable, find_images, search
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -326,12 +325,6 @@ def print_table(title: str, columns: Iterable[str], *sections: Iterable[Iterable
             table.add_row(*(escape(printable(text)) for text in row))
         table.add_section()
     Console().print(table)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write figures to a file, whole or not at all."""
-    with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def load_model(weights: str | None, scale: int | None, device: str) -> Any:

@@ -9,6 +9,7 @@ import click
 
 from dasr_fast.cli import common
 from dasr_fast.cli.common import NAME, PATH, Report, option
+from dasr_fast.files import write_json
 from dasr_fast.progress import Progress
 
 
@@ -139,7 +140,7 @@ def evaluate(
         facts |= {} if method == "bicubic" else {"precision": precision}
         figures = {"rows": [_row(*row) for row in scores.items()], "failed": report.reasons()}
         with report.guard(json_path, counted=False):
-            common.write_json(json_path, facts | figures)
+            write_json(json_path, facts | figures)
     return report.finish(f"Evaluated {source}")
 
 

@@ -9,6 +9,7 @@ import click
 
 from dasr_fast.cli import common
 from dasr_fast.cli.common import NAME, PATH, Number, Report, option
+from dasr_fast.files import write_json
 from dasr_fast.progress import Progress
 
 UNTRAINED = "untrained"
@@ -126,7 +127,7 @@ def represent(
         images_of = {"images": [image.name for image in report.done], "failed": report.reasons()}
         figures = {panel.title: _figures(panel.separability, settings) for panel in panels}
         with report.guard(json_path, counted=False):
-            common.write_json(json_path, {"source": folder.resolve().name, **facts, **images_of, "encoders": figures})
+            write_json(json_path, {"source": folder.resolve().name, **facts, **images_of, "encoders": figures})
     return report.finish(f"Represented {folder} in {output}")
 
 

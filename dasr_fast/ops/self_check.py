@@ -12,6 +12,7 @@ import json
 import os
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 
 from dasr_fast.build import record
+from dasr_fast.files import write_json
 
 TOLERANCES = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 4e-2}
 """Largest norm of a result's error, as a part of the result's norm."""
@@ -215,11 +217,6 @@ def _read() -> dict[str, str | None]:
 
 def _write(known: dict[str, str | None]) -> None:
     """Keep what was found, if there is a place for it."""
-    file = _file()
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        new = file.with_suffix(f".{os.getpid()}")
-        new.write_text(json.dumps(known, indent=1))
-        new.replace(file)
-    except OSError:
-        pass
+    with suppress(OSError):
+        _file().parent.mkdir(parents=True, exist_ok=True)
+        write_json(_file(), known)

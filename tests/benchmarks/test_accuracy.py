@@ -2,20 +2,16 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 from training.small_run import make_images
 
 from benchmarks.studies.accuracy import main
 from dasr_fast.evaluation import bicubic, evaluate_image, table2
 from dasr_fast.images import read_image
-from dasr_fast.models import BlindSR, save_weights
 
 
-def test_means_of_a_set_beside_bicubic(tmp_path: Path):
-    photos, weights = make_images(tmp_path / "Set14"), tmp_path / "small.safetensors"
-    torch.manual_seed(0)
-    save_weights(BlindSR(2, groups=1, blocks=1), weights)
+def test_means_of_a_set_beside_bicubic(weights: Path, tmp_path: Path):
+    photos = make_images(tmp_path / "Set14")
     main([str(photos), f"--weights={weights}", "--table=2", f"--output={tmp_path / 'figures'}"], standalone_mode=False)
 
     means = json.loads((tmp_path / "figures.json").read_text())
@@ -36,19 +32,16 @@ def test_means_of_a_set_beside_bicubic(tmp_path: Path):
     assert rows[3][3:] == ["33.34", "32.96", "32.78", "31.60"]
 
 
-def test_infinite_psnr_is_shown(tmp_path: Path):
+def test_infinite_psnr_is_shown(weights: Path, tmp_path: Path):
     (tmp_path / "flat").mkdir()
     Image.new("RGB", (64, 64), (128, 128, 128)).save(tmp_path / "flat" / "grey.png")
-    save_weights(BlindSR(2, groups=1, blocks=1), tmp_path / "small.safetensors")
-    arguments = [str(tmp_path / "flat"), f"--weights={tmp_path / 'small.safetensors'}", "--table=2"]
-    main([*arguments, f"--output={tmp_path / 'figures'}"], standalone_mode=False)
+    arguments = [f"--weights={weights}", "--table=2", f"--output={tmp_path / 'figures'}"]
+    main([str(tmp_path / "flat"), *arguments], standalone_mode=False)
     assert json.loads((tmp_path / "figures.json").read_text())[0]["psnr"] is None
     assert "| flat | 0 | bicubic | inf / 1.000 |" in (tmp_path / "figures.md").read_text()
 
 
-def test_a_set_that_is_not_there(tmp_path: Path):
-    weights = tmp_path / "small.safetensors"
-    save_weights(BlindSR(2, groups=1, blocks=1), weights)
+def test_a_set_that_is_not_there(weights: Path, tmp_path: Path):
     with pytest.raises(SystemExit) as stopped:
         main([str(tmp_path / "absent"), f"--weights={weights}"], standalone_mode=False)
     assert stopped.value.code == 2

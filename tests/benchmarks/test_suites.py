@@ -30,7 +30,7 @@ RUNTIMES = [name for name in ("onnxruntime", "openvino") if importlib.util.find_
 
 def errors(work: Work, folder: Path) -> dict[str, float]:
     """Over what is allowed, of each contender that isn't absent."""
-    Contends(work, folder, BASELINE, "cpu").draw(True)
+    Contends(work, folder, BASELINE, "cpu").draw()
     found = {}
     for name, contender in work.contenders.items():
         with suppress(ModuleNotFoundError):

@@ -84,7 +84,7 @@ def test_graphs_are_captured_before_anything_is_timed(
     monkeypatch.setattr(Contends, "seconds", lambda self, repeats: happened.append("timed") or (1.0, 0.1))
     step = Contender(lambda: Repeated(dict, Capture()))
     work = Work("suite", "label", tuple, {BASELINE: step}, None, lambda _: 0.0, read=lambda _: [])
-    Contends(work, tmp_path, BASELINE, "cpu").draw(True)
+    Contends(work, tmp_path, BASELINE, "cpu").draw()
     one = Contends(work, tmp_path, BASELINE, device)
     one.build()
     one.settle()

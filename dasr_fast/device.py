@@ -1,5 +1,8 @@
 """Where to compute, and how tensors get there."""
 
+import platform
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
@@ -15,6 +18,15 @@ def find_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("There is no NVIDIA GPU that PyTorch can use; --device cpu does without.")
     return torch.device(name)
+
+
+def processor_name() -> str:
+    """The CPU's name as the system tells it."""
+    facts = Path("/proc/cpuinfo")
+    for line in facts.read_text().splitlines() if facts.is_file() else []:
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def on_device(numbers: Tensor, device: torch.device) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which files are images, and files that are written whole or not at all."""
+"""Which files are images, where the cache is, and files that are written whole or not at all."""
 
 import json
 import os
@@ -75,6 +75,11 @@ def _beside(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def cache_folder() -> Path:
+    """This program's part of the user's cache; it may not exist yet."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dasr-fast"
 
 
 def find_images(folder: str | Path) -> list[Path]:

@@ -4,7 +4,6 @@ import platform
 import re
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,13 +12,14 @@ from torch.utils.benchmark import Timer
 from torch.utils.collect_env import get_nvidia_driver_version, run
 
 from dasr_fast import __version__, precision
+from dasr_fast.device import processor_name
 from dasr_fast.ops.backends import BACKENDS, state
 
 
 def facts(device: str) -> dict[str, Any]:
     """Device, driver, threads, versions and backends; `device` is "cpu" or "cuda"."""
     described = {
-        "device": torch.cuda.get_device_name() if device == "cuda" else _processor(),
+        "device": torch.cuda.get_device_name() if device == "cuda" else processor_name(),
         "kind": device,
         "threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
@@ -77,10 +77,3 @@ def ceilings(device: str, quick: bool) -> dict[str, float]:
 def _fastest(call: Callable[[], Any], rounds: int) -> float:
     timer = Timer("call()", globals={"call": call}, num_threads=torch.get_num_threads())
     return min(timer.timeit(1).median for _ in range(rounds))
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())

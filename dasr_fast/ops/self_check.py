@@ -9,7 +9,6 @@ import importlib
 import inspect
 import itertools
 import json
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,7 +20,7 @@ import torch
 from torch import Tensor
 
 from dasr_fast.build import record
-from dasr_fast.files import write_json
+from dasr_fast.files import cache_folder, write_json
 
 TOLERANCES = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 4e-2}
 """Largest norm of a result's error, as a part of the result's norm."""
@@ -204,7 +203,7 @@ def _versions(backend: str) -> str:
 
 
 def _file() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dasr-fast" / "checked-kernels.json"
+    return cache_folder() / "checked-kernels.json"
 
 
 def _read() -> dict[str, str | None]:

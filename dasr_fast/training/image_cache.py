@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from dasr_fast.files import SUFFIXES, search
+from dasr_fast.files import SUFFIXES, cache_folder, search
 from dasr_fast.images import ImageError, read_image
 from dasr_fast.progress import Progress
 from dasr_fast.training.background import computed_ahead
@@ -118,9 +118,8 @@ def _find(folder: Path) -> tuple[list[Entry], dict[Path, str]]:
 
 def _cache_folder(folder: Path, cache: str | Path | None) -> Path:
     """Where the decoded images of `folder` are kept."""
-    if cache is None:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dasr-fast" / "images"
-    return Path(cache) / f"{folder.name}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]}"
+    cache = cache_folder() / "images" if cache is None else Path(cache)
+    return cache / f"{folder.name}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]}"
 
 
 def _decoded(folder: Path, found: list[Entry], cache: Path, limit_bytes: int | None) -> PixelFile:

@@ -58,6 +58,11 @@ class PairedPatches(Patches):
         super().__init__(images, **settings)
         self.lr, self.scale = lr, scale
 
+    def inputs(self, step: int) -> tuple[Tensor, ...]:
+        """HR patches, `indices` and LR patches."""
+        hr, lr = self(step)
+        return hr, self.indices(step), lr
+
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """The batch of a step: uint8 `[batch, patches, 3, size, size]`, and the same divided by the scale."""
         sides = (self.size, self.size // self.scale)

@@ -1,18 +1,14 @@
 """Random patches of training images: a function of the seed and the step, so that any run can go on anywhere."""
 
-from collections.abc import Callable, Generator
 from functools import lru_cache
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dasr_fast.training.background import computed_ahead
 from dasr_fast.training.pixel_file import Pixels
-
-Batch = TypeVar("Batch")
 
 
 class Images(Protocol):
@@ -83,6 +79,10 @@ class Patches:
             self._cut(self.images[image], generator_of_cut(self.seed, sample), cut)
         return batch
 
+    def inputs(self, step: int) -> tuple[Tensor, ...]:
+        """What a training step takes: the batch of that step, and `indices`."""
+        return self(step), self.indices(step)
+
     def indices(self, step: int) -> Tensor:
         """Which images the batch of a step is from: int64 `[batch]`."""
         places = (divmod(sample, len(self.images)) for sample in self._samples(step))
@@ -125,16 +125,6 @@ def augmented(image: Pixels, augmentation: int) -> Pixels:
     if augmentation & 2:
         image = image[:, ::-1]
     return image.transpose(0, 2, 1) if augmentation & 4 else image
-
-
-def prefetched(
-    patches: Callable[[int], Batch], first_step: int, end_step: int, *, ahead: int = 4, workers: int = 2
-) -> Generator[tuple[int, Batch], None, None]:
-    """The batches of steps `first_step` to `end_step - 1`, as `(step, batch)`, prepared in background threads.
-
-    See `computed_ahead`; more than two threads help where images are decoded when needed (`ImageCache.streamed`).
-    """
-    return computed_ahead(patches, range(first_step, end_step), ahead=ahead, workers=workers)
 
 
 _ORDERS, _CUTS = 0, 1  # Independent streams of random numbers.

@@ -10,6 +10,7 @@ from torch import Tensor
 
 import dasr_fast
 from dasr_fast.degradation import Degradation, Pipeline
+from dasr_fast.device import processor_name
 from dasr_fast.files import written_whole
 from dasr_fast.models import BlindSR, save_weights
 from dasr_fast.models.bounds import make_bounds
@@ -137,12 +138,4 @@ def _machine(processes: Processes) -> str:
     """The processors that a run uses, in words."""
     if processes.device.type == "cuda":
         return f"{processes.world} x {torch.cuda.get_device_name(processes.device)}"
-    return f"{processes.world} x {torch.get_num_threads()} threads of {_processor()}"
-
-
-def _processor() -> str:
-    facts = Path("/proc/cpuinfo")
-    for line in facts.read_text().splitlines() if facts.is_file() else []:
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return f"{processes.world} x {torch.get_num_threads()} threads of {processor_name()}"

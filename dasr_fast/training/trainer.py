@@ -20,6 +20,7 @@ from dasr_fast.models import CheckpointError
 from dasr_fast.precision import choose_precision, tf32_convolutions
 from dasr_fast.processes import Processes
 from dasr_fast.training.average import MovingAverage
+from dasr_fast.training.background import computed_ahead
 from dasr_fast.training.configuration import Configuration, ConfigurationError, configure, store
 from dasr_fast.training.degradation import make_degradation
 from dasr_fast.training.display import Display
@@ -28,7 +29,7 @@ from dasr_fast.training.image_cache import ImageCache
 from dasr_fast.training.log import Log, LogFile, Window, not_finite
 from dasr_fast.training.networks import followed, make_networks
 from dasr_fast.training.pairs import LRImages, PairedPatches
-from dasr_fast.training.patches import Patches, prefetched
+from dasr_fast.training.patches import Patches
 from dasr_fast.training.representation import DegradationTarget
 from dasr_fast.training.results import measure_bounds, write_card, write_weights
 from dasr_fast.training.schedule import Schedule
@@ -189,7 +190,6 @@ class Trainer:
             TrainingError: The loss or a weight isn't finite; nothing of that is saved.
         """
         c, processes, total = self.configuration, self.processes, self.schedule.total
-        patches = self._patches()
         first = processes.rank == 0
         if first:
             store(c, self.folder / "configuration.toml")
@@ -197,16 +197,13 @@ class Trainer:
         display = Display(self.taken, total, c.batch, shown=first)
         with (
             Log(display, LogFile(self.folder, self.taken) if first else None) as log,
-            closing(prefetched(patches, self.taken, total)) as batches,
+            closing(computed_ahead(self._patches().inputs, range(self.taken, total), ahead=4, workers=2)) as batches,
             tf32_convolutions(c.precision == "tf32") if processes.device.type == "cuda" else nullcontext(),
         ):
             if self.taken == total:
                 self._save(log)  # What it writes may be asked for otherwise than before.
             for step, batch in batches:
-                hr, lr = batch if isinstance(batch, tuple) else (batch, None)
-                given = (hr, patches.indices(step)) if lr is None else (hr, patches.indices(step), lr)
-                on_device = (x.to(processes.device, non_blocking=True) for x in given)
-                self._window.add(self.step(step, *on_device))
+                self._window.add(self.step(step, *(x.to(processes.device, non_blocking=True) for x in batch)))
                 self.taken = step + 1
                 stopping = processes.any(stop())
                 last = self.taken == total

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dasr_fast.training.patches import Patches, augmented, prefetched
+from dasr_fast.training.background import computed_ahead
+from dasr_fast.training.patches import Patches, augmented
 
 RANDOM = np.random.default_rng(0)
 
@@ -91,11 +92,13 @@ def test_ranks_together_are_one_process(division: tuple[int, int], step: int):
 
 
 def test_goes_on_after_any_step():
-    through = [batch for _, batch in prefetched(Patches(IMAGES, size=5, batch=3, seed=9), 0, 12)]
+    through = [Patches(IMAGES, size=5, batch=3, seed=9)(step) for step in range(12)]
     for start in range(12):
-        resumed = list(prefetched(Patches(IMAGES, size=5, batch=3, seed=9), start, 12, ahead=3, workers=3))
+        patches = Patches(IMAGES, size=5, batch=3, seed=9)
+        resumed = list(computed_ahead(patches.inputs, range(start, 12), ahead=3, workers=3))
         assert [step for step, _ in resumed] == list(range(start, 12))
-        assert all(torch.equal(batch, through[step]) for step, batch in resumed)
+        assert all(torch.equal(batch, through[step]) for step, (batch, _) in resumed)
+        assert all(torch.equal(indices, patches.indices(step)) for step, (_, indices) in resumed)
 
 
 def test_seeds_steps_and_images_of_a_batch_are_cut_independently():
@@ -135,4 +138,4 @@ def test_wrong_arguments(wrong: dict[str, object], message: str):
 def test_images_that_are_too_small():
     patches = Patches(IMAGES, size=6, batch=5, seed=0)
     with pytest.raises(ValueError, match=r"images must have 6x6 pixels or more; got (5x5|30x5)\."):
-        list(prefetched(patches, 0, 1))
+        patches(0)

@@ -40,19 +40,12 @@ def unsupported(x: Tensor, kernel: Tensor, weight: Tensor, *_: Any) -> str | Non
     return obstacle(x.device)
 
 
-def da_conv(
-    x: Tensor,
-    kernel: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    gate: Tensor | None,
-    negative_slope: float,
-    activate: bool,
-) -> Tensor:
+def da_conv(x: Tensor, kernel: Tensor, weight: Tensor, *others: Any) -> Tensor:
     """As `dasr_fast.reference.da_conv`; float32 products in TF32 if PyTorch's convolutions may use it.
 
     Triton cuts operands off to TF32, where cuDNN rounds them.
     """
+    bias, gate, negative_slope, activate = others
     b, c, h, w = x.shape
     out = weight.shape[0]
     kernel = adjacent(kernel, x)
@@ -80,16 +73,9 @@ def da_conv(
     return y
 
 
-def da_conv_backward(
-    grad: Tensor,
-    x: Tensor,
-    kernel: Tensor,
-    weight: Tensor,
-    gate: Tensor | None,
-    y: Tensor | None,
-    negative_slope: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def da_conv_backward(grad: Tensor, x: Tensor, kernel: Tensor, weight: Tensor, *others: Any) -> tuple[Tensor, ...]:
     """As `dasr_fast.reference.da_conv.da_conv_backward`."""
+    gate, y, negative_slope = others
     b, c, h, w = x.shape
     out = weight.shape[0]
     kernel = adjacent(kernel, x)

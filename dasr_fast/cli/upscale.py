@@ -3,9 +3,10 @@
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,36 +127,22 @@ def upscale(
     torchrun --nproc-per-node 4 -m dasr_fast upscale photos/ -o large/
     """
     from dasr_fast.device import find_device
-    from dasr_fast.images import check_format, read_image, resized, write_image
     from dasr_fast.inference.engine import Engine
-    from dasr_fast.inference.pictures import comparison
-    from dasr_fast.inference.pictures import upscale as upscale_picture
     from dasr_fast.models.checkpoint import FOR_PICTURES
-    from dasr_fast.processes import joined, world_size
+    from dasr_fast.processes import joined
 
     if factor is not None and (width is not None or height is not None):
         raise click.UsageError("--factor and --width or --height both tell the size; leave one out.")
     if factor is not None and factor > 4:
         raise click.UsageError(f"--factor is {factor:g}; images become at most 4 times as large.")
-    report = Report()
     if any(source.suffix.lower() in VIDEOS for source in sources):
         unused = (suffix, quality, factor, width, height, compare or None)
-        if len(sources) > 1 or any(option is not None for option in unused):
-            raise click.UsageError(
-                "A video is upscaled by itself, without --format, --quality, --factor, --width, --height and --compare."
-            )
-        if world_size() > 1:
-            raise click.UsageError("A video is upscaled by one process.")
-        try:
-            from dasr_fast.integrations.video import require_pyav
-
-            require_pyav()
-        except ImportError as error:
-            raise click.UsageError(str(error)) from None
+        _check_video(alone=len(sources) == 1 and all(value is None for value in unused))
         engine = Engine(common.load_model(weights or FOR_PICTURES[scale or 4], scale, device), precision)
         return _upscale_video(engine, sources[0], output, representation, overwrite)
     if scale is None and weights is None and factor is not None:
         scale = max(2, math.ceil(factor))
+    report = Report()
     with joined(find_device(device)) as processes:
         images = {source: common.images_of_tree(source, output, report) for source in sources}
         model = common.load_model(weights or FOR_PICTURES[scale or 4], scale, processes.device.type)
@@ -164,16 +151,11 @@ def upscale(
             raise click.UsageError(f"--factor is {factor:g}, and the weights are for scale {engine.scale}.")
         if output is not None and len(sources) > 1 and output.suffix and not output.is_dir():
             raise click.UsageError(f"The images of {len(sources)} sources can't all go into {output}; name a folder.")
-        mark, ending = f"_x{engine.scale}", f".{suffix}" if suffix else None
-        targets: dict[Path, Path] = {}
-        for source, found in images.items():
-            targets |= common.output_paths(source, found, output, mark, ending)
-        results = {i: [target, *([_comparison_path(target)] if compare else ())] for i, target in targets.items()}
-        common.refuse_same_names(file for files in results.values() for file in files)
+        results = _results(images, output, f"_x{engine.scale}", f".{suffix}" if suffix else None, compare)
         share = dict(list(results.items())[processes.rank :: processes.world])
         several = len(sources) > 1 or sources[0].is_dir()
         to_do = report.unfinished(share, overwrite) if several else share
-        folders = list(dict.fromkeys(target.parent for target in targets.values()))
+        folders = list(dict.fromkeys(files[0].parent for files in results.values()))
         with common.results_in(*folders):
             processes.any(False)  # No result before all have seen which images there are.
             steps = Progress(to_do.items(), "Upscaling", len(to_do))
@@ -181,22 +163,67 @@ def upscale(
                 with report.guard(image), _named_in_warnings(image):
                     for file in files:
                         common.refuse_overwriting(file, overwrite)
-                    lr = read_image(image)
-                    check_format(files[0], lr)
-                    size = _size(lr.pixels.shape[1], lr.pixels.shape[0], engine.scale, factor, width, height)
-                    sr = upscale_picture(engine, lr, tile=tile, progress=steps.part)
-                    write_image(files[0], sr if size is None else resized(sr, *size), quality=quality)
-                    if compare:
-                        shown = comparison(lr, sr)
-                        profile = {name: value for name, value in shown.metadata.items() if name == "icc-profile-data"}
-                        write_image(files[1], replace(shown, metadata=profile))
+                    size = partial(_size, scale=engine.scale, factor=factor, width=width, height=height)
+                    _upscale_image(engine, image, files, size, quality, tile=tile, progress=steps.part)
             failed = processes.any(bool(report.failed))  # torchrun stops the others when one ends with an error.
-        target = _common(folders) if len(targets) > 1 else next(iter(targets.values()))
+        target = _common(folders) if len(results) > 1 else next(iter(results.values()))[0]
         if processes.rank > 0:
             report.others.clear()
         part = "" if processes.world == 1 else f" (process {processes.rank + 1} of {processes.world})"
         report.finish(f"Upscaled to {target} in {engine.precision}{part}")
         return int(failed)
+
+
+def _results(
+    images: dict[Path, list[Path]], output: Path | None, mark: str, suffix: str | None, compare: bool
+) -> dict[Path, list[Path]]:
+    """Files that each image's result goes to, the comparison second, for the images of each source."""
+    targets: dict[Path, Path] = {}
+    for source, found in images.items():
+        targets |= common.output_paths(source, found, output, mark, suffix)
+    results = {
+        image: [target, target.with_name(f"{target.stem}_compare.png")] if compare else [target]
+        for image, target in targets.items()
+    }
+    common.refuse_same_names(file for files in results.values() for file in files)
+    return results
+
+
+def _upscale_image(
+    engine: Any, image: Path, files: list[Path], size: Callable[..., Any], quality: int | None, **options: Any
+) -> None:
+    """Write an image's result to the first of the files, and to a second one the comparison."""
+    from dasr_fast.images import check_format, read_image, resized, write_image
+    from dasr_fast.inference.pictures import comparison
+    from dasr_fast.inference.pictures import upscale as upscale_picture
+
+    lr = read_image(image)
+    check_format(files[0], lr)
+    wanted = size(lr.pixels.shape[1], lr.pixels.shape[0])
+    sr = upscale_picture(engine, lr, **options)
+    write_image(files[0], sr if wanted is None else resized(sr, *wanted), quality=quality)
+    for file in files[1:]:
+        shown = comparison(lr, sr)
+        profile = {name: value for name, value in shown.metadata.items() if name == "icc-profile-data"}
+        write_image(file, replace(shown, metadata=profile))
+
+
+def _check_video(*, alone: bool) -> None:
+    """Raises click.UsageError where a video can't be upscaled; `alone` is one without other sources and options."""
+    from dasr_fast.processes import world_size
+
+    if not alone:
+        raise click.UsageError(
+            "A video is upscaled by itself, without --format, --quality, --factor, --width, --height and --compare."
+        )
+    if world_size() > 1:
+        raise click.UsageError("A video is upscaled by one process.")
+    try:
+        from dasr_fast.integrations.video import require_pyav
+
+        require_pyav()
+    except ImportError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _upscale_video(engine: Any, source: Path, output: Path | None, representation: Any, overwrite: bool) -> int:
@@ -238,11 +265,6 @@ def _size(
 def _common(folders: list[Path]) -> Path:
     """The folder that holds them all."""
     return folders[0] if len(folders) == 1 else Path(os.path.commonpath([folder.absolute() for folder in folders]))
-
-
-def _comparison_path(target: Path) -> Path:
-    """Where the comparison goes for a result."""
-    return target.with_name(f"{target.stem}_compare.png")
 
 
 @contextmanager

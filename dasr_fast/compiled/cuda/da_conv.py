@@ -39,16 +39,9 @@ def da_conv(x: Tensor, kernel: Tensor, weight: Tensor, *others: Any) -> Tensor:
     return y
 
 
-def da_conv_backward(
-    grad: Tensor,
-    x: Tensor,
-    kernel: Tensor,
-    weight: Tensor,
-    gate: Tensor | None,
-    y: Tensor | None,
-    negative_slope: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def da_conv_backward(grad: Tensor, x: Tensor, kernel: Tensor, weight: Tensor, *others: Any) -> tuple[Tensor, ...]:
     """As `dasr_fast.reference.da_conv.da_conv_backward`."""
+    gate, y, negative_slope = others
     x = dense(x)
     b, c, h, w = x.shape
     out = weight.shape[0]

@@ -38,10 +38,15 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Write a file of UTF-8, whole or not at all."""
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def write_json(path: str | Path, content: Any) -> None:
     """Write a file of JSON, whole or not at all."""
-    with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def check_writable(path: str | Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.harness import plots, tables
 from benchmarks.harness.machine import title
 from benchmarks.harness.results import RESULTS, read
-from dasr_fast.files import written_whole
+from dasr_fast.files import write_text
 
 ROOT = RESULTS.parents[1]
 DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "index.md", ROOT / "docs" / "benchmarks.md")
@@ -37,8 +37,7 @@ def rebuild() -> list[Path]:
         for _, kind, stem, *_ in _BLOCK.findall(text):
             if kind == "plots":
                 written += plots.draw(read(RESULTS / f"{stem}.json"), IMAGES, source=source(stem))
-        with written_whole(document) as temporary:
-            temporary.write_text(rebuilt(text))
+        write_text(document, rebuilt(text))
     return [*written, *DOCUMENTS]
 
 

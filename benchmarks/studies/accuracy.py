@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from dasr_fast.cli import run
 from dasr_fast.cli.common import check_target
 from dasr_fast.evaluation import Setting
-from dasr_fast.files import write_json, written_whole
+from dasr_fast.files import write_json, write_text
 from dasr_fast.models import BlindSR, CheckpointError
 
 PAPER = Path(__file__).with_name("paper.json")
@@ -47,8 +47,7 @@ def main(sets: tuple[Path, ...], weights: str, tables: tuple[str, ...], precisio
     for table, images, method in product(tables, sets, ("bicubic", weights)):
         means += evaluate(images, method, scale, table, precision)
     write_json(figures, means)
-    with written_whole(text) as temporary:
-        temporary.write_text(markdown(means), encoding="utf-8")
+    write_text(text, markdown(means))
     click.echo(f"Wrote {figures} and {text}")
 
 

@@ -17,7 +17,7 @@ def weights(name: str | None) -> int:
     dasr-fast weights
     dasr-fast weights x4
     """
-    from dasr_fast.models.checkpoint import SHIPPED, card_facts, find_weights
+    from dasr_fast.models.checkpoint import card_facts, find_weights, shipped
 
     if name is not None:
         card = find_weights(name).with_suffix(".md")
@@ -26,9 +26,9 @@ def weights(name: str | None) -> int:
         click.echo(card.read_text(encoding="utf-8").rstrip())
         return 0
     rows = []
-    for path in sorted(SHIPPED.glob("*.safetensors")):
-        facts = card_facts(path.stem)
-        rows.append([path.stem, path.stem[1], facts["degradation"], facts["licence"]])
+    for known in shipped():
+        facts = card_facts(known)
+        rows.append([known, known[1], facts["degradation"], facts["licence"]])
     print_table("Weights that come with dasr-fast", ["name", "scale", "trained for", "licence"], rows)
     click.echo("dasr-fast weights NAME prints a model card; dasr-fast upscale --weights NAME uses the weights.")
     return 0

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dasr_fast.inference.block import CopiedBlock, FoldedBlock
 from dasr_fast.inference.convolution import Convolution
@@ -125,9 +126,6 @@ def _layers(encoder: DegradationEncoder) -> Iterator[tuple[nn.Conv2d, nn.BatchNo
 
 def _fold_batch_norm(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Weight and bias, in float64, of a convolution that does what both do in evaluation mode."""
-    assert convolution.bias is not None
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    factor = norm.weight.detach().double() / (norm.running_var.double() + norm.eps).sqrt()
-    bias = (convolution.bias.detach() - norm.running_mean.double()) * factor + norm.bias.detach()
-    return convolution.weight.detach() * factor[:, None, None, None], bias
+    folded = fuse_conv_bn_eval(copy.deepcopy(convolution).double().eval(), copy.deepcopy(norm).double().eval())
+    assert folded.bias is not None
+    return folded.weight, folded.bias

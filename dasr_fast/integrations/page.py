@@ -16,7 +16,7 @@ from dasr_fast.images import Picture, read_image, write_image
 from dasr_fast.inference.any_image import shared_engine
 from dasr_fast.inference.noise import noise_level
 from dasr_fast.inference.pictures import PictureWarning, bicubic, upscale
-from dasr_fast.models.checkpoint import SHIPPED
+from dasr_fast.models.checkpoint import card_facts, shipped
 
 LARGEST = 4_000_000
 """Pixels of the largest picture that is taken, so that nobody waits for hours by mistake."""
@@ -35,7 +35,7 @@ def make(device: str = "auto") -> Any:
         import gradio
     except ModuleNotFoundError:
         raise ImportError("The page needs gradio: pip install 'dasr-fast[demo]'.") from None
-    names = sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
+    trained_for = "; ".join(f"{name}: {card_facts(name)['degradation']}" for name in shipped())
 
     def run(path: str | None, weights: str, strength: float, progress: Any = gradio.Progress()) -> Any:  # noqa: B008
         if path is None:
@@ -60,7 +60,7 @@ def make(device: str = "auto") -> Any:
         with gradio.Row():
             with gradio.Column(scale=1):
                 picture = gradio.Image(type="filepath", label="Picture")
-                weights = gradio.Dropdown(names, value=DEFAULT, label="Weights", info=_trained_for(names))
+                weights = gradio.Dropdown(list(shipped()), value=DEFAULT, label="Weights", info=trained_for)
                 strength = gradio.Slider(
                     0, 1, value=1, step=0.05, label="Strength", info="0: bicubic upsampling; 1: the network alone."
                 )
@@ -105,9 +105,3 @@ def _shown(picture: Picture) -> Any:
     """Pixels of 8 bits in RGB, without transparency."""
     pixels = picture.pixels if picture.pixels.dtype == np.uint8 else (picture.pixels // 257).astype(np.uint8)
     return pixels.repeat(3, axis=2) if pixels.shape[2] == 1 else pixels
-
-
-def _trained_for(names: list[str]) -> str:
-    from dasr_fast.models.checkpoint import card_facts
-
-    return "; ".join(f"{name}: {card_facts(name)['degradation']}" for name in names)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dasr_fast.inference.any_image import upscale_with
 from dasr_fast.inference.engine import Engine
 from dasr_fast.models import BlindSR
-from dasr_fast.models.checkpoint import SAVED, SHIPPED, checksum, load_weights, read_limits, read_weights, settings_of
+from dasr_fast.models.checkpoint import SAVED, checksum, load_weights, read_limits, read_weights, settings_of, shipped
 from dasr_fast.models.wrapped import find_state
 
 NAME = "DASR"
@@ -124,4 +124,4 @@ def _limits(state: Mapping[str, Tensor], embedding: int) -> tuple[Tensor | None,
 @cache
 def _shipped() -> dict[str, Path]:
     """Files of the weights that come with the package, by the checksum of their tensors."""
-    return {checksum(read_weights(path)): path for path in SHIPPED.glob("*.safetensors")}
+    return {checksum(read_weights(path)): path for path in shipped().values()}

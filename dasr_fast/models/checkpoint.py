@@ -76,9 +76,9 @@ def find_weights(name_or_path: str | Path) -> Path:
         raise FileNotFoundError("The name of the weights is empty.")
     if path.is_file():
         return path
-    shipped = {weights.stem: weights for weights in sorted(SHIPPED.glob("*.safetensors"))}
-    if str(name_or_path) in shipped:
-        return shipped[str(name_or_path)]
+    own = shipped()
+    if str(name_or_path) in own:
+        return own[str(name_or_path)]
     if path.is_dir():
         of_run = [*path.glob("step-*.pt"), *path.glob("checkpoints/step-*.pt")]
         names = ("weights.safetensors", "weights.pt", "model.safetensors")
@@ -89,8 +89,13 @@ def find_weights(name_or_path: str | Path) -> Path:
     if hub.may_be_repository(str(name_or_path)) and importlib.util.find_spec("huggingface_hub") is not None:
         return hub.download(str(name_or_path))
     raise FileNotFoundError(
-        f"No weights at {name_or_path}, and none of that name come with the package (which has {', '.join(shipped)})."
+        f"No weights at {name_or_path}, and none of that name come with the package (which has {', '.join(own)})."
     )
+
+
+def shipped() -> dict[str, Path]:
+    """Files of the weights that come with the package, by name, in order."""
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.safetensors"))}
 
 
 def card_facts(name: str) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """Weights from and to the Hugging Face hub; extra `hub`."""
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -8,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from dasr_fast.files import written_whole
+from dasr_fast.files import write_json, write_text
 
 if TYPE_CHECKING:
     from dasr_fast.models.blind_sr import BlindSR
@@ -50,9 +49,8 @@ def save(model: "BlindSR", folder: Path, card: str | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(model, folder / WEIGHTS)
     settings = {"model_type": "dasr", "library_name": "dasr-fast", **settings_of(model.state_dict(), "the model")}
-    for name, text in ((CONFIGURATION, json.dumps(settings, indent=1) + "\n"), (CARD, card or _card(settings))):
-        with written_whole(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    write_json(folder / CONFIGURATION, settings)
+    write_text(folder / CARD, card or _card(settings))
 
 
 def push(model: "BlindSR", repository: str, *, private: bool, card: str | None, token: str | None) -> str:

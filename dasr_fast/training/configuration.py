@@ -8,7 +8,7 @@ import tomlkit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from tomlkit.exceptions import TOMLKitError
 
-from dasr_fast.files import written_whole
+from dasr_fast.files import write_text
 from dasr_fast.training.schedule import WARM_UP
 
 
@@ -244,8 +244,7 @@ def resumed(file: Path, options: Mapping[str, Any]) -> Configuration:
 
 def store(configuration: Configuration, file: Path) -> None:
     """Write the settings as TOML, whole or not at all; those that are None are left out."""
-    with written_whole(file) as temporary:
-        temporary.write_text(tomlkit.dumps(configuration.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
+    write_text(file, tomlkit.dumps(configuration.model_dump(mode="json", exclude_none=True)))
 
 
 def _read(file: Path) -> dict[str, Any]:

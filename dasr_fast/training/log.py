@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from dasr_fast.files import written_whole
+from dasr_fast.files import write_text
 from dasr_fast.training.display import Display
 from dasr_fast.training.schedule import Schedule
 from dasr_fast.training.validation import Row
@@ -83,8 +83,7 @@ class LogFile:
     def __init__(self, folder: Path, step: int = 0) -> None:
         self.path = folder / "log.jsonl"
         entries = [entry for entry in read_log(self.path) if entry["step"] <= step]
-        with written_whole(self.path) as temporary:
-            temporary.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
+        write_text(self.path, "".join(json.dumps(entry) + "\n" for entry in entries))
         self._file = self.path.open("a", encoding="utf-8")
         self.board = _board(folder, step)
 

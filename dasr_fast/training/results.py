@@ -11,7 +11,7 @@ from torch import Tensor
 import dasr_fast
 from dasr_fast.degradation import Degradation, Pipeline
 from dasr_fast.device import processor_name
-from dasr_fast.files import written_whole
+from dasr_fast.files import write_text
 from dasr_fast.models import BlindSR, save_weights
 from dasr_fast.models.bounds import make_bounds
 from dasr_fast.processes import Processes
@@ -121,8 +121,7 @@ def write_card(
     if best is not None and best.step != steps[0]:
         where = f"The best weights were those of step {best.step}, with {best.psnr:.2f} dB on average"
         lines += ["", f"{where}; their checkpoint is kept."]
-    with written_whole(folder / "README.md") as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(folder / "README.md", "\n".join(lines) + "\n")
 
 
 def _degradation(c: Configuration) -> str:

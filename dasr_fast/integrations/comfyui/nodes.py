@@ -6,11 +6,11 @@ from torch import Tensor
 
 from dasr_fast.inference.any_image import as_picture, shared_engine, upscale_with
 from dasr_fast.inference.pictures import embed
-from dasr_fast.models.checkpoint import SHIPPED
+from dasr_fast.models.checkpoint import shipped
 
 IMAGE: tuple[str] = ("IMAGE",)
 WEIGHTS: tuple[list[str], dict[str, Any]] = (
-    sorted(path.stem for path in SHIPPED.glob("*.safetensors")),
+    list(shipped()),
     {"default": "x4-photo", "tooltip": "Weights that come with dasr-fast; `dasr-fast weights` tells what each is for."},
 )
 PATH = (

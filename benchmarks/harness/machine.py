@@ -14,6 +14,7 @@ from torch.utils.collect_env import get_nvidia_driver_version, run
 from dasr_fast import __version__, precision
 from dasr_fast.device import processor_name
 from dasr_fast.ops.backends import BACKENDS, state
+from dasr_fast.ops.checks import type_name
 
 
 def facts(device: str) -> dict[str, Any]:
@@ -67,7 +68,7 @@ def ceilings(device: str, quick: bool) -> dict[str, float]:
             partial(torch.mm, a, b, out=product): 2 * side**3,
             partial(F.conv2d, x, weight, padding=1): 18 * 256 * x.numel(),
         }
-        found[str(dtype)[6:]] = max(operations / _fastest(call, rounds) for call, operations in calls.items())
+        found[type_name(dtype)] = max(operations / _fastest(call, rounds) for call, operations in calls.items())
     torch.set_float32_matmul_precision(before)
     source, target = torch.zeros(length, device=device), torch.zeros(length, device=device)
     found["bytes"] = 8 * length / _fastest(partial(target.copy_, source), rounds)

@@ -12,6 +12,7 @@ from benchmarks.suites.alternatives import ALTERNATIVES, OTHER
 from benchmarks.suites.variants import compiled
 from dasr_fast import ops
 from dasr_fast.ops.backends import BACKENDS, state
+from dasr_fast.ops.checks import type_name
 from tests.released import ops as released_ops
 from tests.specification import SPECIFICATIONS, Case, Specification
 
@@ -40,7 +41,8 @@ def _work(spec: Specification, case: Case, dtype: torch.dtype, settings: Setting
     public: Call = partial(getattr(ops, spec.op), **case.options)
     finish = _with_gradients if backward else lambda call: call
     size = "x".join(str(n) for n in next(iter(case.tensors.values())) or ())
-    label = f"{spec.op} {size}" + ("" if dtype == torch.float32 else f" {str(dtype)[6:]}")
+    kind = type_name(dtype)
+    label = f"{spec.op} {size}" + ("" if dtype == torch.float32 else f" {kind}")
     moved = spec.bytes_moved(case, dtype.itemsize) + (spec.bytes_backward(case, dtype.itemsize) if backward else 0)
 
     def inputs() -> Inputs:
@@ -71,7 +73,7 @@ def _work(spec: Specification, case: Case, dtype: torch.dtype, settings: Setting
 def _contenders(
     spec: Specification, case: Case, dtype: torch.dtype, settings: Settings, finish: Callable[[Call], Call]
 ) -> Mapping[str, Contender]:
-    op, kind = spec.op, str(dtype).removeprefix("torch.")
+    op, kind = spec.op, type_name(dtype)
     baseline: Call = partial(getattr(released_ops, op), **case.options)
     public: Call = partial(getattr(ops, op), **case.options)
 

@@ -38,9 +38,8 @@ SCHEMAS = {
         "-> (Tensor, Tensor)",
         "blur_stencils(Tensor kernel, Tensor weights, int first, int scale, int height, int width, "
         "Tensor(a!) stencils, Tensor(b!) ends) -> ()",
-        "blur_downsample(Tensor x, Tensor stencils, Tensor? ends, int scale, int reach, int top, int left, bool "
-        "reflect, "
-        "Tensor? noise, Tensor? level, bool quantize, Tensor(a!) y) -> ()",
+        "blur_downsample(Tensor x, Tensor stencils, Tensor? ends, int scale, int reach, int top, int left, "
+        "bool reflect, Tensor? noise, Tensor? level, bool quantize, Tensor(a!) y) -> ()",
         "blur_downsample_grad_kernel(Tensor grad, Tensor x, Tensor(a!) grad_kernel) -> ()",
         *(schema(function) for function in (reference.jpeg, reference.normal_numbers, reference.add_noise)),
         "resize(Tensor image, int height, int width, int reach, bool antialias) -> Tensor",

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dasr_fast.ops.checks import check_flag, check_tensor, shown
+from dasr_fast.ops.checks import check_flag, check_tensor, shown, type_name
 
 LUMA = (65.738, 129.057, 25.064)
 """RGB to Y of ITU-R BT.601 in studio range, over 256 (PSNR) or 255 (SSIM, plus 16) as the released code has it."""
@@ -18,7 +18,7 @@ def quantize(image: Tensor) -> Tensor:
     """
     check_tensor("quantize", "image", image)
     if image.is_complex():
-        raise TypeError(f"quantize: image must be real; got {str(image.dtype).removeprefix('torch.')}.")
+        raise TypeError(f"quantize: image must be real; got {type_name(image.dtype)}.")
     return image.round().clamp(0, 255)
 
 
@@ -106,6 +106,6 @@ def _check(name: str, sr: Tensor, hr: Tensor, border: int, least: int) -> None:
         )
     for which, image in (("sr", sr), ("hr", hr)):
         if image.is_complex():
-            raise TypeError(f"{name}: {which} must be real; got {str(image.dtype).removeprefix('torch.')}.")
+            raise TypeError(f"{name}: {which} must be real; got {type_name(image.dtype)}.")
         if not torch.isfinite(image).all():
             raise ValueError(f"{name}: {which} holds NaN or infinity.")

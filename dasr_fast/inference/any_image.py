@@ -12,6 +12,7 @@ from dasr_fast.inference.attempts import Tile
 from dasr_fast.inference.engine import Engine
 from dasr_fast.inference.pictures import upscale as upscale_picture
 from dasr_fast.models.checkpoint import FOR_PICTURES
+from dasr_fast.ops.checks import type_name
 
 WHITE = 65535
 """That of the 16 bits as which numbers from 0 to 1 are computed."""
@@ -105,7 +106,7 @@ def _tensor(engine: Engine, image: Tensor, v: Tensor | None, tile: Tile) -> Tens
     if image.dim() not in (3, 4) or image.shape[-3] not in (1, 3) or 0 in image.shape[-2:]:
         raise ValueError(f"upscale: image must be [C, H, W] or [B, C, H, W] with C 1 or 3; got {list(image.shape)}.")
     if not image.is_floating_point() and image.dtype != torch.uint8:
-        raise TypeError(f"upscale: a tensor must be uint8 or floating point; got {str(image.dtype)[6:]}.")
+        raise TypeError(f"upscale: a tensor must be uint8 or floating point; got {type_name(image.dtype)}.")
     images = (image if image.dim() == 4 else image[None]).detach()
     arrays = images.permute(0, 2, 3, 1).to("cpu", torch.uint8 if image.dtype == torch.uint8 else torch.float32).numpy()
     results = [torch.from_numpy(_array(engine, array, v, tile)).permute(2, 0, 1) for array in arrays]

@@ -13,6 +13,7 @@ from dasr_fast.inference.tiling import SMALLEST, Place
 from dasr_fast.models.adopt import as_blind_sr
 from dasr_fast.models.encoder import EMBEDDING
 from dasr_fast.ops.backends import BACKENDS
+from dasr_fast.ops.checks import type_name
 from dasr_fast.precision import choose_precision
 
 
@@ -201,4 +202,4 @@ def _check_tile(tile: Tile) -> None:
 
 
 def _kind(value: object) -> str:
-    return str(value.dtype).removeprefix("torch.") if isinstance(value, Tensor) else type(value).__name__
+    return type_name(value.dtype) if isinstance(value, Tensor) else type(value).__name__

@@ -18,6 +18,7 @@ from dasr_fast.models.checkpoint import (
 from dasr_fast.models.dasr import DASR
 from dasr_fast.models.encoder import EMBEDDING
 from dasr_fast.models.moco import MoCo
+from dasr_fast.ops.checks import type_name
 
 
 class BlindSR(nn.Module):
@@ -154,4 +155,4 @@ def _check_images(x: Tensor, middle: tuple[int, ...], shape: str) -> None:
     if x.dim() != 3 + len(middle) or tuple(x.shape[1:-2]) != middle or 0 in x.shape[-2:]:
         raise ValueError(f"BlindSR: images must be {shape}; got {list(x.shape)}.")
     if not x.dtype.is_floating_point:
-        raise TypeError(f"BlindSR: images must be floating point in 0 to 255; got {str(x.dtype)[6:]}.")
+        raise TypeError(f"BlindSR: images must be floating point in 0 to 255; got {type_name(x.dtype)}.")

@@ -24,6 +24,7 @@ from dasr_fast.files import written_whole
 from dasr_fast.models import bounds as embedding_bounds
 from dasr_fast.models import hub
 from dasr_fast.models.wrapped import FIRST, find_state, names_in, plain
+from dasr_fast.ops.checks import type_name
 
 if TYPE_CHECKING:
     from dasr_fast.models.blind_sr import BlindSR
@@ -227,7 +228,7 @@ def check_weights(model: nn.Module, state: Mapping[str, Tensor], path: str | Pat
         raise CheckpointError(f"{path} holds another network: {what}.")
     for key, value in state.items():
         if value.is_floating_point() != own[key].is_floating_point():
-            raise CheckpointError(f"{path} holds another network: {key} is {str(value.dtype).removeprefix('torch.')}.")
+            raise CheckpointError(f"{path} holds another network: {key} is {type_name(value.dtype)}.")
         if value.shape != own[key].shape:
             raise CheckpointError(
                 f"{path} holds another network: {key} is {list(value.shape)} instead of {list(own[key].shape)}."

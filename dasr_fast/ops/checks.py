@@ -90,13 +90,13 @@ def _described(expected: Dimensions, sizes: dict[str, Any]) -> str:
 
 def check_floating(op: str, name: str, tensor: Tensor) -> None:
     if tensor.dtype not in FLOATING:
-        raise TypeError(f"{op}: {name} must be float32, float16, bfloat16 or float64; got {_short(tensor.dtype)}.")
+        raise TypeError(f"{op}: {name} must be float32, float16, bfloat16 or float64; got {type_name(tensor.dtype)}.")
 
 
 def check_alike(op: str, name: str, tensor: Tensor, x: Tensor, x_name: str = "x") -> None:
     """`tensor` must have the type and device of `x`."""
     if tensor.dtype != x.dtype:
-        raise TypeError(f"{op}: {name} must be {_short(x.dtype)} as {x_name} is; got {_short(tensor.dtype)}.")
+        raise TypeError(f"{op}: {name} must be {type_name(x.dtype)} as {x_name} is; got {type_name(tensor.dtype)}.")
     check_device(op, name, tensor, x, x_name)
 
 
@@ -135,5 +135,11 @@ def shown(value: object) -> str:
     return type(value).__name__ if len(repr(value)) > 60 or isinstance(value, (Tensor, np.ndarray)) else repr(value)
 
 
-def _short(dtype: torch.dtype) -> str:
+def type_name(dtype: torch.dtype) -> str:
+    """Such as "float32"."""
     return str(dtype).removeprefix("torch.")
+
+
+def is_activated(given: dict[str, Any]) -> bool:
+    """Whether an op of these arguments ends with an activation, or with one before a sum."""
+    return bool(given.get("activate", given.get("negative_slope") is not None))

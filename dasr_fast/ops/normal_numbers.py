@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dasr_fast.ops.backends import Asked
-from dasr_fast.ops.checks import check_shape, check_tensor, dimensions, shown
+from dasr_fast.ops.checks import check_shape, check_tensor, dimensions, shown, type_name
 from dasr_fast.ops.op import Op
 
 _NAME = "normal_numbers"
@@ -40,7 +40,7 @@ def normal_numbers(seed: Tensor, count: int, *, backend: Asked = "auto") -> Tens
     """
     check_tensor(_NAME, "seed", seed)
     if seed.dtype != torch.int64:
-        raise TypeError(f"{_NAME}: seed must be int64; got {str(seed.dtype).removeprefix('torch.')}.")
+        raise TypeError(f"{_NAME}: seed must be int64; got {type_name(seed.dtype)}.")
     check_shape(_NAME, "seed", seed, dimensions("B"), {})
     if isinstance(count, bool) or not isinstance(count, int) or count < 0:
         raise ValueError(f"{_NAME}: count must be a whole number of at least 0; got {shown(count)}.")

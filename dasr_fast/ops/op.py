@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 
 from dasr_fast.ops.backends import Asked, BackendError, choose, function
-from dasr_fast.ops.checks import Argument, check_tensors, check_values, dimensions
+from dasr_fast.ops.checks import Argument, check_tensors, check_values, dimensions, is_activated
 from dasr_fast.ops.registration import (
     Gradient,
     autocast,
     autocasts,
     define,
     differentiate,
-    is_activated,
     is_followed,
     transformed,
     without_autocast,

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from dasr_fast.compiled.schemas import schema
 from dasr_fast.ops.backends import function
-from dasr_fast.ops.checks import Argument
+from dasr_fast.ops.checks import Argument, is_activated
 from dasr_fast.torch_state import PLAIN, is_transformed, observer
 
 # Asked once: torch.compile of PyTorch 2.11 can't trace the question.
@@ -81,11 +81,6 @@ def differentiate(op: str, arguments: Sequence[Argument], gradients: Sequence[Gr
         return tuple(results.get(name) if asked[name] else None for name in names)
 
     _give_gradient(op, backward, save)
-
-
-def is_activated(given: dict[str, Any]) -> bool:
-    """Whether an op of these arguments ends with an activation, or with one before a sum."""
-    return bool(given.get("activate", given.get("negative_slope") is not None))
 
 
 def _give_gradient(name: str, backward: Callable[..., Any], save: Callable[..., None]) -> None:

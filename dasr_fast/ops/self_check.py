@@ -21,6 +21,7 @@ from torch import Tensor
 
 from dasr_fast.build import record
 from dasr_fast.files import cache_folder, write_json
+from dasr_fast.ops.checks import is_activated, type_name
 
 TOLERANCES = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 4e-2}
 """Largest norm of a result's error, as a part of the result's norm."""
@@ -101,13 +102,11 @@ def check(op: str, backend: str, device: torch.device) -> str | None:
                         error = _error(result, right)
                         allowed = _tolerance(given["dtype"])
                         if not error <= allowed:  # NaN is no agreement.
-                            dtype = str(given["dtype"]).removeprefix("torch.")
+                            dtype = type_name(given["dtype"])
                             return f"{name} in {dtype} differs from the reference by {error:.0e}, above {allowed:.0e}"
                     if name == op:
                         given["grad"] = torch.ones_like(results[0]).copy_(_random(results[0].shape))
-                        given["y"] = (
-                            results[0] if given.get("activate", given.get("negative_slope") is not None) else None
-                        )
+                        given["y"] = results[0] if is_activated(given) else None
     except Exception as error:  # Whatever a driver or compiler raises, other backends can compute the op.
         return f"a check of them failed: {' '.join(str(error).split())[:300] or type(error).__name__}"
     return None

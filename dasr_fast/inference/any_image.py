@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from dasr_fast.images import Picture, Pixels
-from dasr_fast.inference.attempts import Tile
 from dasr_fast.inference.engine import Engine
 from dasr_fast.inference.pictures import upscale as upscale_picture
 from dasr_fast.models.checkpoint import FOR_PICTURES
@@ -56,12 +55,12 @@ def shared_engine(weights: str, device: str = "auto") -> Engine:
     return Engine(BlindSR.from_pretrained(weights).to(find_device(device)))
 
 
-def upscale_with(engine: Engine, image: Any, v: Tensor | None = None, *, tile: Tile = "auto") -> Any:
+def upscale_with(engine: Engine, image: Any, v: Tensor | None = None) -> Any:
     """As `upscale`, by an engine; with the embedding `v` `[256]` or `[1, 256]` in place of the image's own."""
     if isinstance(image, Tensor):
-        return _tensor(engine, image, v, tile)
+        return _tensor(engine, image, v)
     if isinstance(image, np.ndarray):
-        return _array(engine, image, v, tile)
+        return _array(engine, image, v)
     try:
         from PIL import Image
     except ImportError:
@@ -72,13 +71,13 @@ def upscale_with(engine: Engine, image: Any, v: Tensor | None = None, *, tile: T
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     pixels = np.asarray(image)
     if image.mode == "LA":
-        return Image.merge("LA", [Image.fromarray(plane) for plane in _planes(engine, pixels, v, tile)])
-    return Image.fromarray(_array(engine, pixels, v, tile))
+        return Image.merge("LA", [Image.fromarray(plane) for plane in _planes(engine, pixels, v)])
+    return Image.fromarray(_array(engine, pixels, v))
 
 
-def _planes(engine: Engine, pixels: Pixels, v: Tensor | None, tile: Tile) -> tuple[Pixels, Pixels]:
+def _planes(engine: Engine, pixels: Pixels, v: Tensor | None) -> tuple[Pixels, Pixels]:
     """Grey and alpha of `[H, W, 2]`, super-resolved."""
-    result = upscale_picture(engine, Picture(pixels[..., :1].copy(), pixels[..., 1].copy()), tile=tile, v=v)
+    result = upscale_picture(engine, Picture(pixels[..., :1].copy(), pixels[..., 1].copy()), v=v)
     assert result.alpha is not None
     return result.pixels[..., 0], result.alpha
 
@@ -94,22 +93,22 @@ def as_picture(image: Pixels) -> Picture:
     return Picture(np.ascontiguousarray(planes[..., :3]), alpha)
 
 
-def _array(engine: Engine, image: Pixels, v: Tensor | None, tile: Tile) -> Pixels:
-    result = upscale_picture(engine, as_picture(image), tile=tile, v=v)
+def _array(engine: Engine, image: Pixels, v: Tensor | None) -> Pixels:
+    result = upscale_picture(engine, as_picture(image), v=v)
     pixels = result.pixels if result.alpha is None else np.dstack((result.pixels, result.alpha))
     if np.issubdtype(image.dtype, np.floating):
         pixels = (pixels / np.float32(WHITE)).astype(image.dtype)
     return pixels if image.ndim == 3 else pixels[..., 0]
 
 
-def _tensor(engine: Engine, image: Tensor, v: Tensor | None, tile: Tile) -> Tensor:
+def _tensor(engine: Engine, image: Tensor, v: Tensor | None) -> Tensor:
     if image.dim() not in (3, 4) or image.shape[-3] not in (1, 3) or 0 in image.shape[-2:]:
         raise ValueError(f"upscale: image must be [C, H, W] or [B, C, H, W] with C 1 or 3; got {list(image.shape)}.")
     if not image.is_floating_point() and image.dtype != torch.uint8:
         raise TypeError(f"upscale: a tensor must be uint8 or floating point; got {type_name(image.dtype)}.")
     images = (image if image.dim() == 4 else image[None]).detach()
     arrays = images.permute(0, 2, 3, 1).to("cpu", torch.uint8 if image.dtype == torch.uint8 else torch.float32).numpy()
-    results = [torch.from_numpy(_array(engine, array, v, tile)).permute(2, 0, 1) for array in arrays]
+    results = [torch.from_numpy(_array(engine, array, v)).permute(2, 0, 1) for array in arrays]
     empty = images.new_empty(0, images.shape[1], *(length * engine.scale for length in images.shape[2:]))
     whole = torch.stack(results).to(image.device, image.dtype) if results else empty
     return whole if image.dim() == 4 else whole[0]

@@ -21,7 +21,7 @@ def may_be_repository(name: str) -> bool:
     return re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None and not Path(name).parent.exists()
 
 
-def download(repository: str, revision: str | None = None) -> Path:
+def download(repository: str) -> Path:
     """Path, in the hub's cache, of the weights in a repository.
 
     Raises:
@@ -29,7 +29,7 @@ def download(repository: str, revision: str | None = None) -> Path:
     """
     hub = _hub()
     try:
-        path = hub.hf_hub_download(repository, WEIGHTS, revision=revision, endpoint=_endpoint())
+        path = hub.hf_hub_download(repository, WEIGHTS, endpoint=_endpoint())
     except hub.errors.EntryNotFoundError:
         raise FileNotFoundError(f"The hub's repository {repository} holds no {WEIGHTS}.") from None
     except hub.errors.RepositoryNotFoundError:

@@ -30,9 +30,7 @@ SMALLEST, LARGEST = 16, 128
 
 
 @torch.no_grad()
-def measure_bounds(
-    model: BlindSR, images: Images, degradation: Degradation | Pipeline, *, margin: float = MARGIN, seed: int = 0
-) -> Tensor:
+def measure_bounds(model: BlindSR, images: Images, degradation: Degradation | Pipeline) -> Tensor:
     """Bounds `[3, 256]` for `model.G.bounds`: of the embeddings of pieces of training images, each degraded anew.
 
     The pieces are squares of all sizes, smaller and larger than training's patches. The same arguments give the same
@@ -42,11 +40,9 @@ def measure_bounds(
         model: The network, in evaluation mode.
         images: HR images, each at least `16 * scale` high and wide; smaller ones are taken whole.
         degradation: What the weights were trained with.
-        margin: See `make_bounds`.
-        seed: Decides all draws.
     """
     device = next(model.parameters()).device
-    random, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+    random, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
     scale = degradation.scale
     embeddings = []
     for i in random.permutation(np.arange(16 * len(images)) % len(images))[:MOST]:
@@ -59,7 +55,7 @@ def measure_bounds(
         piece = image[top : top + side, left : left + side].transpose(2, 0, 1)
         hr = torch.from_numpy(np.ascontiguousarray(piece))[None].to(device)
         embeddings.append(model.encode(degradation(hr, generator=generator)[0]))
-    return make_bounds(torch.cat(embeddings), margin)
+    return make_bounds(torch.cat(embeddings), MARGIN)
 
 
 def write_weights(network: BlindSR, folder: Path, configuration: Configuration, step: int) -> None:

@@ -1,5 +1,7 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,33 +16,27 @@ from dasr_fast.models import BlindSR
 SMALL = ("--size", 16, "--patches", 2, "--neighbours", 3, "--device", "cpu")
 
 
-def test_figures_and_plot(call: Call, folder: Path, weights: Path, tmp_path: Path):
-    code, out, err = call(
-        "represent",
-        folder,
-        "--weights",
-        weights,
-        "--compare",
-        "untrained",
-        *SMALL,
-        "--sigma",
-        0.5,
-        "--sigma",
-        3,
-        "-o",
-        tmp_path / "plot.png",
-        "--json",
-        tmp_path / "r.json",
-        "--seed",
-        3,
-    )
+@pytest.fixture
+def represented(call: Call, folder: Path, tmp_path: Path) -> Callable[[str, str], tuple[int, str, str, Any]]:
+    """Runs `dasr-fast represent` with options; returns exit code, outputs, and the content of its JSON."""
+
+    def represented(options: str, plot: str) -> tuple[int, str, str, Any]:
+        figures = tmp_path / "r.json"
+        said = call("represent", folder, *SMALL, *options.split(), "-o", tmp_path / plot, "--json", figures)
+        return *said, json.loads(figures.read_text())
+
+    return represented
+
+
+def test_figures_and_plot(represented: Any, folder: Path, weights: Path, tmp_path: Path):
+    options = f"--weights {weights} --compare untrained --sigma 0.5 --sigma 3 --seed 3"
+    code, out, err, content = represented(options, "plot.png")
     assert code == 1
     assert one_line(err)
     assert "b.png" in err
     assert "2 done, 1 failed" in out
     with Image.open(tmp_path / "plot.png") as image:
         assert image.format == "PNG"
-    content = json.loads((tmp_path / "r.json").read_text())
     assert (content["scale"], content["images"], list(content["failed"])) == (2, ["a.png", "c.tif"], ["b.png"])
     trained, untrained = content["encoders"][str(weights)], content["encoders"]["untrained"]
     model = BlindSR.from_pretrained(weights)
@@ -58,30 +54,14 @@ def test_figures_and_plot(call: Call, folder: Path, weights: Path, tmp_path: Pat
     assert f"{expected.accuracy:.1%}" in out
 
 
-def test_kernels_and_noise(call: Call, folder: Path, tmp_path: Path):
+def test_kernels_and_noise(represented: Any, folder: Path):
     (folder / "b.png").unlink()
     before = torch.get_rng_state()
-    code, out, err = call(
-        "represent",
-        folder,
-        "--weights",
-        "untrained",
-        "--scale",
-        2,
-        *SMALL,
-        "--anisotropic",
-        "--noise",
-        0,
-        "--noise",
-        5,
-        "-o",
-        tmp_path / "plot.svg",
-        "--json",
-        tmp_path / "r.json",
-    )
+    options = "--weights untrained --scale 2 --anisotropic --noise 0 --noise 5"
+    code, out, err, content = represented(options, "plot.svg")
     assert (code, err) == (0, "")
     assert "(3.5, 1.5, 30)" in out
-    rows = json.loads((tmp_path / "r.json").read_text())["encoders"]["untrained"]["degradations"]
+    rows = content["encoders"]["untrained"]["degradations"]
     assert [row["noise"] for row in rows] == [0] * 9 + [5] * 9
     assert torch.equal(before, torch.get_rng_state())
 

@@ -6,14 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dasr_fast import ops, reference
-from dasr_fast.ops.backends import BACKENDS, IMPLEMENTATIONS
 from dasr_fast.reference.add_noise import luma
+from tests.specification import backends_on_cpu
 
-KERNELS_HERE = [
-    name
-    for name, backend in BACKENDS.items()
-    if backend.device == "cpu" and not isinstance(IMPLEMENTATIONS["add_noise", name], str)
-]
+KERNELS_HERE = [name for name in backends_on_cpu("add_noise") if name != "reference"]
 ROUNDING = {torch.float32: 1e-6, torch.float16: 1e-3, torch.bfloat16: 1e-2}
 """Largest error, as a part of the largest number: a few units of the result's last bit."""
 

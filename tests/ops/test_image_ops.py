@@ -6,14 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dasr_fast import ops, reference
-from dasr_fast.ops.backends import BACKENDS, IMPLEMENTATIONS
 from dasr_fast.ops.resize import MODES
+from tests.specification import backends_on_cpu
 
-BACKENDS_HERE = [
-    name
-    for name, backend in BACKENDS.items()
-    if backend.device in (None, "cpu") and not isinstance(IMPLEMENTATIONS["resize", name], str)
-]  # Triton's JPEG has tests of its own.
+BACKENDS_HERE = backends_on_cpu("resize")  # Triton's JPEG has tests of its own.
 KERNELS_HERE = [name for name in BACKENDS_HERE if name != "reference"]
 ROUNDING = {torch.float32: 1e-6, torch.float16: 1e-3, torch.bfloat16: 1e-2}
 """Largest error, as a part of the largest number: a few units of the result's last bit."""

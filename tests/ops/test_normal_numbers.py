@@ -5,14 +5,10 @@ import scipy.stats
 import torch
 
 from dasr_fast import ops
-from dasr_fast.ops.backends import BACKENDS, IMPLEMENTATIONS
 from dasr_fast.reference.normal_numbers import philox
+from tests.specification import backends_on_cpu
 
-BACKENDS_HERE = [
-    name
-    for name, backend in BACKENDS.items()
-    if backend.device in (None, "cpu") and not isinstance(IMPLEMENTATIONS["normal_numbers", name], str)
-]
+BACKENDS_HERE = backends_on_cpu("normal_numbers")
 SEEDS = torch.tensor([0, 1, -5, 2**62 + 12345])
 
 

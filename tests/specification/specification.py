@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dasr_fast.ops.backends import BACKENDS, IMPLEMENTATIONS
+
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
 """Largest `||result - expected|| / ||expected||` of a result that was accumulated in float32 (float64 for float64)."""
 
@@ -82,6 +84,12 @@ class Specification:
             for name, shape in case.tensors.items()
         }
         return {**tensors, **case.options}
+
+
+def backends_on_cpu(op: str) -> list[str]:
+    """Names of those that compute an op on this machine's CPU."""
+    on_cpu = [name for name, backend in BACKENDS.items() if backend.device in (None, "cpu")]
+    return [name for name in on_cpu if not isinstance(IMPLEMENTATIONS[op, name], str)]
 
 
 def distance(result: Tensor, target: Tensor) -> float:

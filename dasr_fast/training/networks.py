@@ -47,9 +47,9 @@ def make_networks(
 
 
 def followed(network: BlindSR, learner: Learner) -> dict[str, Tensor]:
-    """What a moving average follows: all that is trained, and the encoder's running statistics."""
+    """What a moving average follows: all that is trained, and running statistics of an encoder that is."""
     trained = {f"E.{name}": x for name, x in learner.named_parameters() if x.requires_grad}
-    encoder = learner.encoder
+    encoder = learner.encoder if trained else None
     statistics = {} if encoder is None else {f"E.encoder_q.{name}": x for name, x in encoder.named_buffers()}
     return {**{f"G.{name}": x for name, x in network.G.state_dict().items()}, **trained, **statistics}
 

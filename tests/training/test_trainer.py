@@ -77,23 +77,28 @@ def test_both_stages(whole: Path):
 
 
 @pytest.mark.parametrize("representation", LEARNERS)
-def test_a_resumed_run_is_the_uninterrupted_one(settings: Settings, tmp_path: Path, representation: str):
-    whole, parts, validation = (tmp_path / name for name in ("whole", "parts", "validation"))
+def test_a_resumed_run_is_the_uninterrupted_one(whole: Path, settings: Settings, tmp_path: Path, representation: str):
+    once, parts, validation = (tmp_path / name for name in ("once", "parts", "validation"))
     validation.mkdir()
+    if representation == "fixed":
+        settings["initial_weights"] = str(whole / "weights.safetensors")
     shutil.copy(settings["data"] / "0.png", validation)
     settings |= {"representation": representation, "ema": 0.9, "validation": validation, "validate_every": 3}
-    trainer = run(settings, whole)
+    trainer = run(settings, once)
     for stop_after in (2, min(5, trainer.schedule.total - 1)):
         run(settings, parts, stop_after)
     later = run(settings, parts)
-    assert losses(parts) == losses(whole)
-    entries = [read_log(folder / "log.jsonl") for folder in (whole, parts)]
+    assert losses(parts) == losses(once)
+    entries = [read_log(folder / "log.jsonl") for folder in (once, parts)]
     validations = [[entry for entry in log if entry["kind"] == "validation"] for log in entries]
     assert validations[0] == validations[1] != []
     states = [torch.load(t.checkpoint, weights_only=True) for t in (trainer, later)]
     for part in ("sr", "learner", "average"):
         assert all(torch.equal(value, states[1][part][name]) for name, value in states[0][part].items())
-    assert (whole / "weights.safetensors").exists() == (representation != "oracle")
+    assert (once / "weights.safetensors").exists() == (representation != "oracle")
+    if representation == "fixed":
+        encoders = [read_weights(folder / "weights.safetensors") for folder in (whole, once)]
+        assert all(torch.equal(value, encoders[1][key]) for key, value in encoders[0].items() if ".encoder_q." in key)
 
 
 def test_finished_weights_know_their_limits(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

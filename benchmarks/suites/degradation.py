@@ -38,22 +38,16 @@ def works(settings: Settings) -> Iterator[Work]:
     contenders["dasr-fast, uint8"] = Contender(fast, lambda inputs: (inputs[0].byte(),))
     yield Work("degradation", f"degradation of {batch}x2x3x192x192", inputs, contenders, None, settings.tolerance)
 
-    def compressed() -> Inputs:
+    def images_and_qualities() -> Inputs:
         return smooth_images(batch, 192, 192).to(settings.device), torch.linspace(30, 95, batch).round()
 
-    def diff_jpeg() -> Callable[[Tensor, Tensor], Tensor]:
-        from basicsr.utils.diffjpeg import DiffJPEG
-
-        codec = DiffJPEG(differentiable=False).to(settings.device)
-        return lambda hr, quality: codec(hr / 255, quality.to(hr, copy=True)) * 255  # It writes into the quality.
-
-    coders = {
-        BASELINE: Contender(lambda: by_pillow),
-        "BasicSR DiffJPEG": Contender(diff_jpeg, other="some grey levels: no libjpeg's transform and interpolation"),
-        "dasr-fast": Contender(lambda: lambda hr, quality: ops.jpeg(hr, quality.to(hr))),
-    }
+    contenders = {BASELINE: Contender(lambda: by_pillow), "dasr-fast": Contender(lambda: by_op)}
     label = f"jpeg of {batch}x3x192x192 (released: Pillow)"
-    yield Work("degradation", label, compressed, coders, by_pillow, settings.tolerance)
+    yield Work("degradation", label, images_and_qualities, contenders, by_pillow, settings.tolerance)
+
+
+def by_op(hr: Tensor, quality: Tensor) -> Tensor:
+    return ops.jpeg(hr, quality.to(hr))
 
 
 def by_pillow(hr: Tensor, quality: Tensor) -> Tensor:

@@ -4,23 +4,18 @@ import torch
 from torch import Tensor
 
 from dasr_fast.models import DegradationEncoder
+from dasr_fast.training.representation.batch_statistics import keep
 from dasr_fast.training.representation.learner import DegradationTarget, EncoderLearner, Learned, check_patches
 
 
 class FixedLearner(EncoderLearner):
-    """The encoder stays as it is, in evaluation mode: the few patches of a step of everything would only disturb it."""
+    """The encoder isn't trained, and its batch normalisation keeps its statistics."""
 
     learns_alone = False
 
     def __init__(self, encoder: DegradationEncoder | None = None) -> None:
         super().__init__(encoder)
-        self.encoder_q.requires_grad_(False)
-
-    def train(self, mode: bool = True) -> "FixedLearner":
-        """All but the encoder."""
-        super().train(mode)
-        self.encoder_q.eval()
-        return self
+        keep(self.encoder_q.requires_grad_(False))
 
     def forward(self, lr: Tensor, target: DegradationTarget | None = None) -> Learned:
         """See `Learner`; the loss is 0, and neither `target` nor the second patches are used."""

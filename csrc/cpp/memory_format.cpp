@@ -66,7 +66,8 @@ namespace dasr_fast {
 
 DASR_FAST_BEST(transposition, Transposition)
 
-// PyTorch's own copy takes up to 25 times as long where planes lie powers of two apart.
+// Takes two to five times as long as a plain copy. PyTorch takes up to 28 times as long where planes lie powers of two
+// apart.
 Tensor in_memory_format(const Tensor& x, MemoryFormat format) {
     const bool to_channels_last = format == MemoryFormat::ChannelsLast;
     const bool dense = to_channels_last ? x.is_contiguous() : memory_format(x) == MemoryFormat::ChannelsLast;

@@ -70,6 +70,8 @@ def features_format(x: Tensor) -> torch.memory_format:
 
 def in_memory_format(x: Tensor, wanted: torch.memory_format) -> Tensor:
     """Features `[B, C, H, W]` in another memory format, copied unless they have it, in C++ where that can be."""
+    if x.is_contiguous(memory_format=wanted):
+        return x
     fast = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16, torch.float16)
     if not fast or needs_gradient(x) or is_followed(x) or state("conv3x3", "cpp") is not None:
         return x.contiguous(memory_format=wanted)

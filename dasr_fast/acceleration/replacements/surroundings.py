@@ -17,10 +17,10 @@ from dasr_fast.ops.backends import choose
 from dasr_fast.ops.registration import autocasts
 from dasr_fast.torch_state import PLAIN
 
-FEWEST_CHANNELS, PRODUCTS = 32, 8_000_000
+CHANNELS, PRODUCTS = 32, 8_000_000
 """Channels and multiplications from which on a convolution among other operations is faster (measured with AVX-512).
 
-Alone it is so earlier; but among others, whatever is called next finds less of itself in the caches.
+Alone it is faster earlier. Among others, what is called next finds less of itself in the caches.
 """
 
 
@@ -56,7 +56,7 @@ class ConvolutionPlan(_SurroundingPlan):
         """Whether it is an ordinary 3x3 convolution of enough channels."""
         if type(module) is not nn.Conv2d or not is_plain(module, 3):
             return False
-        return module.in_channels >= FEWEST_CHANNELS
+        return module.in_channels >= CHANNELS
 
     def gains(self, module: Any, x: Tensor) -> bool:
         return _pays(module, x) and choose("conv3x3", "auto", "cpu", (x, module.weight)) is not None

@@ -9,7 +9,7 @@ __all__ = ["in_memory_format"]
 
 
 def in_memory_format(x: Tensor, wanted: torch.memory_format) -> Tensor:
-    """Features `[B, C, H, W]` of 16 or 32 bits, without a gradient, channels-last or contiguous."""
+    """A copy of features `[B, C, H, W]` of 16 or 32 bits, without a gradient, as channels-last or contiguous ones."""
     copy = cpp.channels_last if wanted == torch.channels_last else cpp.contiguous
     y: Tensor = copy.default(x)
     return y

@@ -39,9 +39,16 @@ def unsupported(hr: Tensor, kernel: Tensor, *_: Any) -> str | None:
     return obstacle(hr.device)
 
 
-def blur_downsample(hr: Tensor, kernel: Tensor, scale: int, mode: str, *further: Any) -> Tensor:
+def blur_downsample(
+    hr: Tensor,
+    kernel: Tensor,
+    scale: int,
+    mode: str,
+    noise: Tensor | None = None,
+    level: Tensor | None = None,
+    quantize: bool = False,
+) -> Tensor:
     """As `dasr_fast.reference.blur_downsample`."""
-    noise, level, quantize = further or (None, None, False)
     height, width = hr.shape[-2] // scale, hr.shape[-1] // scale
     y = torch.empty(
         (*hr.shape[:-2], height, width),

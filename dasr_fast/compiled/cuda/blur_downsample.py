@@ -32,9 +32,16 @@ def unsupported(hr: Tensor, kernel: Tensor, *_: Any) -> str | None:
     return obstacle(hr.device)
 
 
-def blur_downsample(hr: Tensor, kernel: Tensor, scale: int, mode: str, *further: Any) -> Tensor:
+def blur_downsample(
+    hr: Tensor,
+    kernel: Tensor,
+    scale: int,
+    mode: str,
+    noise: Tensor | None = None,
+    level: Tensor | None = None,
+    quantize: bool = False,
+) -> Tensor:
     """As `dasr_fast.reference.blur_downsample`."""
-    noise, level, quantize = further or (None, None, False)
     layout = image_format(hr)
     hr = hr.contiguous(memory_format=layout)
     y = torch.empty(

@@ -21,7 +21,7 @@ from dasr_fast.kernels.launch import launch, product_type
 from dasr_fast.kernels.options import Options, choose, problem
 from dasr_fast.kernels.requirements import obstacle
 from dasr_fast.reference.bicubic import EDGE, downsampling_taps
-from dasr_fast.reference.blur_downsample import unpadded
+from dasr_fast.reference.blur_downsample import After, unpadded
 from dasr_fast.reference.layout import image_format
 
 LARGEST = 128
@@ -39,15 +39,7 @@ def unsupported(hr: Tensor, kernel: Tensor, *_: Any) -> str | None:
     return obstacle(hr.device)
 
 
-def blur_downsample(
-    hr: Tensor,
-    kernel: Tensor,
-    scale: int,
-    mode: str,
-    noise: Tensor | None = None,
-    level: Tensor | None = None,
-    quantize: bool = False,
-) -> Tensor:
+def blur_downsample(hr: Tensor, kernel: Tensor, scale: int, mode: str, *after: Any) -> Tensor:
     """As `dasr_fast.reference.blur_downsample`."""
     height, width = hr.shape[-2] // scale, hr.shape[-1] // scale
     y = torch.empty(
@@ -59,7 +51,7 @@ def blur_downsample(
     edge = _edge(scale, mode)
     stencils = _composed(kernel, scale, *hr.shape[-2:]) if edge else kernel[:, None, None]
     top, left = (_first(scale, mode) - size // 2 for size in kernel.shape[1:])
-    _apply(hr, stencils, y, scale, top, left, edge=edge, reflect=True, noise=noise, level=level, quantize=quantize)
+    _apply(hr, stencils, y, scale, top, left, After(*after), edge=edge, reflect=True)
     return y
 
 
@@ -69,7 +61,9 @@ def blur_downsample_grad_hr(grad: Tensor, hr: Tensor, kernel: Tensor, scale: int
     grad_blurred = _spread(grad, scale, mode, height, width)
     shape = (*grad_blurred.shape[:2], height + kh - 1, width + kw - 1)
     grad_padded = torch.empty(shape, dtype=torch.float32, device=grad.device)
-    _apply(grad_blurred, kernel.flip(1, 2)[:, None, None], grad_padded, 1, 1 - kh, 1 - kw, edge=0, reflect=False)
+    _apply(
+        grad_blurred, kernel.flip(1, 2)[:, None, None], grad_padded, 1, 1 - kh, 1 - kw, After(), edge=0, reflect=False
+    )
     return unpadded(grad_padded, kernel).reshape(hr.shape).to(grad.dtype)
 
 
@@ -173,12 +167,10 @@ def _apply(
     stride: int,
     top: int,
     left: int,
+    after: After,
     *,
     edge: int,
     reflect: bool,
-    noise: Tensor | None = None,
-    level: Tensor | None = None,
-    quantize: bool = False,
 ) -> None:
     """Write to `y` the stencils' sums over `hr`, the first output's window starting at row `top`, column `left`."""
     b, n, c, height, width, *strides = _images(hr)
@@ -192,7 +184,7 @@ def _apply(
     last = groups if edge == 0 else max(top_groups, (out_height - edge) // group)
     inner = triton.cdiv(n * c * (last - top_groups), block_m)
     outer = (top_groups + groups - last) * triton.cdiv(n * c, block_m)
-    drawn, factor = (y if tensor is None else tensor for tensor in (noise, level))
+    drawn, factor = (y if tensor is None else tensor for tensor in (after.noise, after.level))
     launch(
         _stencil,
         b * triton.cdiv(out_width, options["BLOCK_J"]) * (inner + outer),
@@ -202,9 +194,9 @@ def _apply(
         STRIDE=stride,
         EDGE=edge,
         REFLECT=reflect,
-        NOISE=noise is not None,
-        LEVEL=level is not None,
-        QUANTIZE=quantize,
+        NOISE=after.noise is not None,
+        LEVEL=after.level is not None,
+        QUANTIZE=after.quantize,
         EXACT=hr.dtype in EXACT,
         OPERAND=product_type(torch.bfloat16 if hr.dtype in EXACT else torch.float32),
         **options,

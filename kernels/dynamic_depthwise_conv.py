@@ -26,16 +26,14 @@ def unsupported(x: Tensor, kernel: Tensor, negative_slope: float | None) -> str 
 def dynamic_depthwise_conv(x: Tensor, kernel: Tensor, negative_slope: float | None) -> Tensor:
     """As `dasr_fast.reference.dynamic_depthwise_conv`."""
     y = torch.empty_like(x, memory_format=memory_format(x))
-    kernel = adjacent(kernel, x)
-    b, c, h, w = x.shape
-    size = kernel.shape[-1]
-    options = choose(problem("depthwise", x, b, c, h, w, size), default_options(x, size), x.device)
+    kernel, size = adjacent(kernel, x), kernel.shape[-1]
+    options = choose(problem("depthwise", x, *x.shape, size), default_options(x, size), x.device)
+    strides = (*x.stride(), *kernel.stride(), *y.stride())
+    slope = 1.0 if negative_slope is None else negative_slope
     launch(
         _forward,
         programs(x, options),
-        *(x, kernel, y, c, h, w),
-        *(*x.stride(), *kernel.stride(), *y.stride()),
-        1.0 if negative_slope is None else negative_slope,
+        *(x, kernel, y, *x.shape[1:], *strides, slope),
         K=size,
         ACTIVATE=negative_slope is not None,
         **options,
@@ -70,8 +68,7 @@ def depthwise_backward(
             its output, that output (None without LeakyReLU), and the gate.
     """
     b, c, h, w = x.shape
-    size = kernel.shape[-1]
-    kernel = adjacent(kernel, x)
+    kernel, size = adjacent(kernel, x), kernel.shape[-1]
     grad_x = torch.empty_like(x, memory_format=memory_format(x))
     name = "depthwise_backward" if modulated is None else "modulated_depthwise_backward"
     options = choose(problem(name, x, b, c, h, w, size), default_options(x, size, 4), x.device)

@@ -1,11 +1,27 @@
 """Blur, then downsample: the degradation of the paper's Equation 1 without its noise."""
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from dasr_fast.reference.bicubic import bicubic_downsample, bicubic_downsample_adjoint
 from dasr_fast.reference.layout import accumulation_dtype, image_format
+
+
+class After(NamedTuple):
+    """The last arguments of `blur_downsample`: what follows downsampling.
+
+    Attributes:
+        noise: To add, of the result's shape.
+        level: Factors `[B]` of the noise.
+        quantize: Whether to round to whole numbers from 0 to 255.
+    """
+
+    noise: Tensor | None = None
+    level: Tensor | None = None
+    quantize: bool = False
 
 
 def blur_downsample(
@@ -25,9 +41,7 @@ def blur_downsample(
         scale: Whole factor from 1 to 4.
         mode: "bicubic" (antialiased, with MATLAB's weights; indices of the blurred image are clamped at the edge, where
             MATLAB mirrors) or "s-fold" (every `scale`-th pixel).
-        noise: To add, of the result's shape.
-        level: Factors `[B]` of the noise.
-        quantize: Whether to round to whole numbers from 0 to 255.
+        noise, level, quantize: See `After`.
 
     Returns:
         Images of `H // scale` x `W // scale` in the type of `hr` (of `kernel` for uint8 images).

@@ -24,11 +24,7 @@ def da_half_block(
     """`conv(z) + conv_bias` of `z = lrelu(da_conv(x, ...))`, then LeakyReLU if `activate`, then `+ residual`.
 
     Args:
-        x: Features `[B, C, H, W]`.
-        kernel: Depthwise filters `[B, C, k, k]`.
-        weight: Pointwise weights `[M, C]`.
-        bias: `[M]` or None.
-        gate: Channel modulation `[B, C]` (then `M` is `C`), or None for the first branch alone.
+        x, kernel, weight, bias, gate: As for `da_conv`, with `M` channels out.
         conv_weight: `[C_out, M, 3, 3]`, applied to `z` padded with zeros.
         conv_bias: `[C_out]` or None.
         residual: `[B, C_out, H, W]` or None.

@@ -47,6 +47,16 @@ def gradients(op: str, backend: str, arguments: dict[str, Any]) -> list[Tensor]:
     return [y.detach(), *torch.autograd.grad(y.float().square().sum(), inputs)]
 
 
+def on_another_stream(op: str, backend: str, arguments: dict[str, Any]) -> list[Tensor]:
+    """The same, computed on a stream of its own, for which the present one waits."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        results = gradients(op, backend, arguments)
+    torch.cuda.current_stream().wait_stream(stream)
+    return results
+
+
 @every_op
 def test_repeats_bit_by_bit(op: str, backend: str):
     first = gradients(op, backend, arguments_of(op))
@@ -58,11 +68,7 @@ def test_repeats_bit_by_bit(op: str, backend: str):
 def test_another_stream(op: str, backend: str):
     arguments = arguments_of(op)
     target = gradients(op, backend, arguments)
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        results = gradients(op, backend, arguments)
-    stream.synchronize()
+    results = on_another_stream(op, backend, arguments)
     assert all(torch.equal(a, b) for a, b in zip(results, target, strict=True))
 
 
@@ -79,11 +85,7 @@ def test_another_device(op: str, backend: str):
 def test_graph_of_forward_and_backward(op: str, backend: str):
     arguments = arguments_of(op)
     target = gradients(op, backend, arguments)
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        gradients(op, backend, arguments)
-    torch.cuda.current_stream().wait_stream(stream)
+    on_another_stream(op, backend, arguments)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         results = gradients(op, backend, arguments)

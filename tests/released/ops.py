@@ -41,11 +41,7 @@ def da_conv(
 
 
 def conv3x3(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    residual: Tensor | None = None,
-    negative_slope: float | None = None,
+    x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | None = None, negative_slope: float | None = None
 ) -> Tensor:
     """Convolution, LeakyReLU, sum, one after the other."""
     y = F.conv2d(x, weight, bias, padding=1)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dasr_fast.build.library import cpp
 from dasr_fast.reference.bicubic import EDGE, downsampling_taps
-from dasr_fast.reference.blur_downsample import grad_of_blurred, unpadded
+from dasr_fast.reference.blur_downsample import After, grad_of_blurred, unpadded
 from dasr_fast.reference.layout import image_format
 
 CLASSES = 2 * EDGE + 1
@@ -24,16 +24,9 @@ def unsupported(hr: Tensor, kernel: Tensor, *_: Any) -> str | None:
     return "it computes in float32, and an argument is float64" if torch.float64 in (hr.dtype, kernel.dtype) else None
 
 
-def blur_downsample(
-    hr: Tensor,
-    kernel: Tensor,
-    scale: int,
-    mode: str,
-    noise: Tensor | None = None,
-    level: Tensor | None = None,
-    quantize: bool = False,
-) -> Tensor:
+def blur_downsample(hr: Tensor, kernel: Tensor, scale: int, mode: str, *after: Any) -> Tensor:
     """As `dasr_fast.reference.blur_downsample`."""
+    noise, level, quantize = After(*after)
     height, width = hr.shape[-2] // scale, hr.shape[-1] // scale
     y = (hr if hr.dtype.is_floating_point else kernel).new_empty(*hr.shape[:-2], height, width)
     if y.numel() > 0:

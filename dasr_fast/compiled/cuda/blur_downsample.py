@@ -9,7 +9,7 @@ from torch import Tensor
 from dasr_fast.build.library import cuda
 from dasr_fast.compiled.cuda.support import obstacle
 from dasr_fast.reference.bicubic import EDGE, downsampling_taps
-from dasr_fast.reference.blur_downsample import unpadded
+from dasr_fast.reference.blur_downsample import After, unpadded
 from dasr_fast.reference.layout import image_format
 
 __all__ = ["blur_downsample", "blur_downsample_grad_hr", "blur_downsample_grad_kernel", "obstacle", "unsupported"]
@@ -32,16 +32,9 @@ def unsupported(hr: Tensor, kernel: Tensor, *_: Any) -> str | None:
     return obstacle(hr.device)
 
 
-def blur_downsample(
-    hr: Tensor,
-    kernel: Tensor,
-    scale: int,
-    mode: str,
-    noise: Tensor | None = None,
-    level: Tensor | None = None,
-    quantize: bool = False,
-) -> Tensor:
+def blur_downsample(hr: Tensor, kernel: Tensor, scale: int, mode: str, *after: Any) -> Tensor:
     """As `dasr_fast.reference.blur_downsample`."""
+    noise, level, quantize = After(*after)
     layout = image_format(hr)
     hr = hr.contiguous(memory_format=layout)
     y = torch.empty(
@@ -56,7 +49,7 @@ def blur_downsample(
         level = level.float().contiguous()
     first, taps = _taps(scale, mode)
     top, left = (first - size // 2 for size in kernel.shape[1:])
-    _apply(hr, kernel, taps, y, scale, first, top, left, reflect=True, noise=noise, level=level, quantize=quantize)
+    _apply(hr, kernel, taps, y, scale, first, top, left, After(noise, level, quantize), reflect=True)
     return y
 
 
@@ -67,7 +60,7 @@ def blur_downsample_grad_hr(grad: Tensor, hr: Tensor, kernel: Tensor, scale: int
     shape = (*grad_blurred.shape[:2], height + kh - 1, width + kw - 1)
     grad_padded = torch.empty(shape, dtype=torch.float32, device=grad.device)
     _, once = _taps(1, "s-fold")
-    _apply(grad_blurred, kernel.flip(1, 2), once, grad_padded, 1, 0, 1 - kh, 1 - kw, reflect=False)
+    _apply(grad_blurred, kernel.flip(1, 2), once, grad_padded, 1, 0, 1 - kh, 1 - kw, After(), reflect=False)
     return unpadded(grad_padded, kernel).reshape(hr.shape).to(grad.dtype)
 
 
@@ -103,11 +96,9 @@ def _apply(
     first: int,
     top: int,
     left: int,
+    after: After,
     *,
     reflect: bool,
-    noise: Tensor | None = None,
-    level: Tensor | None = None,
-    quantize: bool = False,
 ) -> None:
     """Write to `y` the composed stencils' sums over `hr`; the first window starts at row `top`, column `left`."""
     if y.numel() == 0:
@@ -120,7 +111,7 @@ def _apply(
         kernel.shape[0] * classes**2 * scale * rows * pitch, dtype=torch.float32, device=kernel.device
     )
     cuda.blur_downsample_fused(
-        *(hr, kernel.contiguous(), taps, noise, level, scale, first, top, left, reflect, quantize),
+        *(hr, kernel.contiguous(), taps, after.noise, after.level, scale, first, top, left, reflect, after.quantize),
         *(image_format(hr) == torch.channels_last, stencils, y),
     )
 

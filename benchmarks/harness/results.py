@@ -23,6 +23,9 @@ RESULTS = Path(__file__).resolve().parents[1] / "results"
 AGREES = 1.15
 """Factor by which a figure may differ from the one of a process that ran alone."""
 
+SAME = ("baseline", "ceilings", "left_out", "datetime", "seconds")
+"""What has the same name in `Run` and in the file."""
+
 OURS = ("dasr-fast", "accelerate(released)", "Engine")
 """How names of contenders begin that aren't alternatives."""
 
@@ -66,18 +69,11 @@ class Result:
     @classmethod
     def of(cls, work: Work, contender: str) -> "Result":
         """One without measurements yet."""
-        dtype = work.contenders[contender].dtype
-        return cls(
-            work.suite,
-            work.label,
-            contender,
-            tolerance=work.tolerance(dtype),
-            other=work.contenders[contender].other,
-            dtype=dtype,
-            operations=None if work.operations is None else work.operations(),
-            bytes_moved=work.bytes_moved,
-            pixels=work.pixels,
-        )
+        one = work.contenders[contender]
+        found = cls(work.suite, work.label, contender, other=one.other, dtype=one.dtype)
+        found.tolerance, found.bytes_moved, found.pixels = work.tolerance(one.dtype), work.bytes_moved, work.pixels
+        found.operations = None if work.operations is None else work.operations()
+        return found
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -194,11 +190,10 @@ def write(run: Run, path: Path) -> None:
         "machine_info": run.machine,
         "commit_info": run.commit,
         "benchmarks": [_as_benchmark(result) for result in timed],
-        "datetime": run.datetime,
         "version": pytest_benchmark.__version__,
         "without_times": [asdict(result) for result in others],
         "order": [result.key for result in run.results],
-        **{name: getattr(run, name) for name in ("baseline", "ceilings", "left_out", "seconds")},
+        **{name: getattr(run, name) for name in SAME},
     }
     write_json(path, content)
 
@@ -214,16 +209,9 @@ def read(path: Path) -> Run:
         found = [Result(**one["extra_info"], seconds=one["stats"]["data"]) for one in content["benchmarks"]]
         found += [Result(**one) for one in content["without_times"]]
         by_key = {result.key: result for result in found}
-        return Run(
-            content["machine_info"],
-            content["baseline"],
-            content["ceilings"],
-            content["left_out"],
-            [by_key[tuple(key)] for key in content["order"]],
-            content["commit_info"],
-            content["datetime"],
-            content["seconds"],
-        )
+        same = {name: content[name] for name in SAME}
+        results = [by_key[tuple(key)] for key in content["order"]]
+        return Run(content["machine_info"], results=results, commit=content["commit_info"], **same)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} holds no results of benchmarks/run.py: {error}.") from error
 
@@ -249,15 +237,13 @@ def joined(runs: Sequence[Run]) -> Run:
 
 def _as_benchmark(result: Result) -> dict[str, Any]:
     name = f"{result.work}[{result.contender}]"
-    facts = asdict(result)
-    del facts["seconds"]
     return {
         "group": f"{result.suite}: {result.work}",
         "name": name,
         "fullname": f"{result.suite}: {name}",
         "params": {"work": result.work, "contender": result.contender},
         "param": result.contender,
-        "extra_info": facts,
+        "extra_info": {key: value for key, value in asdict(result).items() if key != "seconds"},
         "options": {"timer": "perf_counter"},
         "stats": {**result.statistics.as_dict(), "data": result.seconds, "iterations": 1},
     }

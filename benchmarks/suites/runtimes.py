@@ -1,6 +1,7 @@
 """Other runtimes, where they are installed, with the network as `dasr-fast export` writes it."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,9 @@ def contenders(scale: int, settings: Settings, network: Callable[[], nn.Module])
         return path
 
     if settings.device == "cuda":
-        return {
-            "onnxruntime": Contender(lambda: by_onnxruntime(exported, scale, "CUDA")),
-            "TensorRT fp16": Contender(
-                lambda: by_onnxruntime(exported, scale, "Tensorrt", trt_fp16_enable=True), dtype="float16"
-            ),
-        }
+        tensorrt = partial(by_onnxruntime, exported, scale, "Tensorrt", trt_fp16_enable=True)
+        plain = partial(by_onnxruntime, exported, scale, "CUDA")
+        return {"onnxruntime": Contender(plain), "TensorRT fp16": Contender(tensorrt, dtype="float16")}
     return {
         "onnxruntime": Contender(lambda: by_onnxruntime(exported, scale, "CPU")),
         "OpenVINO": Contender(lambda: by_openvino(exported, "f32")),

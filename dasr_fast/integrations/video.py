@@ -124,7 +124,7 @@ class Video:
                         end = max(end, _end(frame))
                         times.append((frame.pts, frame.time_base))
                         yield _picture(frame, source.codec_context)
-                elif packet.dts is not None and copies[packet.stream] is not None:
+                elif packet.size and copies[packet.stream] is not None:  # The last, empty ones end the streams.
                     packet.stream = copies[packet.stream]
                     output.mux(packet)
 
@@ -147,13 +147,17 @@ class Video:
         name = context.format.name.replace("yuvj", "yuv")
         known = {f.name for f in stream.codec_context.codec.video_formats}
         odd = stream.width % 2 or stream.height % 2
-        usual = ("yuv444p" if odd else "yuv420p") + ("10le" if _is_deep(context.format) else "")
+        sampled = re.match("yuva?(420|422|444)p", name)
+        usual = f"yuv{444 if odd else sampled[1] if sampled else 420}p{'10le' if _is_deep(context.format) else ''}"
         stream.pix_fmt = name if name in known and name.startswith("yuv") and not odd else usual
         stream.codec_context.time_base = source.time_base
-        for fact in ("color_range", "colorspace", "color_primaries", "color_trc", "sample_aspect_ratio"):
+        for fact in ("color_range", "color_primaries", "color_trc"):
             value = getattr(context, fact)
             if value:
                 setattr(stream.codec_context, fact, value)
+        stream.codec_context.colorspace = _colours(context)[0]  # Players would guess it from the new height.
+        if source.sample_aspect_ratio:
+            stream.codec_context.sample_aspect_ratio = source.sample_aspect_ratio
         if context.format.name.startswith("yuvj"):
             stream.codec_context.color_range = _FULL
         stream.metadata.update(source.metadata)
@@ -163,12 +167,19 @@ class Video:
 
     def _copied(self, stream: Any, output: Any) -> Any:
         """A stream that takes the packets of another, or None if the format can't hold it."""
+        if stream.type == "data":
+            if not stream.container.chapters():  # MP4 has a stream for them, which is made anew.
+                self.left_out.append(f"stream {stream.index} (data)")
+            return None
         try:
+            if stream.type == "attachment" and self.target.suffix.lower() != ".mkv":
+                raise ValueError("Only Matroska holds files, such as fonts; FFmpeg finds that out too late.")
             copy = output.add_stream_from_template(stream)
         except (ValueError, self._av.error.FFmpegError):
             self.left_out.append(f"stream {stream.index} ({stream.type})")
             return None
         copy.metadata.update(stream.metadata)
+        copy.disposition = stream.disposition
         return copy
 
     def _encodable(self, sr: Pixels, target: Any, source: Any) -> Any:
@@ -194,7 +205,7 @@ def require_pyav() -> Any:
 def _main_stream(container: Any, source: Path) -> Any:
     """The video, which isn't an attached picture such as a cover."""
     for stream in container.streams.video:
-        if "attached_pic" not in str(stream.disposition):
+        if not stream.disposition & type(stream.disposition).attached_pic:
             return stream
     raise VideoError(f"{source} holds no video.")
 

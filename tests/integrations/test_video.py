@@ -126,6 +126,67 @@ def test_more_than_8_bits_and_odd_sizes(clip: Any, network: BlindSR, engine: Eng
     assert frames(odd)[0].shape == (81, 99, 3)
 
 
+def test_chapters_a_cover_and_pixels_that_are_not_square(clip: Any, engine: Engine, tmp_path: Path):
+    """MP4 keeps chapters in a stream of data; the cover is a video of one picture, here the first stream."""
+    source = tmp_path / "film.mp4"
+    with av.open(str(clip())) as given, av.open(str(source), "w") as output:
+        cover = output.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 40, 40, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        film = output.add_stream_from_template(given.streams.video[0])
+        film.codec_context.sample_aspect_ratio = Fraction(4, 3)
+        output.set_chapters(
+            [{"id": 1, "start": 0, "end": 200, "time_base": Fraction(1, 1000), "metadata": {"title": "A"}}]
+        )
+        picture = av.VideoFrame.from_ndarray(np.full((40, 40, 3), 90, np.uint8), "rgb24")
+        for packet in (*cover.encode(picture), *cover.encode(None)):
+            output.mux(packet)
+        for packet in given.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = film
+                output.mux(packet)
+    with av.open(str(source)) as container:
+        assert {stream.type for stream in container.streams} == {"video", "data"}
+    video = Video(source, tmp_path / "large.mp4", engine)
+    assert (list(video.upscaled())[-1], video.left_out) == (6, [])
+    with av.open(str(tmp_path / "large.mp4")) as container:
+        assert [chapter["metadata"]["title"] for chapter in container.chapters()] == ["A"]
+        size = {stream.codec_context.name: stream.codec_context.width for stream in container.streams.video}
+        assert size == {"mjpeg": 40, "h264": 96}
+        (film,) = (stream for stream in container.streams.video if stream.codec_context.name == "h264")
+        assert film.sample_aspect_ratio == Fraction(4, 3)
+
+
+def test_fonts_are_kept_in_matroska_alone(clip: Any, engine: Engine, tmp_path: Path):
+    source = tmp_path / "font.mkv"
+    with av.open(str(clip())) as given, av.open(str(source), "w") as output:
+        film = output.add_stream_from_template(given.streams.video[0])
+        output.add_attachment("font.ttf", "application/x-truetype-font", b"glyphs" * 50)
+        for packet in given.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = film
+                output.mux(packet)
+    for name, left_out in (("large.mkv", []), ("large.mp4", ["stream 1 (attachment)"])):
+        video = Video(source, tmp_path / name, engine)
+        assert (list(video.upscaled())[-1], video.left_out) == (6, left_out)
+    with av.open(str(tmp_path / "large.mkv")) as container:
+        assert container.streams.attachments[0].name == "font.ttf"
+
+
+def test_the_matrix_that_was_meant_is_named(engine: Engine, tmp_path: Path):
+    """Players take what has no name for BT.601 or BT.709 by the height, which changes."""
+    source = tmp_path / "plain.mkv"
+    with av.open(str(source), "w") as output:
+        stream = output.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 48, 36, "yuv444p"
+        frame = av.VideoFrame.from_ndarray(np.tile(np.arange(48, dtype=np.uint8)[:, None] * 5, (36, 1, 3)), "rgb24")
+        output.mux(stream.encode(frame.reformat(format="yuv444p")))
+        output.mux(stream.encode(None))
+    list(Video(source, tmp_path / "large.mkv", engine).upscaled())
+    with av.open(str(tmp_path / "large.mkv")) as container:
+        assert container.streams.video[0].codec_context.colorspace == 5
+
+
 def test_grey_of_10_bits_keeps_them(engine: Engine, tmp_path: Path):
     source = tmp_path / "grey.mkv"
     values = np.linspace(0, 1023, 48 * 36).reshape(36, 48).astype(np.uint16)

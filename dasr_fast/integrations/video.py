@@ -141,6 +141,9 @@ class Video:
         """A stream for frames like those of `source`, but larger."""
         webm = self.target.suffix.lower() == ".webm"
         options = {"crf": str(self.quality)} | ({"b:v": "0", "row-mt": "1"} if webm else {})
+        avi = self.target.suffix.lower() == ".avi"
+        if avi:
+            options["bf"] = "0"  # AVI has no times by which frames could be put in order.
         stream = output.add_stream("libvpx-vp9" if webm else "libx264", rate=source.average_rate, options=options)
         context, scale = source.codec_context, self.engine.scale
         stream.width, stream.height = context.width * scale, context.height * scale
@@ -150,7 +153,8 @@ class Video:
         sampled = re.match("yuva?(420|422|444)p", name)
         usual = f"yuv{444 if odd else sampled[1] if sampled else 420}p{'10le' if _is_deep(context.format) else ''}"
         stream.pix_fmt = name if name in known and name.startswith("yuv") and not odd else usual
-        stream.codec_context.time_base = source.time_base
+        # AVI has an empty frame for every tick without one.
+        stream.codec_context.time_base = 1 / source.base_rate if avi and source.base_rate else source.time_base
         for fact in ("color_range", "color_primaries", "color_trc"):
             value = getattr(context, fact)
             if value:

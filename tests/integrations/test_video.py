@@ -157,6 +157,17 @@ def test_chapters_a_cover_and_pixels_that_are_not_square(clip: Any, engine: Engi
         assert film.sample_aspect_ratio == Fraction(4, 3)
 
 
+def test_frames_are_in_order_in_avi(clip: Any, engine: Engine, tmp_path: Path):
+    """AVI says nothing of the order, so that it must be that of the file."""
+    for name in ("large.avi", "large.mkv"):
+        assert list(Video(clip(), tmp_path / name, engine, quality=0).upscaled())[-1] == 6
+    with av.open(str(tmp_path / "large.avi")) as container:
+        stored = [packet.dts * packet.time_base for packet in container.demux(video=0) if packet.size]
+    assert stored == [Fraction(tick, 25) for tick in TICKS]
+    for found, expected in zip(frames(tmp_path / "large.avi"), frames(tmp_path / "large.mkv"), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_fonts_are_kept_in_matroska_alone(clip: Any, engine: Engine, tmp_path: Path):
     source = tmp_path / "font.mkv"
     with av.open(str(clip())) as given, av.open(str(source), "w") as output:

@@ -31,16 +31,19 @@ def exif_of_tiff(tiff: bytes) -> bytes:
 
 
 def tiff_with_exif(tiff: bytes, exif: bytes) -> bytes:
-    """A TIFF file of one page with a block of EXIF: a new directory at the end has its tags and those that were."""
+    """A TIFF file with a block of EXIF: the first page's directory, now at the end, has its tags and those before."""
     found, order = _described(exif.removeprefix(_MARK)), _ORDERS.get(tiff[:4])
     if not found or order is None:
         return tiff
     tiff += bytes(len(tiff) % 2)
     block = _block(found, len(tiff), order)
-    entries = _entries(tiff, _number(tiff, 4, order), order) | _entries(block, 0, order)
+    first = _number(tiff, 4, order)
+    entries = _entries(tiff, first, order) | _entries(block, 0, order)
+    count = struct.unpack_from(f"{order}H", tiff, first)[0]
+    next_page = tiff[first + 2 + 12 * count :][:4]
     directory = struct.pack(f"{order}H", len(entries)) + b"".join(entry for _, entry in sorted(entries.items()))
     end = struct.pack(f"{order}L", len(tiff) + len(block))
-    return b"".join((tiff[:4], end, tiff[8:], block, directory, bytes(4)))
+    return b"".join((tiff[:4], end, tiff[8:], block, directory, next_page))
 
 
 def _described(tiff: bytes) -> Directory:

@@ -13,6 +13,9 @@ from typing import Any
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 """Endings of the files that are read and written."""
 
+FRAME_SUFFIXES = (*SUFFIXES, ".gif")
+"""Those where all frames of an animation are: GIF too, whose few colours make it a poor image otherwise."""
+
 
 class WriteError(OSError):
     """A file can't be written; the message says which and why."""
@@ -95,7 +98,11 @@ def find_images(folder: str | Path) -> list[Path]:
 
 
 def search(
-    folder: str | Path, *, without: Path | None = None, follow_links: bool = False
+    folder: str | Path,
+    *,
+    without: Path | None = None,
+    follow_links: bool = False,
+    suffixes: tuple[str, ...] = SUFFIXES,
 ) -> tuple[list[Path], Counter[str]]:
     """Image files in a folder and its subfolders by their endings, sorted, and how many others of each kind there are.
 
@@ -103,6 +110,7 @@ def search(
         folder: Where to look.
         without: A folder that isn't looked at.
         follow_links: Whether links to folders are followed, unless they lead to one that was looked into before.
+        suffixes: The endings.
 
     Returns:
         The images, and numbers of what else is there: "hidden" files and folders, whose names begin with a dot, "linked
@@ -122,7 +130,7 @@ def search(
             and (without is None or not _is(path, without))
         ]
         seen = [name for name in files if name not in hidden]
-        found = [name for name in seen if os.path.splitext(name)[1].lower() in SUFFIXES]
+        found = [name for name in seen if os.path.splitext(name)[1].lower() in suffixes]
         images += [Path(place, name) for name in found]
         others.update({"hidden": len(hidden), "linked folders": len(links), "of other formats": len(seen) - len(found)})
     return sorted(images), +others

@@ -5,6 +5,7 @@ libvips decodes and encodes; nothing here interprets pixels beyond that.
 
 import os
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dasr_fast.files import SUFFIXES, written_whole
+from dasr_fast import apng
+from dasr_fast.files import FRAME_SUFFIXES, written_whole
 from dasr_fast.memory import available_memory
 from dasr_fast.metadata import (
     EXIF,
@@ -23,6 +25,7 @@ from dasr_fast.metadata import (
     add_metadata,
     frames_of_png,
     is_lossless_webp,
+    is_whole_gif,
     read_metadata,
 )
 
@@ -124,6 +127,21 @@ class Picture:
         return image[0].permute(1, 2, 0).round().clamp(0, limit).cpu().numpy().astype(depth)
 
 
+@dataclass(frozen=True)
+class Frames:
+    """All pictures of a file: the frames of an animation, the pages of a TIFF file, or the one of another image.
+
+    Attributes:
+        pictures: Of one size and kind; the metadata is that of the first.
+        delays: Milliseconds that each is shown; empty if they are no animation.
+        plays: How often the animation plays; 0 is forever.
+    """
+
+    pictures: tuple[Picture, ...]
+    delays: tuple[float, ...] = ()
+    plays: int = 0
+
+
 def read_image(path: str | Path) -> Picture:
     """Read a PNG, JPEG, WebP or TIFF file, whatever its name, turned upright.
 
@@ -137,6 +155,22 @@ def read_image(path: str | Path) -> Picture:
         RuntimeError: It is a WebP file, and this process was forked from one that had read WebP or written images.
             All else may be read in forked processes.
     """
+    return _read(path, every=False).pictures[0]
+
+
+def read_frames(path: str | Path) -> Frames:
+    """Read all frames or pages of a file as `read_image` reads one; GIF too.
+
+    Frames come whole, also where the file holds only what changes. Of a TIFF file whose pages differ in size or kind
+    the first is read, with an `ImageWarning`.
+
+    Raises:
+        As `read_image`.
+    """
+    return _read(path, every=True)
+
+
+def _read(path: str | Path, *, every: bool) -> Frames:
     import pyvips  # Pictures in memory do without it.
 
     path = Path(path)
@@ -145,40 +179,65 @@ def read_image(path: str | Path) -> Picture:
         raise FileNotFoundError(f"There is no file {name}.")
     with path.open("rb") as file:
         kind = _kind(file.read(12))
-        if kind is None:
-            raise ImageError(f"{name} is not a PNG, JPEG, WebP or TIFF image; no other format is read.")
+        if kind is None or (kind == "gif" and not every):
+            formats = "PNG, JPEG, WebP, TIFF or GIF" if every else "PNG, JPEG, WebP or TIFF"
+            raise ImageError(f"{name} is not a {formats} image; no other format is read.")
         file.seek(0)
         content = file.read()
     if kind == "webp":
         _use_threads("read_image")
+    if kind == "gif" and not is_whole_gif(content):
+        raise ImageError(f"{name} is not a whole image: it ends early.")
     try:
         # No other loader is asked: some take files that fill the memory, or that name further files.
-        image = getattr(pyvips.Image, f"{kind}load_buffer")(content, fail_on="error", access="sequential")
-        _check_pixels(name, image)
+        image = _loaded(kind, content, every)
+        count = frames_of_png(content) if kind == "png" else _get(image, "n-pages", 1)
+        animated_png = every and kind == "png" and count > 1
+        _check_pixels(name, image, count if animated_png else 1)
         metadata = _metadata(image)
-        if image.interpretation not in ("srgb", "rgb", "rgb16", "b-w", "grey16"):
-            image = image.colourspace("rgb16" if image.format == "ushort" else "srgb")
-            metadata.pop("icc-profile-data", None)  # It was for the colours before.
-        array = _upright(_decoded(image), _get(image, "orientation"))
-    except pyvips.Error as error:
+        delays, plays = tuple(_get(image, "delay", ())), _get(image, "loop", 0)
+        if animated_png:
+            arrays, delays, plays = _frames_of_png(image, content)
+        else:
+            if image.interpretation not in ("srgb", "rgb", "rgb16", "b-w", "grey16"):
+                image = image.colourspace("rgb16" if image.format == "ushort" else "srgb")
+                metadata.pop("icc-profile-data", None)  # It was for the colours before.
+            roll, height = _decoded(image), _get(image, "page-height", image.height) if every else image.height
+            arrays = [roll[top : top + height] for top in range(0, len(roll), height)]
+    except (pyvips.Error, apng.Damaged) as error:
         raise ImageError(f"{name} is not a whole image: {_reason(error)}.") from None
-    frames = frames_of_png(content) if kind == "png" else _get(image, "n-pages")
-    if frames > 1:
-        warnings.warn(f"{name} has {frames} frames or pages, and only the first is read.", ImageWarning, stacklevel=2)
+    if count > len(arrays):
+        warnings.warn(f"{name} has {count} frames or pages, and only the first is read.", ImageWarning, stacklevel=3)
     metadata |= {name: (pyvips.GValue.blob_type, value) for name, value in read_metadata(kind, content).items()}
-    alpha = np.ascontiguousarray(array[:, :, -1]) if image.hasalpha() else None
-    pixels = np.ascontiguousarray(array[:, :, : array.shape[2] - (alpha is not None)])
-    return Picture(pixels, alpha, metadata, (image.xres, image.yres), kind == "webp" and is_lossless_webp(content))
+    has_alpha = image.hasalpha() or animated_png
+    if has_alpha and (animated_png or kind == "gif") and all(_is_opaque(array) for array in arrays):
+        arrays, has_alpha = [array[..., :-1] for array in arrays], False  # Composing alone brought it.
+    lossless = kind == "webp" and is_lossless_webp(content)
+    pictures = []
+    for array in arrays:
+        array = _upright(array, _get(image, "orientation", 1))
+        alpha = np.ascontiguousarray(array[:, :, -1]) if has_alpha else None
+        pixels = np.ascontiguousarray(array[:, :, : array.shape[2] - (alpha is not None)])
+        pictures.append(Picture(pixels, alpha, metadata, (image.xres, image.yres), lossless))
+    return Frames(tuple(pictures), delays if len(pictures) > 1 else (), plays)
 
 
-def check_format(path: str | Path, picture: Picture) -> None:
-    """Raise an ImageError if the format that `path` names isn't written, or can't hold a picture of that kind."""
+def check_format(path: str | Path, picture: Picture | Frames) -> None:
+    """Raise an ImageError if the format that `path` names isn't written, or can't hold what is to be written."""
     path = Path(path)
-    if not isinstance(picture, Picture):
-        raise TypeError(f"{path.name}: what is written must be a Picture; got {type(picture).__name__}.")
-    if path.suffix.lower() not in SUFFIXES:
-        raise ImageError(f"{path.name}: images are written as {', '.join(SUFFIXES)}.")
-    if picture.alpha is not None and path.suffix.lower() in (".jpg", ".jpeg"):
+    frames = picture if isinstance(picture, Frames) else Frames((picture,))
+    first, count, kind = frames.pictures[0], len(frames.pictures), _KINDS.get(path.suffix.lower())
+    if not isinstance(first, Picture):
+        raise TypeError(f"{path.name}: what is written must be a Picture; got {type(first).__name__}.")
+    if kind is None:
+        raise ImageError(f"{path.name}: images are written as {', '.join(FRAME_SUFFIXES)}.")
+    if frames.delays and kind not in ("gif", "png", "webp"):
+        raise ImageError(
+            f"{path.name}: {_NAMES[kind]} can't hold an animation of {count} frames; choose .webp, .png or .gif."
+        )
+    if count > 1 and not frames.delays and kind != "tiff":
+        raise ImageError(f"{path.name}: {_NAMES[kind]} can't hold the {count} pages; choose .tif.")
+    if first.alpha is not None and kind == "jpeg":
         raise ImageError(f"{path.name}: JPEG can't hold transparency; choose .png, .webp or .tif.")
 
 
@@ -208,43 +267,89 @@ def write_image(path: str | Path, picture: Picture, *, quality: int | None = Non
         ImageError: The format isn't supported, or can't hold the picture.
         RuntimeError: This process was forked from one that had read WebP or written images.
     """
+    write_frames(path, Frames((picture,)), quality=quality)
+
+
+def write_frames(path: str | Path, frames: Frames, *, quality: int | None = None) -> None:
+    """Write an animation or pages as `write_image` writes a picture, and raise what it raises.
+
+    GIF has 256 colours a frame, transparency without shades, and times of hundredths of a second. WebP merges equal
+    frames that follow each other.
+    """
     import pyvips
 
     path = Path(path)
-    check_format(path, picture)
+    check_format(path, frames)
     _use_threads("write_image")
-    suffix = path.suffix.lower()
-    kind = _KINDS[suffix]
-    pixels = picture.pixels if picture.alpha is None else np.dstack((picture.pixels, picture.alpha))
-    image = pyvips.Image.new_from_array(pixels)
-    colours = {(1, 1): "b-w", (3, 1): "srgb", (1, 2): "grey16", (3, 2): "rgb16"}
-    interpretation = colours[picture.pixels.shape[2], picture.pixels.dtype.itemsize]
-    image = image.copy(interpretation=interpretation, xres=picture.resolution[0], yres=picture.resolution[1])
-    for name, (kind_of_value, value) in picture.metadata.items():
-        image.set_type(kind_of_value, name, value)
-    image.set_type(pyvips.GValue.gint_type, "orientation", 1)  # Over that of the EXIF data, which was applied.
-    if kind == "webp" and picture.pixels.dtype == np.uint16:
-        image = image.colourspace("srgb" if picture.pixels.shape[2] == 3 else "b-w")
+    kind, first, several = _KINDS[path.suffix.lower()], frames.pictures[0], len(frames.pictures) > 1
     try:
-        content = image.write_to_buffer(suffix, **_options(kind, picture.lossless, quality))
+        if kind == "png" and several:
+            pngs = [_encoded((picture,), kind, quality) for picture in frames.pictures]
+            content = apng.animated(pngs, frames.delays, frames.plays)
+        else:
+            content = _encoded(frames.pictures, kind, quality, frames.delays, frames.plays)
     except pyvips.Error as error:
         raise ImageError(f"{path} could not be written: {_reason(error)}.") from None
-    own = {name: value for name, (_, value) in picture.metadata.items() if name in (EXIF, PNG_TEXT, JPEG_COMMENTS)}
+    own = {name: value for name, (_, value) in first.metadata.items() if name in (EXIF, PNG_TEXT, JPEG_COMMENTS)}
     with written_whole(path) as temporary:
         temporary.write_bytes(add_metadata(kind, content, own))
-    lost = [what for name, (what, kinds) in _HELD_BY.items() if name in picture.metadata and kind not in kinds]
+    lost = [what for name, (what, kinds) in _HELD_BY.items() if name in first.metadata and kind not in kinds]
     if lost:
         message = f"{path.name} can't hold the {' and the '.join(lost)} of the image it was made from."
         warnings.warn(message, ImageWarning, stacklevel=2)
 
 
-_KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff"}
-_MARKS = {"png": (b"\x89PNG\r\n\x1a\n",), "jpeg": (b"\xff\xd8\xff",), "tiff": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")}
+def _encoded(
+    pictures: tuple[Picture, ...], kind: str, quality: int | None, delays: tuple[float, ...] = (), plays: int = 0
+) -> bytes:
+    """The content of a file, without the metadata that libvips doesn't write."""
+    import pyvips
+
+    first = pictures[0]
+    pixels = np.concatenate([p.pixels if p.alpha is None else np.dstack((p.pixels, p.alpha)) for p in pictures])
+    image = pyvips.Image.new_from_array(pixels)
+    colours = {(1, 1): "b-w", (3, 1): "srgb", (1, 2): "grey16", (3, 2): "rgb16"}
+    interpretation = colours[first.pixels.shape[2], first.pixels.dtype.itemsize]
+    image = image.copy(interpretation=interpretation, xres=first.resolution[0], yres=first.resolution[1])
+    for name, (kind_of_value, value) in first.metadata.items():
+        image.set_type(kind_of_value, name, value)
+    image.set_type(pyvips.GValue.gint_type, "orientation", 1)  # Over that of the EXIF data, which was applied.
+    if len(pictures) > 1:
+        image.set_type(pyvips.GValue.gint_type, "page-height", len(first.pixels))
+    if delays:
+        unit = 10 if kind == "gif" else 1
+        ends = np.round(np.cumsum(delays) / unit) * unit  # So that rounding doesn't add up.
+        image.set_type(pyvips.GValue.array_int_type, "delay", np.diff(ends, prepend=0).astype(int).tolist())
+        image.set_type(pyvips.GValue.gint_type, "loop", plays)
+    if kind in ("webp", "gif") and first.pixels.dtype == np.uint16:
+        image = image.colourspace("srgb" if first.pixels.shape[2] == 3 else "b-w")
+    return bytes(image.write_to_buffer(f".{kind}", **_options(kind, first.lossless, quality)))
+
+
+_KINDS = {
+    ".png": "png",
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+    ".webp": "webp",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+    ".gif": "gif",
+}
+_NAMES = {"png": "PNG", "jpeg": "JPEG", "webp": "WebP", "tiff": "TIFF", "gif": "GIF"}
+_MARKS = {
+    "png": (apng.SIGNATURE,),
+    "jpeg": (b"\xff\xd8\xff",),
+    "tiff": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+    "gif": (b"GIF87a", b"GIF89a"),
+}
 _KEPT = ("icc-profile-data", "xmp-data", "iptc-data", EXIF, "resolution-unit")
 _HELD_BY = {
     "iptc-data": ("IPTC data", ("jpeg", "tiff")),
     PNG_TEXT: ("text", ("png",)),
     JPEG_COMMENTS: ("comments", ("jpeg",)),
+    "icc-profile-data": ("colour profile", ("png", "jpeg", "webp", "tiff")),
+    EXIF: ("EXIF data", ("png", "jpeg", "webp", "tiff")),
+    "xmp-data": ("XMP data", ("png", "jpeg", "webp", "tiff")),
 }
 """Metadata that not all formats can hold, and those which can."""
 
@@ -253,6 +358,8 @@ def _options(kind: str, lossless: bool, quality: int | None) -> dict[str, Any]:
     """How libvips writes a format."""
     if kind == "webp" and lossless and quality is None:
         return {"lossless": True}
+    if kind == "gif":
+        return {"keep_duplicate_frames": True}
     return {"Q": quality or 95} if kind in ("jpeg", "webp") else {"compression": "deflate"} if kind == "tiff" else {}
 
 
@@ -277,14 +384,49 @@ def _kind(begin: bytes) -> str | None:
     return next((kind for kind, marks in _MARKS.items() if begin.startswith(marks)), None)
 
 
-def _check_pixels(name: str, image: Any) -> None:
+def _loaded(kind: str, content: bytes, every: bool) -> Any:
+    """The image by libvips, not decoded yet; with all its frames or pages below each other if they are alike."""
+    import pyvips
+
+    load, options = getattr(pyvips.Image, f"{kind}load_buffer"), {"fail_on": "error", "access": "sequential"}
+    if every and kind in ("gif", "webp", "tiff"):
+        try:
+            return load(content, n=-1, **options)
+        except pyvips.Error:
+            if kind != "tiff":
+                raise
+    return load(content, **options)
+
+
+def _frames_of_png(image: Any, content: bytes) -> tuple[list[Pixels], tuple[float, ...], int]:
+    """An animated PNG's frames with alpha, times, and how often it plays; `image` is what libvips sees of it."""
+    parts, plays = apng.parts(content)
+
+    def decoded() -> Iterator[Pixels]:
+        for part in parts:
+            image = _loaded("png", part.png, every=False)
+            yield _decoded(image if image.hasalpha() else image.addalpha())
+
+    bands = image.bands + (not image.hasalpha())
+    canvas = np.zeros((image.height, image.width, bands), _TYPES[image.format])
+    return list(apng.composed(canvas, decoded(), parts)), tuple(part.delay for part in parts), plays
+
+
+def _is_opaque(array: Pixels) -> bool:
+    return bool(array[..., -1].min() == np.iinfo(array.dtype).max)
+
+
+def _check_pixels(name: str, image: Any, frames: int) -> None:
     """Raise an ImageError for pixels that aren't supported, or too many, before they are decoded."""
     if image.format not in ("uchar", "ushort"):
         raise ImageError(f"{name} has pixels of type {image.format}; only 8 and 16-bit integers are supported.")
     colours = image.bands - image.hasalpha()
     if colours not in ((4,) if image.interpretation == "cmyk" else (1, 3)):
         raise ImageError(f"{name} has {colours} colour channels; only grey and RGB are supported.")
-    size, free = image.width * image.height * image.bands * np.dtype(_TYPES[image.format]).itemsize, available_memory()
+    size, free = (
+        frames * image.width * image.height * image.bands * np.dtype(_TYPES[image.format]).itemsize,
+        available_memory(),
+    )
     if free is not None and 2 * size > free:  # With a decoder that holds the image too.
         raise ImageError(
             f"{name} has {image.width}x{image.height} pixels, and {2 * size / 1e9:.1f} GB of memory are needed; "
@@ -324,8 +466,8 @@ def _metadata(image: Any) -> dict[str, tuple[Any, Any]]:
     return {name: (image.get_typeof(name), image.get(name)) for name in names}
 
 
-def _get(image: Any, number: str) -> int:
-    return image.get(number) if image.get_typeof(number) else 1
+def _get(image: Any, name: str, otherwise: Any) -> Any:
+    return image.get(name) if image.get_typeof(name) else otherwise
 
 
 def _reason(error: Exception) -> str:

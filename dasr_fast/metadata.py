@@ -18,7 +18,7 @@ def read_metadata(kind: str, content: bytes) -> dict[str, bytes]:
     """Metadata in the content of a whole "png", "jpeg", "webp" or "tiff" file, by name, as far as there is any."""
     found = {}
     if kind == "png":
-        found[PNG_TEXT] = b"".join(chunk for name, chunk in _chunks(content) if _is_text(name, chunk))
+        found[PNG_TEXT] = b"".join(chunk for name, chunk in chunks(content) if _is_text(name, chunk))
     elif kind == "jpeg":
         found[JPEG_COMMENTS] = b"".join(content[a:b] for code, a, b in _segments(content) if code == 0xFE)
     elif kind == "tiff":
@@ -40,29 +40,47 @@ def add_metadata(kind: str, content: bytes, metadata: dict[str, bytes]) -> bytes
 
 def frames_of_png(content: bytes) -> int:
     """How many frames an animated PNG has; 1 if it isn't animated."""
-    counts = (int.from_bytes(chunk[8:12], "big") for name, chunk in _chunks(content) if name == b"acTL")
+    counts = (int.from_bytes(chunk[8:12], "big") for name, chunk in chunks(content) if name == b"acTL")
     return next(counts, 1)
 
 
+def is_whole_gif(content: bytes) -> bool:
+    """Whether no block of a GIF file is cut off, which libvips doesn't notice; the mark at the end may lack."""
+    try:
+        place = 13 + _colours_of_gif(content[10])
+        while place < len(content) and content[place] != 0x3B:
+            image = content[place] == 0x2C
+            place += 11 + _colours_of_gif(content[place + 9]) if image else 2
+            while length := content[place]:
+                place += 1 + length
+            place += 1
+    except IndexError:
+        return False
+    return place <= len(content)
+
+
+def _colours_of_gif(flags: int) -> int:
+    """Bytes of a table of colours."""
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
 def is_lossless_webp(content: bytes) -> bool:
-    """Whether the pixels of a WebP file are compressed without loss."""
+    """Whether the pixels of a WebP file, or of an animation's first frame, are compressed without loss."""
     place = 12
     while place + 8 <= len(content):
         name, length = content[place : place + 4], int.from_bytes(content[place + 4 : place + 8], "little")
         if name in (b"VP8L", b"VP8 "):
             return name == b"VP8L"
-        place += 8 + length + length % 2
+        place += 24 if name == b"ANMF" else 8 + length + length % 2  # A frame holds chunks of its own.
     return False
 
 
-def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Name and bytes of each chunk without pixels."""
+def chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Name and bytes of each chunk of a PNG file, length and checksum included."""
     place = 8
     while place + 12 <= len(png):
         end = place + 12 + int.from_bytes(png[place : place + 4], "big")
-        name = png[place + 4 : place + 8]
-        if name not in (b"IDAT", b"fdAT"):
-            yield name, png[place:end]
+        yield png[place + 4 : place + 8], png[place:end]
         place = end
 
 

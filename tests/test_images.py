@@ -170,7 +170,7 @@ def test_broken_and_missing_files(tmp_path: Path):
     ("name", "picture", "kind", "message"),
     [
         ("a.jpg", Picture(RGB, ALPHA), ImageError, "JPEG can't hold transparency"),
-        ("a.gif", Picture(RGB), ImageError, "images are written as .png"),
+        ("a.bmp", Picture(RGB), ImageError, "images are written as .png"),
         ("no/a.png", Picture(RGB), FileNotFoundError, "There is no folder"),
         ("a.webp", Picture(np.zeros((2, 17000, 3), np.uint8)), ImageError, "a.webp could not be written"),
     ],

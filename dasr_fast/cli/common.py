@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
-from dasr_fast.files import SUFFIXES, WriteError, check_writable, find_images, search
+from dasr_fast.files import FRAME_SUFFIXES, SUFFIXES, WriteError, check_writable, find_images, search
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -197,15 +197,20 @@ def images_of_tree(source: Path, output: Path | None, report: Report) -> list[Pa
     """
     if not source.is_dir():
         return input_images(source)
-    images, others = search(source, without=output)
+    images, others = search(source, without=output, suffixes=FRAME_SUFFIXES)
     if not images:
-        raise click.UsageError(f"The folder {source} holds no image ({', '.join(SUFFIXES)}).")
+        raise click.UsageError(f"The folder {source} holds no image ({', '.join(FRAME_SUFFIXES)}).")
     report.others += others
     return images
 
 
 def output_paths(
-    source: Path, images: list[Path], output: Path | None, mark: str, suffix: str | None
+    source: Path,
+    images: list[Path],
+    output: Path | None,
+    mark: str,
+    suffix: str | None,
+    suffixes: tuple[str, ...] = SUFFIXES,
 ) -> dict[Path, Path]:
     """Where the result of each image goes: a named file, a folder (same names), or beside the source with `mark`.
 
@@ -228,9 +233,9 @@ def output_paths(
             if source.is_dir()
             else {source: source.with_name(renamed(source, mark))}
         )
-    elif output.suffix and not output.is_dir() and (output.suffix.lower() in SUFFIXES or source.is_file()):
-        if output.suffix.lower() not in SUFFIXES:
-            raise click.UsageError(f"{output}: images are written as {', '.join(SUFFIXES)}; a folder must exist.")
+    elif output.suffix and not output.is_dir() and (output.suffix.lower() in suffixes or source.is_file()):
+        if output.suffix.lower() not in suffixes:
+            raise click.UsageError(f"{output}: images are written as {', '.join(suffixes)}; a folder must exist.")
         named = {".jpeg": ".jpg", ".tiff": ".tif"}.get(output.suffix.lower(), output.suffix.lower())
         if suffix is not None and named != suffix:
             raise click.UsageError(f"{output} isn't a name for the format {suffix.removeprefix('.')}.")

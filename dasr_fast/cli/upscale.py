@@ -14,10 +14,14 @@ import click
 
 from dasr_fast.cli import common
 from dasr_fast.cli.common import NAME, PATH, Number, Report, option
+from dasr_fast.files import FRAME_SUFFIXES
 from dasr_fast.progress import Progress
 
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 """Endings of the files that are taken for videos."""
+
+LACKING = 0.25
+"""Seconds that a video may end early before the user is told."""
 
 
 def _tile(_: click.Context, __: click.Parameter, value: str) -> Any:
@@ -43,7 +47,7 @@ def _tile(_: click.Context, __: click.Parameter, value: str) -> Any:
 @option(
     "--format",
     "suffix",
-    type=click.Choice(["png", "jpg", "webp", "tif"]),
+    type=click.Choice(["png", "jpg", "webp", "tif", "gif"]),
     help="Format of the results; that of each image if left out.",
 )
 @option(
@@ -83,7 +87,8 @@ def _tile(_: click.Context, __: click.Parameter, value: str) -> Any:
     "--representation",
     type=click.Choice(["each", "first", "shot"]),
     default="shot",
-    help="At which frames of a video the degradation is found out: each, the first, or the first after every cut.",
+    help="At which frames of a video or animation, or pages, the degradation is found out: each, the first, or the "
+    "first after every cut.",
 )
 @common.device_option
 @common.overwrite_option
@@ -108,8 +113,10 @@ def upscale(
 
     PNG, JPEG, WebP and TIFF, 8 or 16 bits, grey or RGB, are read and written; palettes and CMYK become RGB, and JPEG
     and WebP are written with 8 bits. Images are turned upright. Transparency, colour profile, resolution, EXIF and XMP
-    are kept, IPTC data in JPEG and TIFF, text in PNG, and comments in JPEG. A warning names what is left out, such as
-    all but the first frame of an animation.
+    are kept, IPTC data in JPEG and TIFF, text in PNG, and comments in JPEG. A warning names what is left out.
+
+    Animated GIF, WebP and PNG keep all frames, their times, and how often they play, also in another of these formats:
+    GIF has but 256 colours a frame. TIFF keeps its pages.
 
     The processes that torchrun starts share the images.
 
@@ -135,11 +142,11 @@ def upscale(
         raise click.UsageError("--factor and --width or --height both tell the size; leave one out.")
     if factor is not None and factor > 4:
         raise click.UsageError(f"--factor is {factor:g}; images become at most 4 times as large.")
-    if any(source.suffix.lower() in VIDEOS for source in sources):
+    if any(source.suffix.lower() in VIDEOS and not source.is_dir() for source in sources):
         unused = (suffix, quality, factor, width, height, compare or None)
         _check_video(alone=len(sources) == 1 and all(value is None for value in unused))
         engine = Engine(common.load_model(weights or FOR_PICTURES[scale or 4], scale, device), precision)
-        return _upscale_video(engine, sources[0], output, representation, overwrite)
+        return _upscale_video(engine, sources[0], output, representation, tile, overwrite)
     if scale is None and weights is None and factor is not None:
         scale = max(2, math.ceil(factor))
     report = Report()
@@ -164,7 +171,7 @@ def upscale(
                     for file in files:
                         common.refuse_overwriting(file, overwrite)
                     size = partial(_size, scale=engine.scale, factor=factor, width=width, height=height)
-                    _upscale_image(engine, image, files, size, quality, tile=tile, progress=steps.part)
+                    _upscale_image(engine, image, files, size, quality, representation, tile, steps.part)
             failed = processes.any(bool(report.failed))  # torchrun stops the others when one ends with an error.
         target = _common(folders) if len(results) > 1 else next(iter(results.values()))[0]
         if processes.rank > 0:
@@ -180,7 +187,7 @@ def _results(
     """Files that each image's result goes to, the comparison second, for the images of each source."""
     targets: dict[Path, Path] = {}
     for source, found in images.items():
-        targets |= common.output_paths(source, found, output, mark, suffix)
+        targets |= common.output_paths(source, found, output, mark, suffix, FRAME_SUFFIXES)
     results = {
         image: [target, target.with_name(f"{target.stem}_compare.png")] if compare else [target]
         for image, target in targets.items()
@@ -190,22 +197,51 @@ def _results(
 
 
 def _upscale_image(
-    engine: Any, image: Path, files: list[Path], size: Callable[..., Any], quality: int | None, **options: Any
+    engine: Any,
+    image: Path,
+    files: list[Path],
+    size: Callable[..., Any],
+    quality: int | None,
+    representation: Any,
+    tile: Any,
+    progress: Callable[[float], None],
 ) -> None:
     """Write an image's result to the first of the files, and to a second one the comparison."""
-    from dasr_fast.images import check_format, read_image, resized, write_image
-    from dasr_fast.inference.pictures import comparison
+    from dasr_fast.images import check_format, read_frames, resized, write_frames, write_image
+    from dasr_fast.inference.pictures import comparison, upscale_frames
     from dasr_fast.inference.pictures import upscale as upscale_picture
 
-    lr = read_image(image)
+    lr = read_frames(image)
     check_format(files[0], lr)
-    wanted = size(lr.pixels.shape[1], lr.pixels.shape[0])
-    sr = upscale_picture(engine, lr, **options)
-    write_image(files[0], sr if wanted is None else resized(sr, *wanted), quality=quality)
-    for file in files[1:]:
-        shown = comparison(lr, sr)
+    first, count = lr.pictures[0], len(lr.pictures)
+    wanted = size(first.pixels.shape[1], first.pixels.shape[0])
+    _check_memory(image, count, engine.scale * first.pixels.shape[1], engine.scale * first.pixels.shape[0])
+    if count == 1:
+        results = iter([upscale_picture(engine, first, tile=tile, progress=progress)])
+    else:
+        results = upscale_frames(engine, lr.pictures, representation, tile=tile)
+    made, shown = [], None
+    for sr in results:
+        if shown is None and len(files) > 1:
+            shown = comparison(first, sr)
+        made.append(sr if wanted is None else resized(sr, *wanted))
+        progress(len(made) / count)
+    write_frames(files[0], replace(lr, pictures=tuple(made)), quality=quality)
+    if shown is not None:
         profile = {name: value for name, value in shown.metadata.items() if name == "icc-profile-data"}
-        write_image(file, replace(shown, metadata=profile))
+        write_image(files[1], replace(shown, metadata=profile))
+
+
+def _check_memory(image: Path, count: int, width: int, height: int) -> None:
+    """Raises MemoryError if several results don't fit into the free memory, where they are held and then encoded."""
+    from dasr_fast.memory import available_memory
+
+    needed, free = 3 * 4 * count * width * height, available_memory()
+    if count > 1 and free is not None and needed > free:
+        raise MemoryError(
+            f"{image} has {count} frames or pages, whose results of {width}x{height} pixels need {needed / 1e9:.1f} GB "
+            f"of memory; {free / 1e9:.1f} GB are free."
+        )
 
 
 def _check_video(*, alone: bool) -> None:
@@ -226,23 +262,32 @@ def _check_video(*, alone: bool) -> None:
         raise click.UsageError(str(error)) from None
 
 
-def _upscale_video(engine: Any, source: Path, output: Path | None, representation: Any, overwrite: bool) -> int:
+def _upscale_video(
+    engine: Any, source: Path, output: Path | None, representation: Any, tile: Any, overwrite: bool
+) -> int:
     from dasr_fast.integrations.video import Video, VideoError
 
     output = output or source.with_name(f"{source.stem}_x{engine.scale}{source.suffix}")
     target = output / source.name if output.is_dir() else output
     if target.suffix.lower() not in VIDEOS:
         raise click.UsageError(f"{target}: videos are written as {', '.join(VIDEOS)}.")
-    common.check_target(target, overwrite)
-    try:
-        video = Video(source, target, engine, representation=representation)
-        for _ in Progress(video.upscaled(), "Upscaling frames", video.frames):
-            pass
-    except (VideoError, OSError) as error:
-        common.warn(common.reason(error))
-        return 1
+    if not source.is_file():
+        raise click.UsageError(f"There is no file or folder {source}.")
+    with common.results_in(target.parent):
+        common.check_target(target, overwrite)
+        try:
+            video = Video(source, target, engine, representation=representation, tile=tile)
+            with _named_in_warnings(source):
+                for _ in Progress(video.upscaled(), "Upscaling frames", video.frames):
+                    pass
+        except (VideoError, OSError, RuntimeError) as error:
+            why = common.reason(error)
+            common.warn(why if str(source) in why else f"{source}: {why}")
+            return 1
     for what in video.left_out:
         common.warn(f"{target.name} can't hold {what} of {source.name}, which was left out.")
+    if video.lacking > LACKING:
+        common.warn(f"{source} ends {video.lacking:.1f} seconds early: it seems to be cut off.")
     click.echo(common.printable(f"Upscaled to {target} in {engine.precision}"))
     return 0
 
@@ -272,11 +317,13 @@ def _named_in_warnings(image: Path) -> Iterator[None]:
     """Print every warning that is about the image, with its name; others go where they went before."""
     from dasr_fast.inference.pictures import PictureWarning
 
-    outer = warnings.showwarning
+    outer, told = warnings.showwarning, set()
 
     def show(message: Any, *others: Any, **keywords: Any) -> None:
         if isinstance(message, PictureWarning):
-            common.warn(f"{image}: {message}")
+            if str(message) not in told:  # Of many frames once.
+                common.warn(f"{image}: {message}")
+            told.add(str(message))
         else:
             outer(message, *others, **keywords)
 

@@ -101,7 +101,11 @@ class Engine:
         return self._pieces(lr, v, tile)
 
     def stream(
-        self, frames: Iterable[Tensor], *, representation: Literal["each", "first"] | Tensor = "each"
+        self,
+        frames: Iterable[Tensor],
+        *,
+        representation: Literal["each", "first"] | Tensor = "each",
+        tile: Tile = "auto",
     ) -> Iterator[Tensor]:
         """SR of a stream of frames, one at a time, in order.
 
@@ -113,6 +117,7 @@ class Engine:
                 come.
             representation: "each" encodes every frame. "first" encodes the first alone, and a tensor `[256]` none at
                 all, which is faster, and keeps a video whose degradation doesn't change from flickering.
+            tile: As for a call.
 
         Yields:
             `[3, H * scale, W * scale]` as from a call.
@@ -122,26 +127,29 @@ class Engine:
             v = self._embeddings(representation, 1)
         elif representation not in ("each", "first"):
             raise ValueError(f"Engine: representation must be each, first or a tensor [256]; got {representation!r}.")
-        return self._stream(map(_frame, frames), v, encode_first=v is None and representation == "first")
+        _check_tile(tile)
+        return self._stream(map(_frame, frames), v, tile, encode_first=v is None and representation == "first")
 
-    def _stream(self, frames: Iterator[Tensor], v: Tensor | None, *, encode_first: bool) -> Iterator[Tensor]:
+    def _stream(
+        self, frames: Iterator[Tensor], v: Tensor | None, tile: Tile, *, encode_first: bool
+    ) -> Iterator[Tensor]:
         first = next(frames, None)
         if first is None:
             return
         if encode_first:
-            v = self.encode(first)
+            v = self.encode(first, tile=tile)
         frames = chain((first,), frames)
         if self.device.type != "cuda" or first.device.type != "cpu":
             for frame in frames:
-                yield self._assembled(frame, v, "auto")
+                yield self._assembled(frame, v, tile)
             return
 
         def compute(frame: Tensor) -> tuple[Tensor, Tensor]:
-            sr = self._assembled(frame, v, "auto", checked=False)
+            sr = self._assembled(frame, v, tile, checked=False)
             return sr, sr.sum().isfinite()  # As a tensor, for which nothing waits.
 
         for frame, (sr, finite) in overlapped(frames, compute, CudaTransfers(self.device)):
-            yield sr if finite else self._assembled(frame, v, "auto")
+            yield sr if finite else self._assembled(frame, v, tile)
 
     def _assembled(self, lr: Tensor, v: Tensor | None, tile: Tile, *, checked: bool = True) -> Tensor:
         pieces = self._pieces(lr, v, tile, checked=checked)

@@ -1,8 +1,11 @@
 """A picture super-resolved."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import chain, groupby, tee
+from operator import itemgetter
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,6 +19,8 @@ from dasr_fast.inference.engine import Engine
 from dasr_fast.inference.noise import noise_level
 from dasr_fast.inference.tiling import Span, overlapping_spans
 from dasr_fast.models.bounds import departure
+
+Representation = Literal["each", "first", "shot"]
 
 REACH = 2
 """LR pixels that bicubic upsampling looks to either side."""
@@ -37,6 +42,13 @@ TRUSTED = 2.5
 
 FLAT = 16
 """Grey levels that count as the range of a picture that has fewer."""
+
+CUT = 20.0
+"""Grey levels by which the frames on both sides of a cut differ, on average over small copies of them."""
+
+
+class _Unusable(RuntimeError):
+    """What the network made of a picture isn't finite, or lies far outside of the picture's range of values."""
 
 
 class PictureWarning(UserWarning):
@@ -75,16 +87,96 @@ def upscale(
     """
     far = 0.0
     if v is None:
-        v = embed(engine, picture, tile=tile)
-        far = 0.0 if engine.bounds is None else departure(v, engine.bounds).max().item()
-        _tell_what_is_unknown(engine, picture.rgb(), far)
+        v, far, doubt = known(engine, picture, tile=tile)
+        if doubt:
+            warnings.warn(doubt, PictureWarning, stacklevel=2)
+    return _upscaled(engine, picture, v, far, tile, progress)
+
+
+def upscale_frames(
+    engine: Engine, frames: Iterable[Picture], representation: Representation = "shot", *, tile: Tile = "auto"
+) -> Iterator[Picture]:
+    """Frames of a video or animation enlarged by `Engine.stream`, each as `upscale` enlarges a picture.
+
+    Args:
+        engine: Computes the colours.
+        frames: Of one size.
+        representation: "each" finds out the degradation of every frame, "first" that of the first alone, "shot" that of
+            the first after each cut; the last two keep a video whose degradation doesn't change from flickering.
+        tile: See `Engine`.
+
+    Warns:
+        PictureWarning: As `upscale`, of the first frame that gives reason to; and of frames that the weights can't
+            restore, which are upsampled bicubically, so that a black one doesn't end a long video.
+
+    Raises:
+        RuntimeError: As `upscale`, but of what the network makes of a frame only at the first.
+    """
+    told, begun = False, False
+    for _, numbered in groupby(by_shot(frames, representation), key=itemgetter(0)):
+        shot = (frame for _, frame in numbered)
+        first = next(shot)
+        v, far, doubt = known(engine, first, tile=tile)
+        if doubt and not told:
+            warnings.warn(doubt, PictureWarning, stacklevel=2)
+            told = True
+        lr, streamed = tee(chain((first,), shot))
+        padded = (_padded(frame)[0] for frame in streamed)
+        for frame, sr in zip(lr, engine.stream(padded, representation=v[0], tile=tile), strict=True):
+            try:
+                yield _of_stream(engine, frame, sr[None], v, far, tile)
+            except _Unusable:
+                if not begun:
+                    raise
+                message = "The weights can't restore some frames, which were upsampled bicubically."
+                warnings.warn(message, PictureWarning, stacklevel=2)
+                yield _completed(engine, frame, bicubic(frame, engine.scale), 0.0)
+            begun = True
+
+
+def by_shot(frames: Iterable[Picture], representation: Representation) -> Iterator[tuple[int, Picture]]:
+    """Frames with numbers from 0 on, which change where the degradation is to be found out."""
+    number, before = 0, None
+    for frame in frames:
+        small = F.adaptive_avg_pool2d(frame.rgb(), 16)
+        cut = before is not None and (small - before).abs().mean().item() > CUT
+        number += before is not None and (representation == "each" or (representation == "shot" and cut))
+        before = small
+        yield number, frame
+
+
+def known(engine: Engine, picture: Picture, *, tile: Tile = "auto") -> tuple[Tensor, float, str | None]:
+    """A picture's embedding `[1, 256]`, its departure from what the weights know, and words of doubt, if there are."""
+    v = embed(engine, picture, tile=tile)
+    far = 0.0 if engine.bounds is None else departure(v, engine.bounds).max().item()
+    return v, far, _doubt(engine, picture.rgb(), far)
+
+
+def _of_stream(engine: Engine, frame: Picture, sr: Tensor, v: Tensor, far: float, tile: Tile) -> Picture:
+    """A frame's result from what the network made of it with its border, computed again where that can't be used."""
+    low, high = (limit.item() for limit in frame.rgb().aminmax())
+    outside = (sr - sr.clamp(low, high)).abs().mean().item()
+    if not outside <= FAR * max(high - low, FLAT):  # NaN isn't.
+        return _upscaled(engine, frame, v, far, tile, lambda share: None)
+    inner = slice(BORDER * engine.scale, -BORDER * engine.scale)
+    return _completed(engine, frame, frame.replaced(sr, None).pixels[inner, inner], far)
+
+
+def _upscaled(
+    engine: Engine, picture: Picture, v: Tensor, far: float, tile: Tile, progress: Callable[[float], None]
+) -> Picture:
     pixels, problem = _restored(engine, picture, v, tile, progress)
     if problem and engine.bounds is not None:
         message = "It was restored with a mean representation, since its own gave values far outside of its range."
-        warnings.warn(message, PictureWarning, stacklevel=2)
+        warnings.warn(message, PictureWarning, stacklevel=3)
         pixels, problem = _restored(engine, picture, engine.bounds[1], tile, progress)
     if problem:
-        raise RuntimeError(problem)
+        raise _Unusable(problem)
+    return _completed(engine, picture, pixels, far)
+
+
+def _completed(engine: Engine, picture: Picture, pixels: Pixels, far: float) -> Picture:
+    """The result with colours from the network, with bicubic upsampling mixed in if it is due, and alpha."""
     if far > TRUSTED:
         _mix(pixels, bicubic(picture, engine.scale), TRUSTED / far)
     alpha = None if picture.alpha is None else bicubic(Picture(picture.alpha[:, :, None]), engine.scale)[:, :, 0]
@@ -102,7 +194,7 @@ def _restored(
     """The picture's colours super-resolved with the embedding `v`, and what is wrong with them, if anything is."""
     lr, scale = picture.rgb(), engine.scale
     low, high = lr.min().item(), lr.max().item()
-    padded = F.pad(lr, [BORDER] * 4, mode="replicate")
+    padded = _padded(picture)
     height, width = (length * scale for length in padded.shape[2:])
     # Filled, since Linux counts memory as taken when it is written, and the engine is to fit into what is left.
     pixels = np.full((height, width, picture.pixels.shape[2]), 0, picture.pixels.dtype)
@@ -128,22 +220,27 @@ def _mix(pixels: Pixels, upsampled: Pixels, share: float) -> None:
         row[:] = (share * row.astype(np.float32) + (1 - share) * other).round()
 
 
+def _padded(picture: Picture) -> Tensor:
+    """Colours `[1, 3, H, W]` with the outermost pixels repeated on every side."""
+    return F.pad(picture.rgb(), [BORDER] * 4, mode="replicate")
+
+
 def _continued(lr: Tensor, least: int) -> Tensor:
     """`lr` `[1, 3, H, W]` with its outermost pixels repeated until it is at least so high and wide."""
     missing = [max(0, least - length) for length in (lr.shape[3], lr.shape[2])]
     return F.pad(lr, [part for n in missing for part in (n // 2, n - n // 2)], mode="replicate")
 
 
-def _tell_what_is_unknown(engine: Engine, lr: Tensor, far: float) -> None:
-    """Warn of what the weights weren't trained with; `far` is the departure from their bounds."""
+def _doubt(engine: Engine, lr: Tensor, far: float) -> str | None:
+    """What of a picture the weights weren't trained with, if anything; `far` is the departure from their bounds."""
     if engine.noise is not None and (level := noise_level(lr)) > engine.noise + NOISE:
         known = f"with noise of up to {engine.noise:g}" if engine.noise else "without noise"
         message = f"it seems to have noise of {level:.0f} grey levels or more, and the weights were trained {known}."
     elif far > 1:
         message = "it is unlike the images that the weights were trained with."
     else:
-        return
-    warnings.warn(f"The result may be poor: {message}", PictureWarning, stacklevel=3)
+        return None
+    return f"The result may be poor: {message}"
 
 
 def comparison(lr: Picture, sr: Picture, *, most: int = 1024) -> Picture:

@@ -1,24 +1,18 @@
 """Videos, super-resolved frame by frame by PyAV; extra `video`."""
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
-from itertools import chain, groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import torch.nn.functional as F
-from torch import Tensor
 
 from dasr_fast.files import written_whole
 from dasr_fast.images import Picture, Pixels
+from dasr_fast.inference.attempts import Tile
 from dasr_fast.inference.engine import Engine
-from dasr_fast.inference.pictures import BORDER, embed
-
-Representation = Literal["each", "first", "shot"]
-
-CUT = 20.0
-"""Grey levels by which the frames on both sides of a cut differ, on average over small copies of them."""
+from dasr_fast.inference.pictures import Representation, upscale_frames
 
 # FFmpeg's numbers.
 _LIMITED, _FULL = 1, 2
@@ -42,10 +36,12 @@ class Video:
         representation: "each" encodes every frame, "first" the first alone, "shot" the first after each cut; the last
             two keep videos whose degradation doesn't change from flickering.
         quality: CRF of the encoder: smaller is better and larger; 0 is lossless.
+        tile: See `Engine`.
 
     Attributes:
         frames: How many there are, by what the file says; 0 if it doesn't.
-        left_out: Streams that the result can't hold, in words.
+        left_out: What the result can't hold, in words.
+        lacking: Seconds that are missing at the end of the source by its own account, as of a file that was cut off.
 
     Raises:
         ImportError: PyAV isn't installed.
@@ -61,13 +57,15 @@ class Video:
         *,
         representation: Representation = "shot",
         quality: int = 16,
+        tile: Tile = "auto",
     ) -> None:
         self._av, source, target = require_pyav(), Path(source), Path(target)
         if not source.is_file():
             raise FileNotFoundError(f"There is no file {source}.")
         self.source, self.target, self.engine = source, target, engine
-        self.representation, self.quality = representation, quality
+        self.representation, self.quality, self.tile = representation, quality, tile
         self.left_out: list[str] = []
+        self.lacking = 0.0
         with self._opened() as container:
             stream = _main_stream(container, source)
             seconds = float(stream.duration * stream.time_base) if stream.duration else 0.0
@@ -79,12 +77,15 @@ class Video:
             if first is None:
                 raise VideoError(f"{source} holds no frame.")
             self._rotation = first.rotation
+            if _has_alpha(first, stream):
+                self.left_out.append("the transparency")
 
     def upscaled(self) -> Iterator[int]:
         """Write the result, whole or not at all; yields the number of frames after each.
 
         Raises:
             VideoError: A frame can't be read, or the format isn't written.
+            RuntimeError: The weights can't restore a frame, or there isn't enough memory.
             OSError: The file can't be written.
         """
         errors = self._av.error
@@ -113,43 +114,54 @@ class Video:
         if container.chapters():
             output.set_chapters(container.chapters())
         times: list[Any] = []
+        end = 0.0
 
         def pictures() -> Iterator[Picture]:
+            nonlocal end
             for packet in container.demux():
                 if packet.stream is source:
                     for frame in packet.decode():
+                        end = max(end, _end(frame))
                         times.append((frame.pts, frame.time_base))
                         yield _picture(frame, source.codec_context)
-                elif packet.dts is not None and copies[packet.stream] is not None:
+                elif packet.size and copies[packet.stream] is not None:  # The last, empty ones end the streams.
                     packet.stream = copies[packet.stream]
                     output.mux(packet)
 
-        shots = _by_shot(pictures(), self.representation)
-        for count, sr in enumerate(_restored(self.engine, shots), 1):
-            frame = self._encodable(sr, target, source)
+        results = upscale_frames(self.engine, pictures(), self.representation, tile=self.tile)
+        for count, sr in enumerate(results, 1):
+            frame = self._encodable(np.ascontiguousarray(sr.pixels), target, source)
             frame.pts, frame.time_base = times.pop(0)
             output.mux(target.encode(frame))
             yield count
         output.mux(target.encode(None))
+        self.lacking = max(0.0, _announced_end(source) - end)
 
     def _video_stream(self, source: Any, output: Any) -> Any:
         """A stream for frames like those of `source`, but larger."""
         webm = self.target.suffix.lower() == ".webm"
         options = {"crf": str(self.quality)} | ({"b:v": "0", "row-mt": "1"} if webm else {})
+        avi = self.target.suffix.lower() == ".avi"
+        if avi:
+            options["bf"] = "0"  # AVI has no times by which frames could be put in order.
         stream = output.add_stream("libvpx-vp9" if webm else "libx264", rate=source.average_rate, options=options)
         context, scale = source.codec_context, self.engine.scale
         stream.width, stream.height = context.width * scale, context.height * scale
         name = context.format.name.replace("yuvj", "yuv")
         known = {f.name for f in stream.codec_context.codec.video_formats}
         odd = stream.width % 2 or stream.height % 2
-        stream.pix_fmt = (
-            name if name in known and name.startswith("yuv") and not odd else "yuv444p" if odd else "yuv420p"
-        )
-        stream.codec_context.time_base = source.time_base
-        for fact in ("color_range", "colorspace", "color_primaries", "color_trc", "sample_aspect_ratio"):
+        sampled = re.match("yuva?(420|422|444)p", name)
+        usual = f"yuv{444 if odd else sampled[1] if sampled else 420}p{'10le' if _is_deep(context.format) else ''}"
+        stream.pix_fmt = name if name in known and name.startswith("yuv") and not odd else usual
+        # AVI has an empty frame for every tick without one.
+        stream.codec_context.time_base = 1 / source.base_rate if avi and source.base_rate else source.time_base
+        for fact in ("color_range", "color_primaries", "color_trc"):
             value = getattr(context, fact)
             if value:
                 setattr(stream.codec_context, fact, value)
+        stream.codec_context.colorspace = _colours(context)[0]  # Players would guess it from the new height.
+        if source.sample_aspect_ratio:
+            stream.codec_context.sample_aspect_ratio = source.sample_aspect_ratio
         if context.format.name.startswith("yuvj"):
             stream.codec_context.color_range = _FULL
         stream.metadata.update(source.metadata)
@@ -159,12 +171,19 @@ class Video:
 
     def _copied(self, stream: Any, output: Any) -> Any:
         """A stream that takes the packets of another, or None if the format can't hold it."""
+        if stream.type == "data":
+            if not stream.container.chapters():  # MP4 has a stream for them, which is made anew.
+                self.left_out.append(f"stream {stream.index} (data)")
+            return None
         try:
+            if stream.type == "attachment" and self.target.suffix.lower() != ".mkv":
+                raise ValueError("Only Matroska holds files, such as fonts; FFmpeg finds that out too late.")
             copy = output.add_stream_from_template(stream)
         except (ValueError, self._av.error.FFmpegError):
             self.left_out.append(f"stream {stream.index} ({stream.type})")
             return None
         copy.metadata.update(stream.metadata)
+        copy.disposition = stream.disposition
         return copy
 
     def _encodable(self, sr: Pixels, target: Any, source: Any) -> Any:
@@ -190,7 +209,7 @@ def require_pyav() -> Any:
 def _main_stream(container: Any, source: Path) -> Any:
     """The video, which isn't an attached picture such as a cover."""
     for stream in container.streams.video:
-        if "attached_pic" not in str(stream.disposition):
+        if not stream.disposition & type(stream.disposition).attached_pic:
             return stream
     raise VideoError(f"{source} holds no video.")
 
@@ -205,9 +224,8 @@ def _colours(context: Any) -> tuple[int, bool]:
 def _picture(frame: Any, context: Any) -> Picture:
     """A frame in RGB, of 16 bits if it has more than 8."""
     matrix, full = _colours(context)
-    deep = max(component.bits for component in frame.format.components) > 8
     pixels = frame.reformat(
-        format="rgb48le" if deep else "rgb24",
+        format="rgb48le" if _is_deep(frame.format) else "rgb24",
         src_colorspace=matrix,
         src_color_range=_FULL if full else _LIMITED,
         dst_color_range=_FULL,
@@ -215,28 +233,23 @@ def _picture(frame: Any, context: Any) -> Picture:
     return Picture(np.ascontiguousarray(pixels))
 
 
-def _by_shot(pictures: Iterator[Picture], representation: Representation) -> Iterator[tuple[int, Picture]]:
-    """Pictures with numbers that change where one is to be encoded."""
-    number, before = 0, None
-    for picture in pictures:
-        small = F.adaptive_avg_pool2d(picture.rgb(), 16)
-        cut = before is not None and (small - before).abs().mean().item() > CUT
-        number += representation == "each" or (representation == "shot" and cut)
-        before = small
-        yield number, picture
+def _is_deep(pixels: Any) -> bool:
+    return max(component.bits for component in pixels.components) > 8
 
 
-def _restored(engine: Engine, shots: Iterator[tuple[int, Picture]]) -> Iterator[Pixels]:
-    """The pictures super-resolved, each shot with the embedding of its first."""
-    inner = slice(BORDER * engine.scale, -BORDER * engine.scale)
-    for _, shot in groupby(shots, key=lambda numbered: numbered[0]):
-        first = next(shot)[1]
-        v = embed(engine, first)[0]
-        padded = (_padded(picture) for picture in chain((first,), (picture for _, picture in shot)))
-        for sr in engine.stream(padded, representation=v):
-            yield np.ascontiguousarray(first.replaced(sr[None], None).pixels[inner, inner])
+def _has_alpha(frame: Any, stream: Any) -> bool:
+    """Whether there is transparency; FFmpeg's own decoder of VP9 doesn't read that of WebM, whose metadata tell."""
+    return any(part.is_alpha for part in frame.format.components) or stream.metadata.get("alpha_mode") == "1"
 
 
-def _padded(picture: Picture) -> Tensor:
-    """`[3, H, W]` with its outermost pixels repeated, as `inference.pictures.upscale` has it."""
-    return F.pad(picture.rgb(), [BORDER] * 4, mode="replicate")[0]
+def _end(frame: Any) -> float:
+    """When a frame ends, in seconds; 0 if it has no time."""
+    return 0.0 if frame.pts is None else float((frame.pts + (frame.duration or 0)) * frame.time_base)
+
+
+def _announced_end(stream: Any) -> float:
+    """When a stream ends, in seconds, by what the file says at its beginning; 0 if it doesn't."""
+    if stream.duration:
+        return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+    parts = stream.metadata.get("DURATION", "").split(":")  # As Matroska has it: 00:00:01.600000000.
+    return sum(float(part) * 60**power for power, part in enumerate(reversed(parts)) if re.fullmatch(r"[\d.]+", part))

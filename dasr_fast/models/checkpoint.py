@@ -87,11 +87,12 @@ def find_weights(name_or_path: str | Path) -> Path:
             if found.is_file():
                 return found
         raise FileNotFoundError(f"The folder {path} holds no weights.safetensors and no checkpoint of a run.")
-    if hub.may_be_repository(str(name_or_path)) and importlib.util.find_spec("huggingface_hub") is not None:
-        return hub.download(str(name_or_path))
-    raise FileNotFoundError(
-        f"No weights at {name_or_path}, and none of that name come with the package (which has {', '.join(own)})."
-    )
+    missing = f"No weights at {name_or_path}, and none of that name come with the package (which has {', '.join(own)})."
+    if hub.may_be_repository(str(name_or_path)):
+        if importlib.util.find_spec("huggingface_hub") is not None:
+            return hub.download(str(name_or_path))
+        missing += " The Hugging Face hub wasn't asked: pip install 'dasr-fast[hub]'."
+    raise FileNotFoundError(missing)
 
 
 def shipped() -> dict[str, Path]:

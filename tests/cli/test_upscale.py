@@ -89,7 +89,7 @@ def test_nothing_is_overwritten_unasked(upscale: Call, photo: Path, tmp_path: Pa
         (["{folder}", "-o", "{photo}/x"], "is not a folder"),
         (["{twins}", "--format", "png"], "Two images would both be written to"),
         (["{photo}", "--device", "cuda"], "There is no NVIDIA GPU"),
-        (["{photo}", "-o", "out.gif"], "out.gif: images are written as .png"),
+        (["{photo}", "-o", "out.bmp"], "out.bmp: images are written as .png"),
         (["{photo}", "-o", "a.jpg", "--format", "png"], "a.jpg isn't a name for the format png"),
         (["{photo}", "--precision", "int8"], "'int8' is not one of 'auto', 'fp32', 'tf32'"),
         (["{photo}", "--precision", "tf32", "--device", "cpu"], "tf32 needs an NVIDIA GPU"),
@@ -157,7 +157,7 @@ def test_comparison_beside_the_result(upscale: Call, photo: Path, weights: Path,
 @pytest.mark.parametrize(
     ("name", "output", "message"),
     [
-        ("text.png", "text.png", "text.png is not a PNG, JPEG, WebP or TIFF image"),
+        ("text.png", "text.png", "text.png is not a PNG, JPEG, WebP, TIFF or GIF image"),
         ("alpha.png", "alpha.jpg", "alpha.jpg: JPEG can't hold transparency; choose .png, .webp or .tif."),
         ("real.tif", "real.tif", "real.tif has pixels of type float; only 8 and 16-bit integers are supported."),
     ],
@@ -292,3 +292,52 @@ def test_quality_and_losslessness(upscale: Call, photo: Path, tmp_path: Path):
     np.testing.assert_array_equal(pixels(large), pixels(tmp_path / "exact.png"))
     assert upscale(lossless, "-o", small, "--quality", 20)[0] == 0
     assert small.stat().st_size < large.stat().st_size / 4
+
+
+@pytest.mark.parametrize("representation", ["each", "first", "shot"])
+@pytest.mark.parametrize(
+    ("source", "target"), [("a.gif", "large.png"), ("a.webp", "large.webp"), ("a.tif", "large.tif")]
+)
+def test_frames_are_upscaled_as_images_of_their_own(
+    upscale: Call, tmp_path: Path, source: str, target: str, representation: str
+):
+    frames = [np.full((40, 33, 3), value, np.uint8) for value in (90, 96, 210)]  # The last is another shot.
+    for number, frame in enumerate(frames):
+        frame[5:25, 4 + number : 20 + number] = 30, 200, 150
+        Image.fromarray(frame).save(tmp_path / f"{number}.png")
+    first, *others = map(Image.fromarray, frames)
+    times = {} if source == "a.tif" else {"duration": [40, 90, 60], "loop": 0}
+    lossless = {"lossless": True} if source == "a.webp" else {}
+    first.save(tmp_path / source, save_all=True, append_images=others, **times, **lossless)
+    options = ("--representation", representation)
+    assert upscale(tmp_path / source, "-o", tmp_path / target, *options)[::2] == (0, "")
+    found = Image.open(tmp_path / target)
+    assert found.n_frames == 3
+    for number, time in enumerate((40, 90, 60)):
+        found.seek(number)
+        found.load()
+        assert times == {} or found.info["duration"] == time
+        if representation == "each" or number == 0 or (representation == "shot" and number == 2):
+            assert upscale(tmp_path / f"{number}.png", "-o", tmp_path / "one.png", "--overwrite")[0] == 0
+            np.testing.assert_array_equal(np.asarray(found.convert("RGB")), pixels(tmp_path / "one.png"))
+
+
+def test_animations_in_folders_and_what_cannot_hold_them(upscale: Call, folder: Path, tmp_path: Path):
+    (folder / "b.png").unlink()
+    frames = [Image.open(folder / "a.png").crop((left, 0, left + 20, 16)) for left in (0, 30)]
+    frames[0].save(folder / "d.gif", save_all=True, append_images=frames[1:], duration=50)
+    assert "3 done" in upscale(folder, "-o", tmp_path / "large", "--width", 30)[1]
+    assert (Image.open(tmp_path / "large" / "d.gif").n_frames, pixels(tmp_path / "large" / "d.gif").shape[1]) == (2, 30)
+    assert upscale(folder / "d.gif", "-o", tmp_path / "d.webp", "--compare")[::2] == (0, "")
+    assert pixels(tmp_path / "d_compare.png").shape == (32, 120, 3)
+    message = "d.jpg: JPEG can't hold an animation of 2 frames; choose .webp, .png or .gif."
+    fails(upscale, 1, message, folder / "d.gif", "-o", tmp_path / "d.jpg")
+
+
+def test_animations_that_are_too_large_for_the_memory(upscale: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("dasr_fast.memory.available_memory", lambda: 10**5)
+    monkeypatch.setattr(Executor, "restore", lambda *_: pytest.fail("It was computed."))
+    frames = [Image.new("RGB", (60, 50), (value, 90, 30)) for value in (10, 60)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    message = "a.gif has 2 frames or pages, whose results of 120x100 pixels need 0.0 GB of memory; 0.0 GB are free."
+    fails(upscale, 1, message, tmp_path / "a.gif")

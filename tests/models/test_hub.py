@@ -128,3 +128,11 @@ def test_without_the_package(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ImportError, match=r"pip install 'dasr-fast\[hub\]'"):
         model().push_to_hub("me/mine")
+
+
+def test_weights_of_the_hub_without_the_package(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(FileNotFoundError, match=r"No weights at me/mine, .* pip install 'dasr-fast\[hub\]'\.$"):
+        BlindSR.from_pretrained("me/mine")
+    with pytest.raises(FileNotFoundError, match=r"\(which has [^)]*\)\.$"):
+        BlindSR.from_pretrained("x9")

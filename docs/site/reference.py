@@ -47,7 +47,8 @@ def _commands() -> Iterator[str]:
 def _option(record: str) -> str:
     """Its names, then what it takes; choices in a form that can be broken on narrow screens."""
     names, takes = re.fullmatch(r"((?:-\w, )?--[\w-]+(?: / --[\w-]+)?) ?(.*)", record).groups()
-    return f"`{names}`{{.option}} {_cell(takes.replace(' RANGE', '').replace('|', ' | '))}"
+    shown = " / ".join(f"`{name}`{{.option}}" for name in names.split(" / "))
+    return f"{shown} {_cell(takes.replace(' RANGE', '').replace('|', ' | '))}"
 
 
 def _cell(text: str) -> str:

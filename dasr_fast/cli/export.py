@@ -109,6 +109,6 @@ def _compare(model: Any, path: Path, part: Literal["whole", "encode", "restore"]
     try:
         difference = verify(path, model, part, form)
     except ImportError:
-        return "not compared with the model: that needs onnxruntime (pip install dasr-fast[export])."
+        return "not compared with the model: that needs onnxruntime (pip install 'dasr-fast[export]')."
     unit = "" if part == "encode" else " grey levels"
     return f"which differs from the model by at most {difference:.1e}{unit}."

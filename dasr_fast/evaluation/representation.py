@@ -169,4 +169,4 @@ def require_plotting(*modules: str) -> None:
     packages = {"sklearn": "scikit-learn", "matplotlib": "matplotlib"}
     missing = [packages[module] for module in modules if importlib.util.find_spec(module) is None]
     if missing:
-        raise ImportError(f"Representations need the package {' and '.join(missing)}: pip install dasr-fast[plot].")
+        raise ImportError(f"Representations need the package {' and '.join(missing)}: pip install 'dasr-fast[plot]'.")

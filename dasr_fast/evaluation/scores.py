@@ -30,7 +30,7 @@ def find_metric(name: str, device: torch.device | str = "cpu", *, download: bool
         import pyiqa
     except (ImportError, RuntimeError) as error:  # torchvision raises the latter if it is for another PyTorch.
         raise ImportError(
-            f"The metric {name} needs the package pyiqa (pip install dasr-fast[scores]): {error}."
+            f"The metric {name} needs the package pyiqa (pip install 'dasr-fast[scores]'): {error}."
         ) from None
     if name not in pyiqa.list_models():
         raise ValueError(f"There is no metric {name}; pyiqa has {', '.join(pyiqa.list_models())}.")

@@ -140,7 +140,7 @@ def require_onnx() -> None:
     """Raises ImportError if `export_onnx` lacks a package; the message says which, and how to install it."""
     missing = [package for package in ("onnx", "onnxscript") if importlib.util.find_spec(package) is None]
     if missing:
-        raise ImportError(f"ONNX files need the package {' and '.join(missing)}: pip install dasr-fast[export].")
+        raise ImportError(f"ONNX files need the package {' and '.join(missing)}: pip install 'dasr-fast[export]'.")
 
 
 def verify(path: str | Path, model: nn.Module, part: Part = "whole", form: Form = USUAL) -> float:

@@ -72,13 +72,13 @@ def test_without_onnxruntime_it_says_so(call: Call, weights: Path, tmp_path: Pat
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     code, out, err = call("export", weights, "-o", tmp_path / "model.onnx", "--part", "encode")
     assert (code, err) == (0, "")
-    assert "not compared with the model: that needs onnxruntime (pip install dasr-fast[export])" in out
+    assert "not compared with the model: that needs onnxruntime (pip install 'dasr-fast[export]')" in out
     assert (tmp_path / "model.onnx").is_file()
 
 
 def test_without_onnx(call: Call, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *_: None)
-    message = "ONNX files need the package onnx and onnxscript: pip install dasr-fast[export]"
+    message = "ONNX files need the package onnx and onnxscript: pip install 'dasr-fast[export]'"
     fails(call, 2, message, "export", weights, "-o", tmp_path / "model.onnx")
 
 

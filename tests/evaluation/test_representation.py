@@ -148,5 +148,5 @@ def test_plot(tmp_path: Path, suffix: str):
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "sklearn" else find(name))
-    with pytest.raises(ImportError, match=r"need the package scikit-learn: pip install dasr-fast\[plot\]"):
+    with pytest.raises(ImportError, match=r"need the package scikit-learn: pip install 'dasr-fast\[plot\]'"):
         separability(made_up(0.1))

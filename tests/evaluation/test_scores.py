@@ -70,7 +70,7 @@ def test_metrics_that_are_not_there(library: SimpleNamespace, monkeypatch: pytes
     with pytest.raises(ValueError, match="There is no metric beauty; pyiqa has brightness, distance, weights"):
         find_metric("beauty")
     monkeypatch.setitem(sys.modules, "pyiqa", None)
-    with pytest.raises(ImportError, match=r"lpips needs the package pyiqa \(pip install dasr-fast\[scores\]\)"):
+    with pytest.raises(ImportError, match=r"lpips needs the package pyiqa \(pip install 'dasr-fast\[scores\]'\)"):
         find_metric("lpips")
 
 

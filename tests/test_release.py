@@ -9,6 +9,8 @@ import pytest
 
 SCRIPT = Path(__file__).parents[1] / ".ci" / "release.py"
 
+pytestmark = pytest.mark.skipif(not SCRIPT.is_file(), reason="An sdist has no .ci.")
+
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:

@@ -33,7 +33,7 @@ def run(*command: str | Path, **settings: Any) -> str:
 
 def unready(version: str) -> list[str]:
     """Why this tree can't be released."""
-    changes = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    changes = re.search(r"^## \[?([^\s\]]+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     citation = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
     stated = {"CHANGELOG.md begins with": changes, "CITATION.cff has": citation}
     reasons = [
@@ -81,6 +81,12 @@ def attempt(python: str, wheel: Path) -> None:
         print(f"Python {facts['python']}, PyTorch {facts['torch']}: C++ computes {', '.join(on)}")
 
 
+def sums(folder: Path) -> str:
+    """What `sha256sum --check` reads, of all files in a folder."""
+    files = sorted(folder.iterdir())
+    return "".join(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files)
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -102,9 +108,9 @@ def main() -> None:
     binary = make(output)
     for python in given.python:
         attempt(python, binary)
-    sums = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in sorted(output.iterdir())]
-    (output / "SHA256SUMS").write_text("".join(sums))
-    print(*sums, sep="", end="")
+    made = sums(output)
+    (output / "SHA256SUMS").write_text(made)
+    print(made, end="")
 
 
 if __name__ == "__main__":

@@ -23,10 +23,7 @@ USAGE = 2
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="dasr-fast", prog_name="dasr-fast")
 def commands() -> None:
-    """Blind super-resolution with DASR: upscale, degrade and evaluate images, train and export networks.
-
-    It plots representations, too.
-    """
+    """Blind super-resolution with DASR: upscale, degrade and evaluate images; train, export and inspect networks."""
 
 
 for command in (upscale, degrade, evaluate, train, export, represent, weights, demo, doctor):

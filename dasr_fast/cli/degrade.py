@@ -53,11 +53,11 @@ def degrade(
     seed: int,
     overwrite: bool,
 ) -> int:
-    """Make LR images from SOURCE, an HR image or a folder of them: blur, downsample, add noise, compress.
+    """Make LR images: blur, downsample, add noise, compress.
 
-    Formats are those of upscale, and as much of each image is kept. Images of a folder whose results exist already are
-    skipped, but with --save-kernels they fail. Exit code: 0 if all was done, 1 if an image failed, 2 if nothing was
-    tried.
+    SOURCE is an HR image or a folder of them. Formats are those of upscale, and as much of each image is kept. Images
+    of a folder whose results exist already are skipped, but with --save-kernels they fail. Exit code: 0 if all was
+    done, 1 if an image failed, 2 if nothing was tried.
 
     \b
     dasr-fast degrade photo.png -o lr.png --scale 4 --sigma 2.4

@@ -11,10 +11,10 @@ from dasr_fast.cli.common import option
 @option("--port", type=click.IntRange(1, 65535), default=7860, help="Port to listen on.")
 @common.device_option
 def demo(host: str, port: int, device: str) -> int:
-    """Open a page on which pictures are super-resolved, in a browser (extra `demo`).
+    """Open a page in a browser that super-resolves pictures.
 
-    It listens on this machine alone unless --host says otherwise: whoever reaches it can have pictures computed. Ctrl-C
-    ends it.
+    It needs the extra `demo`. It listens on this machine alone unless --host says otherwise: whoever reaches it can
+    have pictures computed. Ctrl-C ends it.
 
     \b
     dasr-fast demo

@@ -12,10 +12,10 @@ import click
 @click.option("--check", is_flag=True, help="Compare all kernels with the reference first, and keep what is found.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(check: bool, as_json: bool) -> int:
-    """Print versions, devices, and every backend of every op: whether it is on, and why not.
+    """Say what computes here: which backends are on, and why not.
 
-    Kernels for GPUs are compared with the reference at their first use on a device; those that differ stay off.
-    --check compares them anew, and those for CPUs too.
+    It prints versions, the device, and every backend of every op. Kernels for GPUs are compared with the reference at
+    their first use on a device; those that differ stay off. --check compares them anew, and those for CPUs too.
 
     Exit code: 0; with --check 1 if kernels differ.
     """

@@ -61,7 +61,9 @@ def evaluate(
     device: str,
     overwrite: bool,
 ) -> int:
-    """Degrade the HR images in SOURCE, restore them, and print PSNR and SSIM (on Y, border of SCALE pixels).
+    """Degrade HR images, restore them, and print PSNR and SSIM.
+
+    Both are measured on Y, without a border of SCALE pixels.
 
     With --lr, given LR images are restored. SOURCE is a folder, such as Set5, or one image. Images that can't be read
     or are too small are reported and left out. The mean PSNR leaves out images that are restored exactly, whose PSNR is

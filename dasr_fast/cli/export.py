@@ -53,12 +53,12 @@ def export(
     size: Any,
     overwrite: bool,
 ) -> int:
-    """Write the network with WEIGHTS (name or path; those of the scale if left out) for other runtimes.
+    """Write a network for other runtimes, as ONNX or torch.export.
 
-    The file holds standard operators alone and takes any batch, height and width, unless told otherwise: images "lr",
-    float32 [batch, 3, height, width], RGB in 0 to 255, to "sr", neither rounded nor clamped. Before it gets its name,
-    its results are compared with the model's. All takes about a minute. Exit code: 0 if it was written, 1 if they
-    differ or the disk is full, 2 if nothing was tried.
+    WEIGHTS is a name or path; those of the scale if left out. The file holds standard operators alone and takes any
+    batch, height and width, unless told otherwise: images "lr", float32 [batch, 3, height, width], RGB in 0 to 255, to
+    "sr", neither rounded nor clamped. Before it gets its name, its results are compared with the model's. All takes
+    about a minute. Exit code: 0 if it was written, 1 if they differ or the disk is full, 2 if nothing was tried.
 
     \b
     dasr-fast export model_600.pt -o model.onnx

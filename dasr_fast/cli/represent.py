@@ -63,11 +63,11 @@ def represent(
     device: str,
     overwrite: bool,
 ) -> int:
-    """Plot the representations of known degradations of the HR images in FOLDER, and say how well they separate.
+    """Plot how well representations tell degradations apart.
 
-    Patches of every image are degraded, encoded and shown in two dimensions (t-SNE), as in the paper's Figure 4. The
-    table says of how many patches the nearest neighbours in other images have the same degradation. Exit code: 0 if all
-    was done, 1 if an image failed, 2 if nothing was tried.
+    Patches of every HR image in FOLDER are degraded, encoded and shown in two dimensions (t-SNE), as in the paper's
+    Figure 4. The table says of how many patches the nearest neighbours in other images have the same degradation. Exit
+    code: 0 if all was done, 1 if an image failed, 2 if nothing was tried.
 
     \b
     dasr-fast represent photos/ --weights model_600.pt -o plot.png

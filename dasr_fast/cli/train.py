@@ -53,12 +53,12 @@ def _kind(annotation: Any) -> Any:
 @click.option("--resume", type=PATH, help="Folder of a run to go on with.")
 @configuration_options
 def train(config: Path | None, output: Path | None, resume: Path | None, **options: Any) -> int:
-    """Train DASR with a folder of HR images: the encoder first, then everything.
+    """Train DASR with a folder of HR images.
 
-    The defaults are the paper's recipe for x4. The folder of the run holds its settings (configuration.toml), figures
-    (log.jsonl, and tensorboard/ if TensorBoard is installed), checkpoints (the last two, and that with the highest
-    PSNR of all validations), the weights (weights.safetensors) and a model card. Ctrl-C and SIGTERM save before they
-    stop the run.
+    The encoder is trained first, then everything. The defaults are the paper's recipe for x4. The folder of the run
+    holds its settings (configuration.toml), figures (log.jsonl, and tensorboard/ if TensorBoard is installed),
+    checkpoints (the last two, and that with the highest PSNR of all validations), the weights (weights.safetensors) and
+    a model card. Ctrl-C and SIGTERM save before they stop the run.
 
     Exit code: 0 if all steps were taken, 1 if training failed, 2 if nothing was tried, 128 and the signal's number if
     the run was stopped.

@@ -109,7 +109,9 @@ def upscale(
     device: str,
     overwrite: bool,
 ) -> int:
-    """Super-resolve each SOURCE: an image, a folder of images, whose subfolders are kept, or a video.
+    """Super-resolve images, folders of images, and videos.
+
+    Each SOURCE is an image, a folder of images, whose subfolders are kept, or a video.
 
     PNG, JPEG, WebP and TIFF, 8 or 16 bits, grey or RGB, are read and written; palettes and CMYK become RGB, and JPEG
     and WebP are written with 8 bits. Images are turned upright. Transparency, colour profile, resolution, EXIF and XMP

@@ -8,10 +8,11 @@ from dasr_fast.cli.common import print_table
 @click.command()
 @click.argument("name", required=False)
 def weights(name: str | None) -> int:
-    """List the weights that come with the package, and what each was trained for; with NAME, print its model card.
+    """List the weights that come with the package.
 
-    Pictures of another kind can be super-resolved too, but often look worse: weights without noise sharpen the noise of
-    a noisy picture. docs/accuracy.md in the repository has all figures.
+    The list says what each was trained for. With NAME, its model card is printed. Pictures of another kind can be
+    super-resolved too, but often look worse: weights without noise sharpen the noise of a noisy picture.
+    docs/accuracy.md in the repository has all figures.
 
     \b
     dasr-fast weights

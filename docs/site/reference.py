@@ -40,7 +40,15 @@ def _commands() -> Iterator[str]:
             yield f"```\n{paragraph[2:]}\n```" if verbatim else paragraph.replace("--", "\\--")
         options = filter(lambda parameter: isinstance(parameter, click.Option), command.get_params(context))
         records = filter(None, (option.get_help_record(context) for option in options))
-        yield "\n".join(["| option | is |", "|---|---|", *(f"| `{name}` | {_cell(text)} |" for name, text in records)])
+        rows = (f"| {_option(name)} | {_cell(text)} |" for name, text in records)
+        yield "\n".join(["| option | is |", "|---|---|", *rows])
+
+
+def _option(record: str) -> str:
+    """Its names, then what it takes; choices in a form that can be broken on narrow screens."""
+    names, takes = re.fullmatch(r"((?:-\w, )?--[\w-]+(?: / --[\w-]+)?) ?(.*)", record).groups()
+    shown = " / ".join(f"`{name}`{{.option}}" for name in names.split(" / "))
+    return f"{shown} {_cell(takes.replace(' RANGE', '').replace('|', ' | '))}"
 
 
 def _cell(text: str) -> str:

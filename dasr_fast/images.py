@@ -423,10 +423,8 @@ def _check_pixels(name: str, image: Any, frames: int) -> None:
     colours = image.bands - image.hasalpha()
     if colours not in ((4,) if image.interpretation == "cmyk" else (1, 3)):
         raise ImageError(f"{name} has {colours} colour channels; only grey and RGB are supported.")
-    size, free = (
-        frames * image.width * image.height * image.bands * np.dtype(_TYPES[image.format]).itemsize,
-        available_memory(),
-    )
+    size = frames * image.width * image.height * image.bands * np.dtype(_TYPES[image.format]).itemsize
+    free = available_memory()
     if free is not None and 2 * size > free:  # With a decoder that holds the image too.
         raise ImageError(
             f"{name} has {image.width}x{image.height} pixels, and {2 * size / 1e9:.1f} GB of memory are needed; "

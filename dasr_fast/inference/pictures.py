@@ -155,8 +155,7 @@ def known(engine: Engine, picture: Picture, *, tile: Tile = "auto") -> tuple[Ten
 def _of_stream(engine: Engine, frame: Picture, sr: Tensor, v: Tensor, far: float, tile: Tile) -> Picture:
     """A frame's result from what the network made of it with its border, computed again where that can't be used."""
     low, high = (limit.item() for limit in frame.rgb().aminmax())
-    outside = (sr - sr.clamp(low, high)).abs().mean().item()
-    if not outside <= FAR * max(high - low, FLAT):  # NaN isn't.
+    if not _outside(sr, low, high) / sr.numel() <= FAR * max(high - low, FLAT):  # NaN isn't.
         return _upscaled(engine, frame, v, far, tile, lambda share: None)
     inner = slice(BORDER * engine.scale, -BORDER * engine.scale)
     return _completed(engine, frame, frame.replaced(sr, None).pixels[inner, inner], far)
@@ -204,7 +203,7 @@ def _restored(
             return pixels, "The network's result holds NaN or infinity."
         if rows.start == columns.start == 0:  # A new attempt, after one that ran out of memory.
             outside, done = 0.0, 0
-        outside += (sr - sr.clamp(low, high)).abs().double().sum().item()
+        outside += _outside(sr, low, high)
         pixels[rows, columns] = picture.replaced(sr, None).pixels
         done += sr.shape[2] * sr.shape[3]
         progress(done / (height * width))
@@ -212,6 +211,11 @@ def _restored(
     inner = slice(BORDER * scale, -BORDER * scale)
     problem = "The network's result lies far outside of the picture's range of values: its weights can't restore it."
     return pixels[inner, inner], problem if far else None
+
+
+def _outside(sr: Tensor, low: float, high: float) -> float:
+    """How far values lie outside of a range, summed up."""
+    return (sr - sr.clamp(low, high)).abs().double().sum().item()
 
 
 def _mix(pixels: Pixels, upsampled: Pixels, share: float) -> None:

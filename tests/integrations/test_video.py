@@ -235,7 +235,7 @@ def test_what_was_cut_off_is_said(clip: Any, engine: Engine, name: str, tmp_path
     if name == "clip.mp4":  # With its index at the beginning, without which nothing of it can be read.
         first = tmp_path / "first.mp4"
         with av.open(str(source)) as given, av.open(str(first), "w", options={"movflags": "faststart"}) as output:
-            (stream,) = (output.add_stream_from_template(given.streams.video[0]),)
+            stream = output.add_stream_from_template(given.streams.video[0])
             for packet in given.demux(video=0):
                 if packet.dts is not None:
                     packet.stream = stream

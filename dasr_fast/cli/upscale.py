@@ -117,8 +117,8 @@ def upscale(
     and WebP are written with 8 bits. Images are turned upright. Transparency, colour profile, resolution, EXIF and XMP
     are kept, IPTC data in JPEG and TIFF, text in PNG, and comments in JPEG. A warning names what is left out.
 
-    Animated GIF, WebP and PNG keep all frames, their times, and how often they play, also in another of these formats:
-    GIF has but 256 colours a frame. TIFF keeps its pages.
+    Animated GIF, WebP and PNG keep all frames, their times, and how often they play, also in another of these formats.
+    GIF has only 256 colours a frame. TIFF keeps its pages.
 
     The processes that torchrun starts share the images.
 

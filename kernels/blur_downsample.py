@@ -21,7 +21,7 @@ from dasr_fast.kernels.launch import launch, product_type
 from dasr_fast.kernels.options import Options, choose, problem
 from dasr_fast.kernels.requirements import obstacle
 from dasr_fast.reference.bicubic import EDGE, downsampling_taps
-from dasr_fast.reference.blur_downsample import After, unpadded
+from dasr_fast.reference.blur_downsample import After, unpadded, unsupported_in_float32
 from dasr_fast.reference.layout import image_format
 
 LARGEST = 128
@@ -32,11 +32,7 @@ EXACT = (torch.uint8, torch.bfloat16)
 
 
 def unsupported(hr: Tensor, kernel: Tensor, *_: Any) -> str | None:
-    if torch.float64 in (hr.dtype, kernel.dtype):
-        return "it computes in float32, and an argument is float64"
-    if max(kernel.shape[1:]) > LARGEST:
-        return f"it takes kernels of at most {LARGEST}x{LARGEST}, and this is {kernel.shape[1]}x{kernel.shape[2]}"
-    return obstacle(hr.device)
+    return unsupported_in_float32(hr, kernel, LARGEST) or obstacle(hr.device)
 
 
 def blur_downsample(hr: Tensor, kernel: Tensor, scale: int, mode: str, *after: Any) -> Tensor:

@@ -97,29 +97,30 @@ void backward_of_part(const DynamicDepthwiseConv& p, int64_t item) {
         grad_kernel);
 }
 
+template <class Compute>
+void for_items(const DynamicDepthwiseConv& p, int64_t begin, int64_t end, Compute compute) {
+    with_type(p.type, [&](auto element) {
+        with_size(p.size, [&](auto size) {
+            for (int64_t item = begin; item < end; ++item) compute(element, size, item);
+        });
+    });
+}
+
 } // namespace
 
 namespace DASR_FAST_KERNELS {
 
 void dynamic_depthwise_conv(const DynamicDepthwiseConv& p, int64_t begin, int64_t end) {
-    with_type(p.type, [&](auto element) {
-        with_size(p.size, [&](auto size) {
-            using T = typename decltype(element)::type;
-            constexpr int K = decltype(size)::value;
-            for (int64_t item = begin; item < end; ++item)
-                p.channels_last ? forward_of_part<K, T>(p, item) : forward_of_plane<K, T>(p, item);
-        });
+    for_items(p, begin, end, [&](auto element, auto size, int64_t item) {
+        using T = typename decltype(element)::type;
+        p.channels_last ? forward_of_part<size.value, T>(p, item) : forward_of_plane<size.value, T>(p, item);
     });
 }
 
 void dynamic_depthwise_conv_backward(const DynamicDepthwiseConv& p, int64_t begin, int64_t end) {
-    with_type(p.type, [&](auto element) {
-        with_size(p.size, [&](auto size) {
-            using T = typename decltype(element)::type;
-            constexpr int K = decltype(size)::value;
-            for (int64_t item = begin; item < end; ++item)
-                p.channels_last ? backward_of_part<K, T>(p, item) : backward_of_plane<K, T>(p, item);
-        });
+    for_items(p, begin, end, [&](auto element, auto size, int64_t item) {
+        using T = typename decltype(element)::type;
+        p.channels_last ? backward_of_part<size.value, T>(p, item) : backward_of_plane<size.value, T>(p, item);
     });
 }
 

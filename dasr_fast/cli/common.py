@@ -6,10 +6,10 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, fields
+from functools import partial, wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import click
 
@@ -71,11 +71,39 @@ preset_option = option(
     help="Draw everything for each image. paper: as training does by default. photo: blur, resizing, noise and JPEG of "
     "photographs. second-order: the degradation of Real-ESRGAN. bsrgan: that of BSRGAN.",
 )
-mode_option = option("--mode", type=click.Choice(["bicubic", "s-fold"]), default="bicubic", help="Downsampling.")
 
 
-def blur_options(function: Function) -> Function:
-    """Options of one Gaussian blur, noise level and compression."""
+@dataclass(frozen=True)
+class DegradationOptions:
+    """The options of one fixed degradation, as they were given."""
+
+    sigma: float
+    sigma_y: float | None
+    theta: float | None
+    noise: float
+    jpeg: int | None
+    mode: Literal["bicubic", "s-fold"]
+
+    @property
+    def blurs(self) -> bool:
+        """Whether a Gaussian blur was asked for."""
+        return bool(self.sigma) or self.sigma_y is not None or self.theta is not None
+
+    def setting(self) -> Any:
+        """The `dasr_fast.evaluation.Setting`.
+
+        Raises:
+            click.UsageError: There is an angle without a second width, which would do nothing.
+        """
+        from dasr_fast.evaluation import Setting
+
+        if self.theta is not None and self.sigma_y is None:
+            raise click.UsageError("--theta turns an anisotropic blur; give --sigma-y too.")
+        return Setting(self.sigma, self.sigma_y, self.theta or 0.0, self.noise, self.mode, self.jpeg)
+
+
+def degradation_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of one fixed degradation, which the function gets as `fixed`, a `DegradationOptions`."""
     width = Number(min=0)
     options = (
         option("--sigma", type=width, default=0.0, help="Standard deviation of the Gaussian blur in pixels; 0: none."),
@@ -83,10 +111,17 @@ def blur_options(function: Function) -> Function:
         option("--theta", type=Number(-360, 360), help="Angle of an anisotropic blur in degrees, from x towards y."),
         option("--noise", type=width, default=0.0, help="Standard deviation of the noise in grey levels."),
         option("--jpeg", type=click.IntRange(1, 100), help="Quality of a JPEG compression (4:2:0) at the end."),
+        option("--mode", type=click.Choice(["bicubic", "s-fold"]), default="bicubic", help="Downsampling."),
     )
+
+    @wraps(function)
+    def with_options(**given: Any) -> Any:
+        fixed = {field.name: given.pop(field.name) for field in fields(DegradationOptions)}
+        return function(fixed=DegradationOptions(**fixed), **given)
+
     for add in reversed(options):
-        function = add(function)
-    return function
+        with_options = add(with_options)
+    return with_options
 
 
 def warn(message: str) -> None:
@@ -267,12 +302,6 @@ def check_target(target: Path, overwrite: bool) -> None:
         raise click.UsageError(f"{target} is a folder; name a file.")
     refuse_overwriting(target, overwrite)
     check_writable(target)
-
-
-def refuse_angle_alone(sigma_y: float | None, theta: float | None) -> None:
-    """Raises click.UsageError for an angle without a second width, which would do nothing."""
-    if theta is not None and sigma_y is None:
-        raise click.UsageError("--theta turns an anisotropic blur; give --sigma-y too.")
 
 
 def make_folder(folder: Path) -> None:

@@ -18,7 +18,7 @@ SUM_TOLERANCE = 1e-3
 @click.argument("source", type=PATH)
 @option("-o", "--output", type=PATH, help="File or folder; beside SOURCE if left out.")
 @option("--scale", type=click.IntRange(1, 4), default=4, help="1 doesn't downsample.")
-@common.blur_options
+@common.degradation_options
 @common.preset_option
 @option(
     "--random",
@@ -30,7 +30,6 @@ SUM_TOLERANCE = 1e-3
 @option(
     "--kernel-file", type=PATH, help="Blur with the kernel in this .npy file: real numbers, two dimensions, of sum 1."
 )
-@common.mode_option
 @option("--pairs", is_flag=True, help="Write PNG files into the folders lr and hr of OUTPUT; HR is cropped to fit.")
 @option("--save-kernels", type=PATH, help="Write the kernels used to this .npz file, by file name.")
 @common.seed_option
@@ -39,19 +38,14 @@ def degrade(
     source: Path,
     output: Path | None,
     scale: int,
-    sigma: float,
-    sigma_y: float | None,
-    theta: float | None,
-    noise: float,
-    jpeg: int | None,
     preset: str | None,
     random_kernel: Literal["isotropic", "anisotropic"] | None,
     kernel_file: Path | None,
-    mode: Literal["bicubic", "s-fold"],
     pairs: bool,
     save_kernels: Path | None,
     seed: int,
     overwrite: bool,
+    fixed: common.DegradationOptions,
 ) -> int:
     """Make LR images: blur, downsample, add noise, compress.
 
@@ -71,27 +65,25 @@ def degrade(
     from dasr_fast.degradation import Degradation, bicubic_downsample, image_generator
     from dasr_fast.degradation import preset as find_preset
     from dasr_fast.degradation.compression import compressed
-    from dasr_fast.evaluation import Setting
     from dasr_fast.files import written_whole
     from dasr_fast.images import check_format, read_image, write_image
 
-    gaussian = sigma or sigma_y is not None or theta is not None
-    if random_kernel and (kernel_file or gaussian):
+    if random_kernel and (kernel_file or fixed.blurs):
         raise click.UsageError("--random draws the kernel; leave out --sigma, --sigma-y, --theta and --kernel-file.")
-    if kernel_file and gaussian:
+    if kernel_file and fixed.blurs:
         raise click.UsageError("--kernel-file is the kernel; leave out --sigma, --sigma-y and --theta.")
-    common.refuse_angle_alone(sigma_y, theta)
-    if preset and (gaussian or noise or jpeg or random_kernel or kernel_file or save_kernels):
+    if preset and (fixed.blurs or fixed.noise or fixed.jpeg or random_kernel or kernel_file or save_kernels):
         raise click.UsageError("--preset draws everything; leave out --sigma, --noise, --jpeg, --random and the like.")
+    noise, mode = (fixed.noise, fixed.noise), fixed.mode
     degradation: Any
     if preset:
         degradation = find_preset(preset, scale)
     elif kernel_file:
-        degradation = Degradation(scale, _read_kernel(kernel_file), (noise, noise), mode=mode)
+        degradation = Degradation(scale, _read_kernel(kernel_file), noise, mode=mode)
     elif random_kernel:
-        degradation = Degradation(scale, random_kernel, noise, sigma=(0.2, max(scale, 2)), mode=mode)
+        degradation = Degradation(scale, random_kernel, fixed.noise, sigma=(0.2, max(scale, 2)), mode=mode)
     else:
-        degradation = Setting(sigma, sigma_y, theta or 0.0, noise, mode).degradation(scale)
+        degradation = fixed.setting().degradation(scale)
     images = common.input_images(source)
     targets = (
         _pairs(source, images, output) if pairs else common.output_paths(source, images, output, f"_lr{scale}", None)
@@ -115,8 +107,8 @@ def degrade(
                 check_format(target, picture)
                 hr, alpha = picture.tensor(), picture.alpha_plane()
                 lr, used = degradation(hr, generator=image_generator(image.name, seed))
-                if jpeg is not None:
-                    lr = compressed(lr, torch.tensor([jpeg]))
+                if fixed.jpeg is not None:
+                    lr = compressed(lr, torch.tensor([fixed.jpeg]))
                 write_image(target, picture.replaced(lr, None if alpha is None else bicubic_downsample(alpha, scale)))
                 for file in of_hr:
                     write_image(file, picture.replaced(*(_cropped(x, scale) for x in (hr, alpha))))

@@ -3,7 +3,7 @@
 import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 
@@ -17,12 +17,11 @@ from dasr_fast.progress import Progress
 @click.argument("source", type=PATH)
 @option("--scale", type=click.IntRange(2, 4), help="2, 3 or 4; that of --method if left out, else 4.")
 @option("--method", type=NAME, help='"bicubic", or name or path of DASR weights; those of the scale if left out.')
-@common.blur_options
+@common.degradation_options
 @common.preset_option
 @option("--table2", "rows", flag_value="table2", help="The paper's Table 2: isotropic widths of the scale.")
 @option("--table3", "rows", flag_value="table3", help="Table 3: nine anisotropic kernels, noise 0, 5, 10.")
 @option("--lr", "lr_folder", type=PATH, help="Folder of LR images of the same names, in place of degraded ones.")
-@common.mode_option
 @option(
     "--metric",
     "metric_names",
@@ -44,15 +43,9 @@ def evaluate(
     source: Path,
     scale: int | None,
     method: str | None,
-    sigma: float,
-    sigma_y: float | None,
-    theta: float | None,
-    noise: float,
-    jpeg: int | None,
     preset: str | None,
     rows: str | None,
     lr_folder: Path | None,
-    mode: Literal["bicubic", "s-fold"],
     metric_names: tuple[str, ...],
     download: bool,
     precision: str,
@@ -60,6 +53,7 @@ def evaluate(
     seed: int,
     device: str,
     overwrite: bool,
+    fixed: common.DegradationOptions,
 ) -> int:
     """Degrade HR images, restore them, and print PSNR and SSIM.
 
@@ -79,7 +73,6 @@ def evaluate(
     from dasr_fast.device import find_device
     from dasr_fast.evaluation import (
         PresetSetting,
-        Setting,
         bicubic,
         evaluate_image,
         evaluate_pair,
@@ -91,13 +84,12 @@ def evaluate(
     from dasr_fast.inference import Engine
 
     images = common.input_images(source)
-    common.refuse_angle_alone(sigma_y, theta)
-    single = sigma or sigma_y is not None or noise
+    setting = fixed.setting()
     whole = {"--lr": lr_folder, "--preset": preset, f"--{rows}": rows}
     chosen = [name for name, value in whole.items() if value is not None]
     if len(chosen) > 1:
         raise click.UsageError(f"{chosen[0]} and {chosen[1]} are different degradations; name one.")
-    if chosen and (single or (jpeg is not None and rows is None)):
+    if chosen and (fixed.blurs or fixed.noise or (fixed.jpeg is not None and rows is None)):
         raise click.UsageError(f"{chosen[0]} has its own kernels and noise; leave out --sigma and the like.")
     if json_path is not None:
         common.check_target(json_path, overwrite)
@@ -113,9 +105,10 @@ def evaluate(
     elif preset is not None:
         settings = [PresetSetting(preset)]
     elif rows is not None:
-        settings = [replace(row, mode=mode, jpeg=jpeg) for row in (table2 if rows == "table2" else table3)(scale)]
+        table = table2 if rows == "table2" else table3
+        settings = [replace(row, mode=fixed.mode, jpeg=fixed.jpeg) for row in table(scale)]
     else:
-        settings = [Setting(sigma, sigma_y, theta or 0.0, noise, mode, jpeg)]
+        settings = [setting]
     lr_images = {} if lr_folder is None else _lr_images(images, lr_folder, scale)
     try:
         metrics = {name: find_metric(name, find_device(device), download=download) for name in metric_names}

@@ -24,6 +24,15 @@ class After(NamedTuple):
     quantize: bool = False
 
 
+def unsupported_in_float32(hr: Tensor, kernel: Tensor, largest: int | None = None) -> str | None:
+    """Why kernels in float32, for blurs of at most `largest` rows and columns, can't compute; None if they can."""
+    if torch.float64 in (hr.dtype, kernel.dtype):
+        return "it computes in float32, and an argument is float64"
+    if largest is not None and max(kernel.shape[1:]) > largest:
+        return f"it takes kernels of at most {largest}x{largest}, and this is {kernel.shape[1]}x{kernel.shape[2]}"
+    return None
+
+
 def blur_downsample(
     hr: Tensor,
     kernel: Tensor,

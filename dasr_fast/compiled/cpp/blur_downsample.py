@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dasr_fast.build.library import cpp
 from dasr_fast.reference.bicubic import EDGE, downsampling_taps
-from dasr_fast.reference.blur_downsample import After, grad_of_blurred, unpadded
+from dasr_fast.reference.blur_downsample import After, grad_of_blurred, unpadded, unsupported_in_float32
 from dasr_fast.reference.layout import image_format
 
 CLASSES = 2 * EDGE + 1
@@ -21,7 +21,7 @@ PARTS = 16
 
 
 def unsupported(hr: Tensor, kernel: Tensor, *_: Any) -> str | None:
-    return "it computes in float32, and an argument is float64" if torch.float64 in (hr.dtype, kernel.dtype) else None
+    return unsupported_in_float32(hr, kernel)
 
 
 def blur_downsample(hr: Tensor, kernel: Tensor, scale: int, mode: str, *after: Any) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from dasr_fast.build.library import cuda
 from dasr_fast.compiled.cuda.support import obstacle
 from dasr_fast.reference.bicubic import EDGE, downsampling_taps
-from dasr_fast.reference.blur_downsample import After, unpadded
+from dasr_fast.reference.blur_downsample import After, unpadded, unsupported_in_float32
 from dasr_fast.reference.layout import image_format
 
 __all__ = ["blur_downsample", "blur_downsample_grad_hr", "blur_downsample_grad_kernel", "obstacle", "unsupported"]
@@ -25,11 +25,7 @@ LAGS = (21, 24)
 
 
 def unsupported(hr: Tensor, kernel: Tensor, *_: Any) -> str | None:
-    if torch.float64 in (hr.dtype, kernel.dtype):
-        return "it computes in float32, and an argument is float64"
-    if max(kernel.shape[1:]) > LARGEST:
-        return f"it takes kernels of at most {LARGEST}x{LARGEST}, and this is {kernel.shape[1]}x{kernel.shape[2]}"
-    return obstacle(hr.device)
+    return unsupported_in_float32(hr, kernel, LARGEST) or obstacle(hr.device)
 
 
 def blur_downsample(hr: Tensor, kernel: Tensor, scale: int, mode: str, *after: Any) -> Tensor:

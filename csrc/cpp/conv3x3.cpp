@@ -71,7 +71,7 @@ void conv3x3_weight_gradient(const Conv3x3Gradient& p, int64_t begin, int64_t en
     }
     with_type(p.type, [&](auto element) {
         WeightGradient<typename decltype(element)::type> gradient(p);
-        for (int64_t part = begin; part < end; ++part) gradient.run(part);
+        for (int64_t item = begin; item < end; ++item) gradient.run(item);
     });
 }
 
@@ -125,7 +125,7 @@ Tensor conv3x3_input_gradient(
 }
 
 // The gradients for weight and bias, in float32. At most 16 parts' sums are added afterwards; a part has 2048 pixels or
-// more, since its sums have to be transformed, which should not show.
+// more, since its sums have to be transformed, which should not show. Few parts are cut into blocks of 32 channels or more.
 std::tuple<Tensor, Tensor> conv3x3_weight_gradient(
     Tensor grad, Tensor x, std::optional<Tensor> y, std::optional<double> negative_slope, bool tiles
 ) {
@@ -134,16 +134,17 @@ std::tuple<Tensor, Tensor> conv3x3_weight_gradient(
     p.tiles = tiles;
     p.samples = x.size(0), p.height = x.size(2), p.width = x.size(3);
     p.channels = x.size(1), p.channels_out = grad.size(1);
-    p.strips = strips_of(p.width, p.channels, p.channels_out);
-    const int64_t parts = p.samples * p.height * p.width / 2048;
-    p.parts = parts < 1 ? 1 : parts < 16 ? parts : 16;
+    p.strips = strips_of(p.width);
+    const int64_t most = p.samples * p.height * p.width / 2048;
+    for (p.parts = 1; 2 * p.parts <= most && p.parts < 16;) p.parts *= 2; // As many for each of 2, 4, ... threads.
+    for (p.blocks = 1; !tiles && p.blocks * p.parts < 4 && 64 * p.blocks <= p.channels;) p.blocks *= 2;
     const Tensor grad_weight = new_sums({p.parts, 3, 3, p.channels, p.channels_out});
     const Tensor grad_bias = new_sums({p.parts, p.channels_out});
     p.type = type_of(x);
     p.slope = static_cast<float>(negative_slope.value_or(1.0));
     p.x = x.const_data_ptr(), p.grad = grad.const_data_ptr(), p.sign = pointer(y);
     p.grad_weight = floats(grad_weight), p.grad_bias = floats(grad_bias);
-    run(best_conv3x3_weight_gradient(), p, p.parts);
+    run(best_conv3x3_weight_gradient(), p, p.parts * p.blocks);
     // [3, 3, C, C_out] as [C_out, C, 3, 3].
     const Tensor sums = torch::stable::transpose(sum(grad_weight, 0), 0, 3);
     return {torch::stable::transpose(torch::stable::transpose(sums, 1, 2), 2, 3), sum(grad_bias, 0)};

@@ -37,16 +37,15 @@ inline Conv3x3 convolution(
 }
 
 // Strips as narrow as they must be, for Winograd's transforms.
-inline int64_t strips_of(int64_t width, int64_t channels, int64_t channels_out) {
-    const int64_t most = most_tiles(whole_lines(channels > channels_out ? channels : channels_out));
-    const int64_t strips = (tiles_of(width) + most - 1) / most;
+inline int64_t strips_of(int64_t width) {
+    const int64_t strips = (tiles_of(width) + TILES_TOGETHER - 1) / TILES_TOGETHER;
     return strips < 1 ? 1 : strips;
 }
 
 // Bands for a few items a thread: each band computes two rows of inputs anew.
 inline void cut(Conv3x3& p) {
     const int64_t threads = torch::stable::get_num_threads();
-    p.strips = p.tiles ? (p.width * p.channels + 65535) / 65536 : strips_of(p.width, p.channels, p.channels_out);
+    p.strips = p.tiles ? (p.width * p.channels + 65535) / 65536 : strips_of(p.width);
     if (p.strips < 1) p.strips = 1;
     const int64_t items = p.samples * p.strips, wanted = items > 0 ? (4 * threads + items - 1) / items : 1;
     const int64_t rows = tiles_of(p.height);

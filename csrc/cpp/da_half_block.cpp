@@ -26,7 +26,7 @@ void run_items(const DAHalfBlock& p, int64_t begin, int64_t end) {
     const DAConv& da_conv = p.da_conv;
     const int64_t items = p.convolution.strips * p.convolution.bands; // Of a sample.
     Strip strip(p.convolution);
-    const PixelsForward<T> forward(da_conv, strip.widest());
+    const PixelsForward<T> forward(da_conv, WIDEST);
     for (int64_t item = begin; item < end;) {
         const Sample<T> sample(da_conv, item / items);
         for (const int64_t last = (sample.index + 1) * items; item < end && item < last; ++item)

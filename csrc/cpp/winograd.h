@@ -36,12 +36,9 @@ constexpr int64_t whole_lines(int64_t channels) { return (channels + 15) / 16 * 
 
 constexpr int64_t tiles_of(int64_t pixels) { return (pixels + TILE - 1) / TILE; }
 
-// Most tiles of a row of a strip: their inputs for all positions shall stay in a second-level cache with the weights, and
-// there should be enough of them to pay for reading those.
-constexpr int64_t most_tiles(int64_t channels) {
-    const int64_t fitting = 200000 / (POSITIONS * (int64_t)sizeof(float) * channels);
-    return fitting < 12 ? 12 : fitting < 24 ? fitting : 24;
-}
+// Most tiles at a time: of one row of a strip or of several short ones: enough of them to pay for reading the weights, and
+// few enough that their inputs for all positions stay in a second-level cache.
+constexpr int64_t TILES_TOGETHER = 24;
 
 } // namespace dasr_fast
 
@@ -167,15 +164,14 @@ inline void for_blocks(int64_t rows, const Function& function) {
     }
 }
 
+constexpr int64_t WIDEST = TILES_TOGETHER * TILE + 2; // Most pixels of a row of inputs.
+
 // The inputs of a strip of columns, row by row, and the transform of their tiles.
 class InputRows {
 public:
-    // Of `channels`, whole vectors, and at most `most` tiles in a row.
-    InputRows(int64_t height, int64_t width, int64_t channels, int64_t most)
-        : height_(height), width_(width), channels_(channels), widest_(most * TILE + 2),
-          inputs_(INPUTS * widest_ * channels) {}
-
-    int64_t widest() const { return widest_; } // Pixels of a row.
+    // Of `channels`, whole vectors.
+    InputRows(int64_t height, int64_t width, int64_t channels)
+        : height_(height), width_(width), channels_(channels), inputs_(INPUTS * WIDEST * channels) {}
 
     // The next row of inputs that isn't there yet.
     int64_t ready() const { return ready_; }
@@ -211,7 +207,7 @@ public:
     }
 
 private:
-    float* input(int64_t row) const { return inputs_.data() + (row + INPUTS) % INPUTS * widest_ * channels_; }
+    float* input(int64_t row) const { return inputs_.data() + (row + INPUTS) % INPUTS * WIDEST * channels_; }
 
     // A row of inputs, one pixel wider than the strip on either side; zeros outside of the image.
     template <class Fill>
@@ -225,7 +221,7 @@ private:
         std::memset((void*)(start + end * channels_), 0, (columns_ + 2 - end) * channels_ * sizeof(float));
     }
 
-    int64_t height_, width_, channels_, widest_;
+    int64_t height_, width_, channels_;
     int64_t column_ = 0, columns_ = 0, ready_ = 0; // Of the strip.
     Scratch inputs_; // A ring of rows.
 };
@@ -236,13 +232,11 @@ public:
     explicit Strip(const Conv3x3& p)
         : p_(p), channels_(whole_vectors(p.channels)), channels_out_(whole_vectors(p.channels_out)),
           row_(channels_ > channels_out_ ? channels_ : channels_out_),
-          position_(most_tiles(row_) * row_ + LANES), // Positions don't share cache sets.
-          inputs_(p.height, p.width, channels_, most_tiles(row_)), products_(POSITIONS * position_),
+          position_(TILES_TOGETHER * row_ + LANES), // Positions don't share cache sets.
+          inputs_(p.height, p.width, channels_), products_(POSITIONS * position_),
           block_(ROWS * channels_) {}
 
-    // Most pixels of a row of inputs, and floats of each.
-    int64_t widest() const { return inputs_.widest(); }
-    int64_t channels() const { return channels_; }
+    int64_t channels() const { return channels_; } // Floats of a pixel of inputs.
 
     // Convolves the tiles of an item. `fill` is as in `InputRows`, with `channels()` floats a pixel; those beyond the last
     // channel may be anything.
@@ -253,20 +247,26 @@ public:
         const int64_t strip = item % p_.strips, band = item / p_.strips % p_.bands;
         const int64_t rows = tiles_of(p_.height), columns = tiles_of(p_.width);
         const int64_t first = columns * strip / p_.strips, count = columns * (strip + 1) / p_.strips - first;
+        const int64_t most = count > 0 ? TILES_TOGETHER / count : 1, end = rows * (band + 1) / p_.bands;
         inputs_.begin(rows * band / p_.bands, first, count);
-        for (int64_t row = rows * band / p_.bands; row < rows * (band + 1) / p_.bands; ++row) {
-            inputs_.read(row, fill);
-            for (int64_t tile = 0; tile < count; ++tile)
-                inputs_.transform(row, tile, products_.data() + tile * row_, position_);
+        for (int64_t row = rows * band / p_.bands, together; row < end; row += together) {
+            together = most < end - row ? most : end - row;
+            for (int64_t r = 0; r < together; ++r) {
+                inputs_.read(row + r, fill);
+                for (int64_t tile = 0; tile < count; ++tile)
+                    inputs_.transform(row + r, tile, products_.data() + (r * count + tile) * row_, position_);
+            }
             for (int64_t position = 0; position < POSITIONS; ++position) {
                 constexpr int64_t PIECES = POSITIONS / TILE; // Of each of the next rows.
                 const int64_t piece = position % PIECES, begin = count * TILE * piece / PIECES;
-                ask(inputs_.ready() + position / PIECES, first * TILE + begin,
-                    count * TILE * (piece + 1) / PIECES - begin);
-                multiply_position(position, count);
+                for (int64_t r = 0; r < together; ++r)
+                    ask(inputs_.ready() + r * TILE + position / PIECES, first * TILE + begin,
+                        count * TILE * (piece + 1) / PIECES - begin);
+                multiply_position(position, together * count);
             }
-            for (int64_t tile = 0; tile < count; ++tile)
-                write_tile<T>(item / p_.strips / p_.bands, row * TILE, (first + tile) * TILE, tile);
+            for (int64_t r = 0; r < together; ++r)
+                for (int64_t tile = 0; tile < count; ++tile)
+                    write_tile<T>(item / p_.strips / p_.bands, (row + r) * TILE, (first + tile) * TILE, r * count + tile);
         }
     }
 

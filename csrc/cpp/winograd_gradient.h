@@ -7,9 +7,9 @@
 
 namespace dasr_fast {
 
-// An item is one of `parts` of all rows of tiles of all strips of all samples.
+// An item is one of `blocks` of input channels of one of `parts` of all rows of tiles of all strips of all samples.
 struct Conv3x3Gradient {
-    int64_t samples, height, width, channels, channels_out, strips, parts;
+    int64_t samples, height, width, channels, channels_out, strips, parts, blocks;
     Type type;
     bool tiles; // By products in tiles, of bfloat16; otherwise by Winograd's transforms.
     float slope;
@@ -52,33 +52,38 @@ template <class T>
 class WeightGradient {
 public:
     explicit WeightGradient(const Conv3x3Gradient& p)
-        : p_(p), channels_(whole_vectors(p.channels)), channels_out_(whole_vectors(p.channels_out)),
-          most_(most_tiles(channels_ > channels_out_ ? channels_ : channels_out_)),
-          position_(most_ * channels_ + LANES), position_out_(most_ * channels_out_ + LANES),
-          rows_(p.height, p.width, channels_, most_), inputs_(POSITIONS * position_), grads_(POSITIONS * position_out_),
-          sums_(POSITIONS * p.channels * channels_out_), bias_(channels_out_) {}
+        : p_(p), channels_(whole_vectors((p.channels + p.blocks - 1) / p.blocks)), channels_out_(whole_vectors(p.channels_out)),
+          position_(TILES_TOGETHER * channels_ + LANES), position_out_(TILES_TOGETHER * channels_out_ + LANES),
+          rows_(p.height, p.width, channels_), inputs_(POSITIONS * position_), grads_(POSITIONS * position_out_),
+          sums_(POSITIONS * channels_ * channels_out_), bias_(channels_out_) {}
 
-    void run(int64_t part) {
+    void run(int64_t number) {
+        const int64_t part = number / p_.blocks;
+        first_ = number % p_.blocks * channels_;
+        count_ = p_.channels - first_ < channels_ ? p_.channels - first_ : channels_;
+        if (count_ < 1) return;
         const int64_t rows = tiles_of(p_.height), columns = tiles_of(p_.width), all = p_.samples * p_.strips * rows;
-        std::memset((void*)sums_.data(), 0, POSITIONS * p_.channels * channels_out_ * sizeof(float));
+        std::memset((void*)sums_.data(), 0, POSITIONS * channels_ * channels_out_ * sizeof(float));
         std::memset((void*)bias_.data(), 0, channels_out_ * sizeof(float));
         const int64_t start = all * part / p_.parts;
+        int64_t tiles = 0; // Whose products aren't added yet.
         for (int64_t item = start; item < all * (part + 1) / p_.parts; ++item) {
             const int64_t row = item % rows, strip = item / rows % p_.strips, sample = item / rows / p_.strips;
             const int64_t first = columns * strip / p_.strips, count = columns * (strip + 1) / p_.strips - first;
+            if (tiles + count > TILES_TOGETHER) add(tiles), tiles = 0;
             if (row == 0 || item == start) rows_.begin(row, first, count);
             const T* x = (const T*)p_.x + sample * p_.height * p_.width * p_.channels;
             rows_.read(row, [&](int64_t y, int64_t column, int64_t pixels, float* inputs) {
-                const T* pixel = x + (y * p_.width + column) * p_.channels;
+                const T* pixel = x + (y * p_.width + column) * p_.channels + first_;
                 for (int64_t i = 0; i < pixels; ++i, pixel += p_.channels, inputs += channels_)
-                    for (int64_t c = 0; c < p_.channels; c += LANES) store(inputs + c, load(pixel + c, p_.channels - c));
+                    for (int64_t c = 0; c < count_; c += LANES) store(inputs + c, load(pixel + c, count_ - c));
             });
-            for (int64_t tile = 0; tile < count; ++tile) {
-                rows_.transform(row, tile, inputs_.data() + tile * channels_, position_);
-                read_gradients(sample, row * TILE, (first + tile) * TILE, tile);
+            for (int64_t tile = 0; tile < count; ++tile, ++tiles) {
+                rows_.transform(row, tile, inputs_.data() + tiles * channels_, position_);
+                read_gradients(sample, row * TILE, (first + tile) * TILE, tiles);
             }
-            for (int64_t position = 0; position < POSITIONS; ++position) add_position(position, count);
         }
+        add(tiles);
         write(part);
     }
 
@@ -107,11 +112,15 @@ private:
         }
     }
 
+    void add(int64_t tiles) {
+        for (int64_t position = 0; position < POSITIONS; ++position) add_position(position, tiles);
+    }
+
     // Adds the products of all tiles' inputs and gradients at a position.
     void add_position(int64_t position, int64_t tiles) {
         const float *inputs = inputs_.data() + position * position_, *grads = grads_.data() + position * position_out_;
-        float* sums = sums_.data() + position * p_.channels * channels_out_;
-        for_blocks(p_.channels, [&](int64_t c, auto rows) {
+        float* sums = sums_.data() + position * channels_ * channels_out_;
+        for_blocks(count_, [&](int64_t c, auto rows) {
             for (int64_t o = 0; o < channels_out_; o += COLUMNS * LANES)
                 multiply_block_of<Result::adds, decltype(rows)::value>(
                     (channels_out_ - o) / LANES, inputs + c, 1, channels_, grads + o, channels_out_, tiles,
@@ -122,11 +131,11 @@ private:
     void write(int64_t part) {
         for (int64_t o = 0; o < p_.channels_out; o += LANES) {
             const int64_t count = p_.channels_out - o;
-            for (int64_t c = 0; c < p_.channels; ++c) {
+            for (int64_t c = 0; c < count_; ++c) {
                 Vector half[INPUTS][TAPS], m[INPUTS], w[TAPS];
                 for (int i = 0; i < INPUTS; ++i) {
                     for (int j = 0; j < INPUTS; ++j)
-                        m[j] = load(sums_.data() + ((i * INPUTS + j) * p_.channels + c) * channels_out_ + o);
+                        m[j] = load(sums_.data() + ((i * INPUTS + j) * channels_ + c) * channels_out_ + o);
                     transform_sums(m, half[i]);
                 }
                 for (int j = 0; j < TAPS; ++j) {
@@ -134,21 +143,21 @@ private:
                     transform_sums(m, w);
                     for (int i = 0; i < TAPS; ++i) {
                         const int64_t tap = part * TAPS * TAPS + i * TAPS + j;
-                        store(p_.grad_weight + (tap * p_.channels + c) * p_.channels_out + o, w[i], count);
+                        store(p_.grad_weight + (tap * p_.channels + first_ + c) * p_.channels_out + o, w[i], count);
                     }
                 }
             }
-            store(p_.grad_bias + part * p_.channels_out + o, load(bias_.data() + o), count);
+            if (first_ == 0) store(p_.grad_bias + part * p_.channels_out + o, load(bias_.data() + o), count);
         }
     }
 
     const Conv3x3Gradient& p_;
-    int64_t channels_, channels_out_; // In whole vectors.
-    int64_t most_; // Tiles of a row.
+    int64_t channels_, channels_out_; // Of a block, and of the output, in whole vectors.
+    int64_t first_ = 0, count_ = 0; // Channels of the block.
     int64_t position_, position_out_; // Floats of a position; they don't share cache sets.
     InputRows rows_;
     Scratch inputs_, grads_; // [36][tiles][channels]: transformed.
-    Scratch sums_; // [36][C][channels_out]
+    Scratch sums_; // [36][channels][channels_out]
     Scratch bias_;
 };
 

@@ -10,4 +10,4 @@ def fewest_pixels(channels: int, channels_out: int) -> int:
     With fewer of them weights are transformed in vain, or PyTorch's convolution, which is called with less ado, has
     finished before.
     """
-    return max(4 * channels_out, 2_000_000 // (9 * channels * channels_out))
+    return max(6 * channels_out, 2_000_000 // (9 * channels * channels_out))

@@ -175,6 +175,7 @@ public:
           grad_filtered_(window() * p.width * p.channels + LANES), filtered_((BACKWARD_TILE + ROWS) * pitch_),
           weight_(p.channels_out * pitch_), grad_kernel_(p.grad_kernel + item * K * K * p.channels),
           in_tiles_(p) {
+        std::memset((void*)weight_.data(), 0, p.channels_out * pitch_ * sizeof(float));
         for (int64_t o = 0; o < p.channels_out; ++o)
             read_numbers((const T*)p.weight + o * p.channels, p.channels, weight_.data() + o * pitch_);
         std::memset(grad_kernel_, 0, K * K * p.channels * sizeof(float));
@@ -259,6 +260,7 @@ private:
                 if (sums_.gate)
                     store(sums_.gate + o, load(sums_.gate + o, count) + grad * load(sample_.x + offset, count), count);
             }
+        fill_block(tile_grads, tile.pixels(), pitch_out_);
         sample_.filter_channels_last(tile, pitch_, filtered_.data());
         float* out = grad_filtered_.data() + ((tile.row - begin_) * p_.width + tile.column) * channels;
         multiply(Left{tile_grads, ROWS * pitch_out_, pitch_out_, 1}, tile.pixels(), weight_.data(), pitch_, channels,

@@ -91,7 +91,6 @@ struct Sample {
           gate(whole_vectors(channels)), bias(whole_vectors(channels_out)) {
         const T* kernel = (const T*)p.kernel + index * channels * size * size;
         // Lanes without a channel meet weights of 0 in products: they must not be NaN.
-        std::memset((void*)filters.data(), 0, size * size * whole_vectors(channels) * sizeof(float));
         std::memset((void*)gate.data(), 0, whole_vectors(channels) * sizeof(float));
         std::memset((void*)bias.data(), 0, whole_vectors(channels_out) * sizeof(float));
         if (p.channels_last)
@@ -147,6 +146,7 @@ public:
     PixelsForward(const DAConv& p, int64_t most_pixels)
         : p_(p), pitch_(whole_vectors(p.channels)), pitch_out_(whole_vectors(p.channels_out)),
           filtered_((most_pixels + ROWS) * pitch_), weight_(p.channels * pitch_out_) {
+        std::memset((void*)weight_.data(), 0, p.channels * pitch_out_ * sizeof(float));
         for (int64_t c = 0; c < p.channels; ++c)
             for (int64_t o = 0; o < p.channels_out; ++o)
                 weight_.data()[c * pitch_out_ + o] = number((const T*)p.weight + o * p.channels + c);
@@ -157,6 +157,7 @@ public:
     void run(const Sample<T>& sample, const Tile& tile, const Emit& emit) const {
         const float *gate = sample.gate.data(), *bias = sample.bias.data();
         sample.filter_channels_last(tile, pitch_, filtered_.data());
+        fill_block(filtered_.data(), tile.pixels(), pitch_);
         const T* x = sample.x + (tile.row * p_.width + tile.column) * p_.channels;
         const Left left{filtered_.data(), ROWS * pitch_, pitch_, 1};
         multiply(left, tile.pixels(), weight_.data(), pitch_out_, p_.channels_out, p_.channels,

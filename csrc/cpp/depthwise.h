@@ -115,6 +115,7 @@ inline void filter_backward(
 template <class T>
 inline void turn_weights(const T* kernel, int64_t channels, int64_t taps, float* turned) {
     const int64_t pitch = whole_vectors(channels);
+    std::memset((void*)turned, 0, taps * pitch * sizeof(float)); // Lanes without a channel must be numbers, too.
     for (int64_t c = 0; c < channels; ++c)
         for (int64_t i = 0; i < taps; ++i) turned[i * pitch + c] = number(kernel + c * taps + i);
 }

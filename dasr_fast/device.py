@@ -1,6 +1,7 @@
 """Where to compute, and how tensors get there."""
 
 import platform
+import re
 from pathlib import Path
 
 import torch
@@ -21,11 +22,11 @@ def find_device(name: str) -> torch.device:
 
 
 def processor_name() -> str:
-    """The CPU's name as the system tells it."""
+    """The CPU's name as the system tells it, without (R), (TM) and a last "Processor"."""
     facts = Path("/proc/cpuinfo")
     for line in facts.read_text().splitlines() if facts.is_file() else []:
         if line.startswith("model name"):
-            return line.partition(":")[2].strip()
+            return re.sub(r"\((R|TM)\)| Processor$", "", line.partition(":")[2].strip())
     return platform.processor() or platform.machine()
 
 

@@ -37,9 +37,8 @@ def facts(device: str) -> dict[str, Any]:
 
 def file_name(machine: dict[str, Any]) -> str:
     """Name of the machine's file of results, without its ending."""
-    device = re.sub(r"\((R|TM)\)|Processor", "", machine["device"])
     threads = f" {machine['instructions']} {machine['threads']} threads" if machine["kind"] == "cpu" else ""
-    return re.sub(r"[^a-z0-9]+", "-", f"{device}{threads}".lower()).strip("-")
+    return re.sub(r"[^a-z0-9]+", "-", f"{machine['device']}{threads}".lower()).strip("-")
 
 
 def title(machine: dict[str, Any]) -> str:

@@ -74,14 +74,13 @@ def degrade(
         raise click.UsageError("--kernel-file is the kernel; leave out --sigma, --sigma-y and --theta.")
     if preset and (fixed.blurs or fixed.noise or fixed.jpeg or random_kernel or kernel_file or save_kernels):
         raise click.UsageError("--preset draws everything; leave out --sigma, --noise, --jpeg, --random and the like.")
-    noise, mode = (fixed.noise, fixed.noise), fixed.mode
     degradation: Any
     if preset:
         degradation = find_preset(preset, scale)
     elif kernel_file:
-        degradation = Degradation(scale, _read_kernel(kernel_file), noise, mode=mode)
+        degradation = Degradation(scale, _read_kernel(kernel_file), (fixed.noise, fixed.noise), mode=fixed.mode)
     elif random_kernel:
-        degradation = Degradation(scale, random_kernel, fixed.noise, sigma=(0.2, max(scale, 2)), mode=mode)
+        degradation = Degradation(scale, random_kernel, fixed.noise, sigma=(0.2, max(scale, 2)), mode=fixed.mode)
     else:
         degradation = fixed.setting().degradation(scale)
     images = common.input_images(source)

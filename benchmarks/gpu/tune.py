@@ -4,6 +4,7 @@ Each function that contains a kernel is timed as a whole, as a CUDA graph. The k
 be varied; options that fail to compile, or change the result, are dropped.
 """
 
+import ast
 import importlib
 import json
 import math
@@ -18,6 +19,7 @@ from functools import partial
 from itertools import combinations, product
 from pathlib import Path
 from statistics import median
+from threading import Lock
 from types import ModuleType
 from typing import Any, NamedTuple
 from unittest import mock
@@ -315,10 +317,24 @@ def compile_ahead(run: Run, kernel: str, batch: Sequence[Options]) -> None:
     def launch(function: Any, programs: int, *arguments: Any, **options: Any) -> None:
         function.warmup(*arguments, grid=(programs,), **COMPILED, **options)
 
-    with substituted(launch=launch), ThreadPoolExecutor() as pool, triton.AsyncCompileMode(pool, ignore_errors=True):
+    with substituted(launch=launch), compiled_together():
         for options in batch:
             with forced(kernel, options), suppress(TritonError, RuntimeError):
                 run()
+
+
+@contextmanager
+def compiled_together() -> Iterator[None]:
+    """Let Triton compile on all cores what is called meanwhile; errors are left for the result to raise."""
+    lock, parse = Lock(), ast.parse
+
+    def parse_alone(*arguments: Any, **options: Any) -> ast.AST:  # CPython before 3.11.8 fails if two threads parse.
+        with lock:
+            return parse(*arguments, **options)
+
+    patched = mock.patch.object(ast, "parse", parse_alone)
+    with patched, ThreadPoolExecutor() as pool, triton.AsyncCompileMode(pool, ignore_errors=True):
+        yield
 
 
 def stopwatch(run: Run, device: str) -> Callable[[Run], float]:

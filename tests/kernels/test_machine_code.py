@@ -1,17 +1,13 @@
 """Every kernel, compiled for four generations of GPUs without having one, keeps its values in registers."""
 
-import ast
 import importlib
 import importlib.util
 import inspect
-import os
 import re
 import subprocess
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
-from threading import Lock
 from typing import Any
 
 import pytest
@@ -28,6 +24,8 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import CompiledKernel
 from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction
+
+from benchmarks.gpu.tune import compiled_together
 
 Capability = tuple[int, int]
 Variant = tuple[Case, torch.dtype, str]
@@ -58,25 +56,14 @@ def compiled(op: str, tried: list[Variant], capability: Capability) -> list[tupl
         name = f"{kernel.fn.__module__.rpartition('.')[2]}.{kernel.fn.__name__}, {label}"
         found.append((name, compile_one(kernel, *arguments, **{**options, "warmup": True})))
 
-    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(driver, "_active", _AbsentGPU(capability))
-        patch.setattr(ast, "parse", _parse)
         patch.setattr(JITFunction, "run", compile_only)
-        with triton.AsyncCompileMode(pool, ignore_errors=True):
+        with compiled_together():
             for case, dtype, layout in tried:
                 label = f"{case.label}, {str(dtype).removeprefix('torch.')}, {layout}"
                 run(op, case, dtype, layout)
     return [(name, k if isinstance(k, CompiledKernel) else k.result()) for name, k in found]  # Or its error.
-
-
-_parsing = Lock()
-_parse_alone = ast.parse
-
-
-def _parse(*arguments: Any, **options: Any) -> ast.AST:
-    """`ast.parse` in one thread at a time: CPython 3.11 counts its recursion over all of them, and fails."""
-    with _parsing:
-        return _parse_alone(*arguments, **options)
 
 
 class _AbsentGPU:

@@ -21,7 +21,7 @@ from dasr_fast.kernels.launch import launch, product_type
 from dasr_fast.kernels.options import Options, choose, problem
 from dasr_fast.kernels.requirements import obstacle
 from dasr_fast.reference.bicubic import EDGE, downsampling_taps
-from dasr_fast.reference.blur_downsample import After, unpadded, unsupported_in_float32
+from dasr_fast.reference.blur_downsample import After, new_padded, unpadded, unsupported_in_float32
 from dasr_fast.reference.layout import image_format
 
 LARGEST = 128
@@ -53,10 +53,9 @@ def blur_downsample(hr: Tensor, kernel: Tensor, scale: int, mode: str, *after: A
 
 def blur_downsample_grad_hr(grad: Tensor, hr: Tensor, kernel: Tensor, scale: int, mode: str) -> Tensor:
     """As `dasr_fast.reference.blur_downsample.blur_downsample_grad_hr`."""
-    (height, width), (kh, kw) = hr.shape[-2:], kernel.shape[1:]
-    grad_blurred = _spread(grad, scale, mode, height, width)
-    shape = (*grad_blurred.shape[:2], height + kh - 1, width + kw - 1)
-    grad_padded = torch.empty(shape, dtype=torch.float32, device=grad.device)
+    kh, kw = kernel.shape[1:]
+    grad_blurred = _spread(grad, scale, mode, *hr.shape[-2:])
+    grad_padded = new_padded(grad_blurred, kernel)
     _apply(
         grad_blurred, kernel.flip(1, 2)[:, None, None], grad_padded, 1, 1 - kh, 1 - kw, After(), edge=0, reflect=False
     )

@@ -154,6 +154,15 @@ def _inside(c, w, C, W, FIRST: tl.constexpr, STEP: tl.constexpr, K: tl.constexpr
     return masks
 
 
+@triton.jit
+def _repeated(value, N: tl.constexpr):
+    """A tuple of N times the value."""
+    values = ()
+    for _ in tl.static_range(N):
+        values += (value,)
+    return values
+
+
 @triton.jit(do_not_specialize=["H", "W"])
 def _forward(
     x, kernel, y, C, H, W,
@@ -168,9 +177,8 @@ def _forward(
     y += b * yb + c * yc + w * yw
     held = (c < C) & (w < W)
     masks = _inside(c, w, C, W, -(K // 2), 1, K)
-    sums = ()  # The K output rows that the current row touches, the topmost first.
-    for _ in tl.static_range(K):
-        sums += (tl.zeros((BLOCK_C, BLOCK_W), tl.float32),)
+    zero = tl.zeros((BLOCK_C, BLOCK_W), tl.float32)
+    sums = _repeated(zero, K)  # The K output rows that the current row touches, the topmost first.
     for r in tl.static_range(ROWS + K - 1):
         row = h + (r - K // 2)
         inside = (row >= 0) & (row < H)
@@ -187,7 +195,7 @@ def _forward(
             row = h + (r - (K - 1))
             result = leaky_relu(sums[0], slope) if ACTIVATE else sums[0]
             tl.store(y + row * yh, result, mask=held & (row < H))
-        sums = sums[1:] + (tl.zeros((BLOCK_C, BLOCK_W), tl.float32),)
+        sums = sums[1:] + (zero,)
 
 
 @triton.jit(do_not_specialize=["H", "W", "tiles"])
@@ -208,12 +216,8 @@ def _backward(
     held = (c < C) & (w < W)
     masks = _inside(c, w, C, W, K // 2, -1, K)
     zero = tl.zeros((BLOCK_C, BLOCK_W), tl.float32)
-    sums, rows, products = (), (), ()  # Rows of grad_x and x, the topmost first; sums for the filter, by column.
-    for _ in tl.static_range(K):
-        sums += (zero,)
-        rows += (zero,)
-    for _ in tl.static_range(K * K):
-        products += (zero,)
+    sums, rows = _repeated(zero, K), _repeated(zero, K)  # Of grad_x and x, the topmost first.
+    products = _repeated(zero, K * K)  # Sums for the filter, by column.
     for r in tl.static_range(ROWS + K - 1):
         if r < ROWS:
             rows = rows[1:] + (tl.load(x + (h + r) * xh, mask=held & (h + r < H), other=0).to(tl.float32),)

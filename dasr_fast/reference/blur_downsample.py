@@ -79,9 +79,7 @@ def blur_downsample_grad_hr(grad: Tensor, hr: Tensor, kernel: Tensor, scale: int
         return grad.new_zeros(shape)
     wide = accumulation_dtype(grad.dtype)
     grad_blurred = grad_of_blurred(grad.to(wide), scale, mode, height, width)
-    kh, kw = kernel.shape[1:]
-    # Only its shape counts.
-    padded = grad_blurred.new_empty(*grad_blurred.shape[:2], height + kh - 1, width + kw - 1)
+    padded = new_padded(grad_blurred, kernel)  # Only its shape counts.
     grad_padded, _ = _correlate_backward(grad_blurred, padded, kernel.to(wide), [True, False, False])
     return unpadded(grad_padded, kernel).reshape(shape).to(grad.dtype)
 
@@ -102,6 +100,12 @@ def _padding(kernel: Tensor) -> list[int]:
     """Pixels that blur kernels `[B, kh, kw]` need beyond an image: left, right, above, below."""
     kh, kw = kernel.shape[-2:]
     return [kw // 2, (kw - 1) // 2, kh // 2, (kh - 1) // 2]
+
+
+def new_padded(grad_blurred: Tensor, kernel: Tensor) -> Tensor:
+    """Memory for the gradient of padded images, `[B, C, H + kh - 1, W + kw - 1]`."""
+    b, c, height, width = grad_blurred.shape
+    return grad_blurred.new_empty(b, c, height + kernel.shape[1] - 1, width + kernel.shape[2] - 1)
 
 
 def unpadded(grad: Tensor, kernel: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dasr_fast.build.library import cpp
 from dasr_fast.reference.bicubic import EDGE, downsampling_taps
-from dasr_fast.reference.blur_downsample import After, grad_of_blurred, unpadded, unsupported_in_float32
+from dasr_fast.reference.blur_downsample import After, grad_of_blurred, new_padded, unpadded, unsupported_in_float32
 from dasr_fast.reference.layout import image_format
 
 CLASSES = 2 * EDGE + 1
@@ -51,7 +51,7 @@ def blur_downsample_grad_hr(grad: Tensor, hr: Tensor, kernel: Tensor, scale: int
         return grad.new_zeros(shape)
     grad_blurred = grad_of_blurred(_images(grad).float(), scale, mode, height, width)
     kh, kw = kernel.shape[1:]
-    grad_padded = grad_blurred.new_empty(*grad_blurred.shape[:2], height + kh - 1, width + kw - 1)
+    grad_padded = new_padded(grad_blurred, kernel)
     flipped = _bare(kernel.flip(1, 2))
     cpp.blur_downsample(grad_blurred, flipped, None, 1, 0, 1 - kh, 1 - kw, False, None, None, False, grad_padded)
     return unpadded(grad_padded, kernel).reshape(shape).to(grad.dtype)

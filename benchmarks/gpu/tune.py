@@ -4,7 +4,6 @@ Each function that contains a kernel is timed as a whole, as a CUDA graph. The k
 be varied; options that fail to compile, or change the result, are dropped.
 """
 
-import ast
 import importlib
 import json
 import math
@@ -12,14 +11,12 @@ import pkgutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import combinations, product
 from pathlib import Path
 from statistics import median
-from threading import Lock
 from types import ModuleType
 from typing import Any, NamedTuple
 from unittest import mock
@@ -40,6 +37,7 @@ from dasr_fast.files import write_json
 from dasr_fast.kernels.launch import COMPILED
 from dasr_fast.kernels.options import CONFIGURATIONS, Options, Problem, file_stem, forced
 from dasr_fast.ops.backends import BACKENDS
+from tests.kernels.compilation import compiled_together
 from tests.specification import SPECIFICATIONS, Case
 
 DTYPES = ("float16", "float32", "bfloat16")
@@ -321,20 +319,6 @@ def compile_ahead(run: Run, kernel: str, batch: Sequence[Options]) -> None:
         for options in batch:
             with forced(kernel, options), suppress(TritonError, RuntimeError):
                 run()
-
-
-@contextmanager
-def compiled_together() -> Iterator[None]:
-    """Let Triton compile on all cores what is called meanwhile; errors are left for the result to raise."""
-    lock, parse = Lock(), ast.parse
-
-    def parse_alone(*arguments: Any, **options: Any) -> ast.AST:  # CPython before 3.11.8 fails if two threads parse.
-        with lock:
-            return parse(*arguments, **options)
-
-    patched = mock.patch.object(ast, "parse", parse_alone)
-    with patched, ThreadPoolExecutor() as pool, triton.AsyncCompileMode(pool, ignore_errors=True):
-        yield
 
 
 def stopwatch(run: Run, device: str) -> Callable[[Run], float]:

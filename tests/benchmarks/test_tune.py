@@ -1,7 +1,6 @@
 import json
 import math
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ from click.testing import CliRunner
 
 pytest.importorskip("triton")
 
-from triton.backends.compiler import GPUTarget
 from triton.runtime.driver import driver
 
 from benchmarks.gpu import tune
@@ -18,6 +16,7 @@ from benchmarks.gpu.tune import Planned, Setting, fastest, neighbours
 from dasr_fast.kernels import options as launch_options
 from dasr_fast.kernels.options import Options, Problem
 from dasr_fast.ops.backends import INTERPRETED
+from tests.kernels.compilation import AbsentGPU
 from tests.specification import SPECIFICATIONS
 
 DEFAULT = {"BLOCK_C": 32, "BLOCK_W": 16, "ROWS": 8, "num_warps": 4}
@@ -111,12 +110,7 @@ def test_a_changed_result_is_noticed():
 
 @pytest.mark.skipif(INTERPRETED, reason="nothing is compiled")
 def test_kernels_are_compiled_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    absent = SimpleNamespace(
-        get_current_target=lambda: GPUTarget("cuda", 90, 32),
-        get_current_device=lambda: "absent",
-        get_current_stream=lambda device: 0,
-    )
-    monkeypatch.setattr(driver, "_active", absent)
+    monkeypatch.setattr(driver, "_active", AbsentGPU((10, 0)))  # No other test compiles for it, and keeps that.
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     one = planned("channel_modulation")[0]
     run = tune.calls(one.setting, "meta", pytest.fail)[one.function]

@@ -14,18 +14,16 @@ import pytest
 import torch
 
 from dasr_fast import reference
+from tests.kernels.compilation import AbsentGPU, compiled_together
 from tests.specification import SPECIFICATIONS, Case
 from tests.specification.gradients import BACKWARD, OPTIONS
 
 pytest.importorskip("triton")
 
 import triton
-from triton.backends.compiler import GPUTarget
 from triton.compiler import CompiledKernel
 from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction
-
-from benchmarks.gpu.tune import compiled_together
 
 Capability = tuple[int, int]
 Variant = tuple[Case, torch.dtype, str]
@@ -57,29 +55,13 @@ def compiled(op: str, tried: list[Variant], capability: Capability) -> list[tupl
         found.append((name, compile_one(kernel, *arguments, **{**options, "warmup": True})))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(driver, "_active", _AbsentGPU(capability))
+        patch.setattr(driver, "_active", AbsentGPU(capability))
         patch.setattr(JITFunction, "run", compile_only)
         with compiled_together():
             for case, dtype, layout in tried:
                 label = f"{case.label}, {str(dtype).removeprefix('torch.')}, {layout}"
                 run(op, case, dtype, layout)
     return [(name, k if isinstance(k, CompiledKernel) else k.result()) for name, k in found]  # Or its error.
-
-
-class _AbsentGPU:
-    """Triton's driver of a GPU that isn't there."""
-
-    def __init__(self, capability: Capability) -> None:
-        self.architecture = 10 * capability[0] + capability[1]
-
-    def get_current_target(self) -> GPUTarget:
-        return GPUTarget("cuda", self.architecture, 32)
-
-    def get_current_device(self) -> str:
-        return f"sm_{self.architecture}"  # Triton keeps kernels by device.
-
-    def get_current_stream(self, device: str) -> int:
-        return 0
 
 
 @cache

@@ -36,8 +36,8 @@ constexpr int64_t whole_lines(int64_t channels) { return (channels + 15) / 16 * 
 
 constexpr int64_t tiles_of(int64_t pixels) { return (pixels + TILE - 1) / TILE; }
 
-// Most tiles at a time: of one row of a strip or of several short ones: enough of them to pay for reading the weights, and
-// few enough that their inputs for all positions stay in a second-level cache.
+// Most tiles at a time, of one row of a strip or of several short ones. They are enough to pay for reading the weights, and
+// so few that their inputs for all positions stay in a second-level cache.
 constexpr int64_t TILES_TOGETHER = 24;
 
 } // namespace dasr_fast

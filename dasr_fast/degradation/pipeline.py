@@ -11,7 +11,7 @@ from dasr_fast.degradation.description import Quantity
 from dasr_fast.degradation.part import Draws, Parameters, Part, Range
 from dasr_fast.ops.checks import check_scale, check_tensor, shown
 
-TOGETHER = 2**23
+TOGETHER = 2**21
 """Numbers of the HR samples that go through all parts together on a CPU: few enough that the next part takes the memory
 that one gives back. Pages that are new from the system take as long as many a part."""
 
@@ -131,15 +131,15 @@ class Pipeline:
     @torch.no_grad()
     def degrade(self, hr: Tensor, drawn: Parameters) -> Tensor:
         """LR images as a call makes them, with parameters that were drawn for images of this size."""
-        images = hr if hr.dtype == torch.float64 else hr.float()
-        patches = images if hr.dim() == 5 else images[:, None]
+        dtype = torch.float64 if hr.dtype == torch.float64 else torch.float32
+        patches = hr if hr.dim() == 5 else hr[:, None]
         if hr.numel() == 0:
-            return images.new_empty(*hr.shape[:-2], hr.shape[-2] // self.scale, hr.shape[-1] // self.scale)
+            return hr.new_empty(*hr.shape[:-2], hr.shape[-2] // self.scale, hr.shape[-1] // self.scale, dtype=dtype)
         together = max(1, TOGETHER // patches[0].numel()) if hr.device.type == "cpu" else len(patches)
         lr: list[Tensor] = []
         for first in range(0, len(patches), together):
             samples = slice(first, first + together)
-            lr += self.part.degrade(list(patches[samples]), drawn[samples])
+            lr += self.part.degrade([each.to(dtype) for each in patches[samples]], drawn[samples])
         result = torch.stack(lr).round_().clamp_(0, 255)
         return result if hr.dim() == 5 else result[:, 0]
 

@@ -15,9 +15,9 @@ import torch
 from full_disk import files_of_at_most
 from PIL import Image, ImageCms, PngImagePlugin
 
-from dasr_fast.exif import exif_of_tiff, tiff_with_exif
 from dasr_fast.files import find_images
 from dasr_fast.images import ImageError, ImageWarning, Picture, read_image, write_image
+from dasr_fast.images.exif import exif_of_tiff, tiff_with_exif
 
 RANDOM = np.random.default_rng(0)
 RGB = RANDOM.integers(0, 256, (11, 7, 3), dtype=np.uint8)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dasr_fast.metadata import chunks
+from dasr_fast.images.metadata import chunks
 
 Pixels = npt.NDArray[Any]
 

@@ -5,7 +5,7 @@ Text and comments are kept as the bytes of their chunks and segments, so that no
 
 from collections.abc import Iterator
 
-from dasr_fast.exif import exif_of_tiff, tiff_with_exif
+from dasr_fast.images.exif import exif_of_tiff, tiff_with_exif
 
 EXIF, PNG_TEXT, JPEG_COMMENTS = "exif-data", "png-text", "jpeg-comments"
 """Names beside those of libvips, of which `EXIF` is one."""

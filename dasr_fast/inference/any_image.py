@@ -32,11 +32,12 @@ def upscale(image: Any, scale: int | None = None, *, weights: str | None = None,
 
     Returns:
         The result, `scale` times as high and wide: of the image's kind and type, and on a tensor's device. Pillow
-        images are L, LA, RGB or RGBA; other modes become RGB.
+        images are L, LA, RGB, RGBA, I;16 or I (of 16 bits); other modes become RGB.
 
     Raises:
         TypeError: The image is something else.
-        ValueError: It has another shape, its numbers lie outside of 0 to 1, or the weights are of another scale.
+        ValueError: It has another shape or mode F, numbers lie outside of their range, or the weights are of another
+            scale.
         FileNotFoundError: There are no such weights.
         RuntimeError: See `inference.pictures.upscale`, which also warns.
     """
@@ -67,12 +68,25 @@ def upscale_with(engine: Engine, image: Any, v: Tensor | None = None) -> Any:
         Image = None  # type: ignore[assignment]
     if Image is None or not isinstance(image, Image.Image):
         raise TypeError(f"upscale: image must be a Pillow image, an array or a tensor; got {type(image).__name__}.")
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return _deep(engine, image, v)
     if image.mode not in ("L", "LA", "RGB", "RGBA"):
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     pixels = np.asarray(image)
     if image.mode == "LA":
         return Image.merge("LA", [Image.fromarray(plane) for plane in _planes(engine, pixels, v)])
     return Image.fromarray(_array(engine, pixels, v))
+
+
+def _deep(engine: Engine, image: Any, v: Tensor | None) -> Any:
+    """A grey Pillow image of more than 8 bits, super-resolved; Pillow's own conversion would make it white."""
+    from PIL import Image
+
+    numbers = np.asarray(image)
+    if image.mode == "F" or numbers.min() < 0 or numbers.max() > WHITE:
+        raise ValueError(f"upscale: a Pillow image of mode {image.mode} must hold whole numbers in 0 to {WHITE}.")
+    result = Image.fromarray(_array(engine, numbers.astype(np.uint16), v))
+    return result.convert("I") if image.mode == "I" else result
 
 
 def _planes(engine: Engine, pixels: Pixels, v: Tensor | None) -> tuple[Pixels, Pixels]:

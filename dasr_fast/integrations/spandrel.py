@@ -66,7 +66,7 @@ class Upscaler(nn.Module):
         return self._engine
 
     def forward(self, image: Tensor) -> Tensor:
-        return upscale_with(self.engine(), image)
+        return upscale_with(self.engine(), image.clamp(0, 1))  # Other models overshoot a little.
 
 
 def install() -> None:

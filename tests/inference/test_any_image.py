@@ -77,9 +77,20 @@ def test_pillow_images(upscale: Callable[..., Any], mode: str, becomes: str):
     np.testing.assert_array_equal(np.asarray(result), upscale(array))
 
 
+@pytest.mark.parametrize("mode", ["I;16", "I;16B", "I"])
+def test_pillow_images_of_16_bits(upscale: Callable[..., Any], mode: str):
+    image = pixels(1, np.uint16)[..., 0]
+    stored = {"I;16": "<u2", "I;16B": ">u2", "I": "<i4"}[mode]
+    result = upscale(Image.frombytes(mode, (17, 12), image.astype(stored).tobytes()))
+    assert result.mode == ("I" if mode == "I" else "I;16")
+    np.testing.assert_array_equal(np.asarray(result), upscale(image))
+
+
 @pytest.mark.parametrize(
     ("image", "error", "message"),
     [
+        (Image.new("F", (5, 4)), ValueError, "of mode F must hold whole numbers in 0 to 65535"),
+        (Image.new("I", (5, 4), 65536), ValueError, "of mode I must hold whole numbers in 0 to 65535"),
         ("photo.png", TypeError, "must be a Pillow image, an array or a tensor; got str"),
         (np.zeros((4, 5, 2), np.uint8), ValueError, r"\[H, W, C\] with C 1, 3 or 4; got \[4, 5, 2\]"),
         (np.zeros((4, 5), np.int64), TypeError, "uint8, uint16 or floating point; got int64"),

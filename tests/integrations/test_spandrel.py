@@ -63,6 +63,11 @@ def test_checkpoints_as_people_have_them(spandrel: Any, small: Path, form: str, 
     torch.testing.assert_close(model(image()), right, rtol=0, atol=0)
 
 
+def test_values_that_another_model_overshot(spandrel: Any, small: Path):
+    model = spandrel.ModelLoader().load_from_file(small)
+    torch.testing.assert_close(model(image() * 2 - 0.5), model((image() * 2 - 0.5).clamp(0, 1)), rtol=0, atol=0)
+
+
 def test_a_picture_as_the_command_line_makes_it(spandrel: Any, tmp_path: Path):
     pixels = (torch.linspace(20, 220, 23).expand(20, 3, 23).transpose(1, 2)).round().byte().numpy()
     Image.fromarray(pixels).save(tmp_path / "lr.png")

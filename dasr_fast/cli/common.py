@@ -89,6 +89,11 @@ class DegradationOptions:
         """Whether a Gaussian blur was asked for."""
         return bool(self.sigma) or self.sigma_y is not None or self.theta is not None
 
+    @property
+    def any(self) -> bool:
+        """Whether any of them was given, but for its default."""
+        return self.blurs or bool(self.noise) or self.jpeg is not None or self.mode != "bicubic"
+
     def setting(self) -> Any:
         """The `dasr_fast.evaluation.Setting`.
 

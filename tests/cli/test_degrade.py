@@ -94,7 +94,10 @@ NO_KERNELS = ("{photo}", "{complex}", "{dates}", "{kernels}.npz", "{here}")
         (["--noise", "nan"], "nan is not a finite number"),
         (["--scale", "5"], "5 is not in the range 1<=x<=4"),
         (["--mode", "area"], "'area' is not one of 'bicubic', 's-fold'"),
-        (["--preset", "photo", "--noise", "2"], "--preset draws everything"),
+        *(
+            (["--preset", "photo", *one], "--preset draws everything")
+            for one in (["--noise", "2"], ["--mode", "s-fold"])
+        ),
         (["--preset", "photo", "--save-kernels", "k"], "--preset draws everything"),
         (["--random", "isotropic", "--sigma", "2"], "--random draws the kernel"),
         (["--kernel-file", "nowhere.npy"], "There is no file nowhere.npy"),

@@ -172,6 +172,7 @@ def test_presets_compression_and_given_lr_images(call: Call, evaluated: Any, fol
     [
         (["--preset", "photo", "--table2"], "--preset and --table2 are different degradations; name one"),
         (["--preset", "photo", "--jpeg", "3"], "--preset has its own kernels and noise"),
+        (["--preset", "photo", "--mode", "s-fold"], "--preset has its own kernels and noise"),
         (["--preset", "film"], "'film' is not one of 'paper', 'photo', 'second-order', 'bsrgan'"),
         (["--method", "bicubic", "--lr", "nowhere"], "There is no file or folder nowhere"),
         (["--jpeg", "0"], "0 is not in the range 1<=x<=100"),

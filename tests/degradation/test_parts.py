@@ -202,6 +202,18 @@ def test_every_sample_has_its_quality():
     torch.testing.assert_close(part.describe(drawn), torch.tensor(strengths)[:, None])
 
 
+def test_blocks_begin_anywhere():
+    images = [torch.rand(2, 3, 20, 30) * 255 for _ in range(3)]
+    above, left, quality = torch.tensor([[0, 5, 15], [7, 0, 15], [30, 60, 90]])
+    numbers = {"compresses": torch.tensor([True] * 3), "quality": quality, "subsampling": torch.tensor([2, 1, 0])}
+    drawn = Parameters(numbers | {"above": above, "left": left}, torch.device("cpu"))
+    for i, result in enumerate(Jpeg(offset=True).degrade(images, drawn)):
+        top, start = int(above[i]), int(left[i])
+        larger = F.pad(images[i].round(), (start, 16 - start, top, 16 - top), mode="replicate")
+        how = (numbers[name][i].expand(2) for name in ("quality", "subsampling"))
+        assert torch.equal(result, reference.jpeg(larger, *how)[..., top : top + 20, start : start + 30])
+
+
 def test_grey_is_compressed_as_grey():
     image = torch.rand(1, 1, 24, 24) * 255
     file = BytesIO()

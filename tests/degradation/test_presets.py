@@ -195,6 +195,8 @@ def test_photo():
     each_as_often(again.numbers["quality"], range(50, 96))
     for part in (jpeg, again):
         has_shares(part.numbers["subsampling"], (0.2, 0.1, 0.7))
+        for name in ("above", "left"):
+            each_as_often(part.numbers[name], range(16))
 
 
 @pytest.mark.parametrize("scale", [2, 4])

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dasr_fast import ops
@@ -20,19 +21,19 @@ BLOCK = 16
 
 @dataclass(frozen=True)
 class Jpeg(Part):
-    """Compress and decompress, as `ops.jpeg` does.
+    """Compress and decompress, as `ops.jpeg` does, with blocks that begin anywhere, as in a part of a photograph.
+
+    Networks that are trained with blocks from a patch's corner on learn where they are from the patch's border.
 
     Attributes:
         quality: Smallest and largest quality; whole numbers are drawn.
         probability: Of compression.
         subsampling: Probabilities of 4:4:4, 4:2:2 and 4:2:0.
-        offset: Whether the blocks begin anywhere, as in a part of a photograph, and not in the image's corner.
     """
 
     quality: tuple[int, int] = (30, 95)
     probability: float = 1.0
     subsampling: Sequence[float] = (0.0, 0.0, 1.0)
-    offset: bool = False
 
     quantities = (Quantity("quality_error", 1, STRENGTH),)
 
@@ -40,26 +41,28 @@ class Jpeg(Part):
         """See `Part`."""
         compresses, quality = draws.happens(self.probability), draws.whole(*self.quality)
         numbers = {"compresses": compresses, "quality": quality, "subsampling": draws.choice(self.subsampling)}
-        if self.offset:
-            numbers |= {"above": draws.whole(0, BLOCK - 1), "left": draws.whole(0, BLOCK - 1)}
-        return draws.parameters(numbers)
+        begin = {"above": draws.whole(0, BLOCK - 1), "left": draws.whole(0, BLOCK - 1)}
+        return draws.parameters(numbers | begin)
 
     def degrade(self, images: Sequence[Tensor], drawn: Parameters) -> list[Tensor]:
         """See `Part`."""
         numbers = drawn.numbers
+        begin = list(zip(numbers["above"].tolist(), numbers["left"].tolist(), strict=True))
 
-        def compress(stacked: Tensor, chosen: list[int]) -> Tensor:
-            quality, subsampling, *offset = (
-                on_device(of_samples(numbers[name], chosen), stacked.device)
-                for name in ("quality", "subsampling", "above", "left")
-                if name in numbers
+        def compress(stacked: Tensor, chosen: list[int]) -> list[Tensor]:
+            quality, subsampling = (
+                on_device(of_samples(numbers[name], chosen), stacked.device) for name in ("quality", "subsampling")
             )
-            if not offset:
-                return compressed(stacked, quality, subsampling)
-            height, width = stacked.shape[-2:]
-            above, left = offset
-            larger = _window(stacked, -above, -left, height + BLOCK, width + BLOCK)
-            return _window(compressed(larger, quality, subsampling), above, left, height, width)
+            (height, width), places = stacked.shape[-2:], [begin[number] for number in chosen]
+            larger = [
+                F.pad(image, (left, BLOCK - left, above, BLOCK - above), mode="replicate")
+                for image, (above, left) in zip(stacked, places, strict=True)
+            ]
+            results = compressed(larger[0][None] if len(larger) == 1 else torch.stack(larger), quality, subsampling)
+            return [
+                result[..., above : above + height, left : left + width]
+                for result, (above, left) in zip(results, places, strict=True)
+            ]
 
         return together(images, compress, where=numbers["compresses"])
 
@@ -67,16 +70,6 @@ class Jpeg(Part):
         """See `Part`: how far the quality is from 100."""
         strength = (100 - drawn.numbers["quality"]) * drawn.numbers["compresses"] / STRENGTH
         return strength[:, None].to(torch.float32)
-
-
-def _window(images: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> Tensor:
-    """Windows of images `[B, N, C, H, W]` that begin at rows and columns `[B]`; the outermost pixels are repeated."""
-    rows, columns = (
-        (first[:, None] + torch.arange(count, device=images.device)).clamp(0, size - 1)
-        for first, count, size in zip((top, left), (height, width), images.shape[-2:], strict=True)
-    )
-    samples = torch.arange(len(images), device=images.device)[:, None, None]
-    return images[samples, :, :, rows[:, :, None], columns[:, None]].permute(0, 3, 4, 1, 2)
 
 
 def compressed(images: Tensor, quality: Tensor, subsampling: int | Tensor = 2) -> Tensor:

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -119,7 +119,7 @@ class Part(ABC):
 
 def together(
     images: Sequence[Tensor],
-    function: Callable[[Tensor, list[int]], Tensor],
+    function: Callable[[Tensor, list[int]], Iterable[Tensor]],
     keys: Sequence[Hashable] | None = None,
     *,
     where: Tensor | None = None,

@@ -29,14 +29,13 @@ def photo(scale: int) -> Pipeline:
     """What happens to a photograph that is taken, made smaller and sent: blur, resize, noise, JPEG, sometimes twice.
 
     One order, milder than those below. Widths of the blur reach 0.75 HR pixels for each pixel of the scale (3 at x4).
-    JPEG's blocks begin anywhere, so that a network doesn't learn them from where a patch begins.
     """
     parts = (
         Blur((0.1, max(0.75 * scale, 1.0)), probability=0.9, sinc=0.05),
         Resize(((1.0, (1.0, 1.0)),), of_lr=True, antialias=True, modes=(0.2, 0.2, 0.6)),
         Noise((0.0, 15.0), (0.05, 1.0), poisson_probability=0.3, grey=0.25, probability=0.8),
-        Jpeg((30, 95), 0.8, subsampling=(0.2, 0.1, 0.7), offset=True),
-        Jpeg((50, 95), 0.15, subsampling=(0.2, 0.1, 0.7), offset=True),
+        Jpeg((30, 95), 0.8, subsampling=(0.2, 0.1, 0.7)),
+        Jpeg((50, 95), 0.15, subsampling=(0.2, 0.1, 0.7)),
     )
     return Pipeline(scale, Chain(parts), noise=(0.0, 16.0))
 

@@ -184,34 +184,26 @@ def test_a_factor_of_the_lr_size():
     assert part.describe(drawn).shape == (2, 0)
 
 
-def test_every_sample_has_its_quality():
+def test_every_sample_has_its_quality_and_place():
     images = [torch.rand(2, 3, 20, 30 + i % 2) * 255 for i in range(6)]
     numbers = {
         "compresses": torch.arange(6) != 4,
         "quality": torch.tensor([30, 45, 60, 75, 90, 95]),
         "subsampling": torch.tensor([0, 1, 2, 0, 1, 2]),
+        "above": torch.tensor([0, 5, 15, 7, 0, 1]),
+        "left": torch.tensor([0, 9, 2, 0, 0, 15]),
     }
     part, drawn = Jpeg(), Parameters(numbers, torch.device("cpu"))
     for i, (image, result) in enumerate(zip(images, part.degrade(images, drawn), strict=True)):
         if i == 4:
             assert torch.equal(result, image)
             continue
-        how = (numbers[name][i].expand(2) for name in ("quality", "subsampling"))
-        assert torch.equal(result, reference.jpeg(image.round(), *how))
+        above, left, *how = (int(numbers[name][i]) for name in ("above", "left", "quality", "subsampling"))
+        larger = F.pad(image.round(), (left, 16 - left, above, 16 - above), mode="replicate")
+        expected = reference.jpeg(larger, *(torch.tensor([number] * 2) for number in how))
+        assert torch.equal(result, expected[..., above : above + 20, left : left + image.shape[-1]])
     strengths = [70 / 15, 55 / 15, 40 / 15, 25 / 15, 0, 5 / 15]
     torch.testing.assert_close(part.describe(drawn), torch.tensor(strengths)[:, None])
-
-
-def test_blocks_begin_anywhere():
-    images = [torch.rand(2, 3, 20, 30) * 255 for _ in range(3)]
-    above, left, quality = torch.tensor([[0, 5, 15], [7, 0, 15], [30, 60, 90]])
-    numbers = {"compresses": torch.tensor([True] * 3), "quality": quality, "subsampling": torch.tensor([2, 1, 0])}
-    drawn = Parameters(numbers | {"above": above, "left": left}, torch.device("cpu"))
-    for i, result in enumerate(Jpeg(offset=True).degrade(images, drawn)):
-        top, start = int(above[i]), int(left[i])
-        larger = F.pad(images[i].round(), (start, 16 - start, top, 16 - top), mode="replicate")
-        how = (numbers[name][i].expand(2) for name in ("quality", "subsampling"))
-        assert torch.equal(result, reference.jpeg(larger, *how)[..., top : top + 20, start : start + 30])
 
 
 def test_grey_is_compressed_as_grey():

@@ -102,6 +102,8 @@ def check_noise(part: Parameters, gaussian: tuple[float, float], poisson: tuple[
 
 def check_jpeg(part: Parameters, probability: float = 1.0) -> None:
     happens(part.numbers["compresses"], probability)
+    for name in ("above", "left"):
+        each_as_often(part.numbers[name], range(16))
     each_as_often(part.numbers["quality"], range(30, 96))
     assert (part.numbers["subsampling"] == 2).all()
 
@@ -195,8 +197,6 @@ def test_photo():
     each_as_often(again.numbers["quality"], range(50, 96))
     for part in (jpeg, again):
         has_shares(part.numbers["subsampling"], (0.2, 0.1, 0.7))
-        for name in ("above", "left"):
-            each_as_often(part.numbers[name], range(16))
 
 
 @pytest.mark.parametrize("scale", [2, 4])

@@ -5,9 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors import safe_open
 
-from dasr_fast.evaluation import bicubic, evaluate_image, network, table2
+from dasr_fast import ops
+from dasr_fast.degradation import bicubic_downsample
+from dasr_fast.evaluation import bicubic, evaluate_image, network, psnr, table2
 from dasr_fast.images import Picture, read_image
 from dasr_fast.inference import Engine
 from dasr_fast.inference.pictures import PictureWarning, upscale
@@ -54,6 +57,18 @@ def test_they_restore_better_than_bicubic_upsampling(path: Path):
     )
     assert ours.psnr > theirs.psnr + 1
     assert ours.ssim > theirs.ssim
+
+
+def test_blocks_of_a_jpeg_may_begin_anywhere():
+    engine = engine_of(SHIPPED / "x4-photo.safetensors")
+    hr = read_image(PHOTO).rgb()[:, :, :320, :320]
+    lr = bicubic_downsample(hr, engine.scale)
+    scores = []
+    for begin in (0, 1, 4, 11):  # Pixels before the picture, which was cut out afterwards.
+        larger = F.pad(lr, (begin, 16 - begin) * 2, mode="replicate")
+        compressed = ops.jpeg(larger, 40)[..., begin : begin + lr.shape[2], begin : begin + lr.shape[3]]
+        scores.append(psnr(engine(compressed).round().clamp(0, 255), hr, border=engine.scale).item())
+    assert max(scores) - min(scores) < 0.4
 
 
 def test_damaged_ones_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from dasr_fast import reference
-from tests.kernels.compilation import AbsentGPU, compiled_together
 from tests.specification import SPECIFICATIONS, Case
 from tests.specification.gradients import BACKWARD, OPTIONS
 
@@ -24,6 +23,8 @@ import triton
 from triton.compiler import CompiledKernel
 from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction
+
+from tests.kernels.compilation import AbsentGPU, compiled_together
 
 Capability = tuple[int, int]
 Variant = tuple[Case, torch.dtype, str]

@@ -90,8 +90,8 @@ class DegradationOptions:
         return bool(self.sigma) or self.sigma_y is not None or self.theta is not None
 
     @property
-    def any(self) -> bool:
-        """Whether any of them was given, but for its default."""
+    def given(self) -> bool:
+        """Whether any of them differs from its default."""
         return self.blurs or bool(self.noise) or self.jpeg is not None or self.mode != "bicubic"
 
     def setting(self) -> Any:

@@ -72,7 +72,7 @@ def degrade(
         raise click.UsageError("--random draws the kernel; leave out --sigma, --sigma-y, --theta and --kernel-file.")
     if kernel_file and fixed.blurs:
         raise click.UsageError("--kernel-file is the kernel; leave out --sigma, --sigma-y and --theta.")
-    if preset and (fixed.any or random_kernel or kernel_file or save_kernels):
+    if preset and (fixed.given or random_kernel or kernel_file or save_kernels):
         raise click.UsageError("--preset draws everything; leave out --sigma, --noise, --jpeg, --random and the like.")
     degradation: Any
     if preset:

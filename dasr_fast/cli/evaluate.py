@@ -89,7 +89,7 @@ def evaluate(
     chosen = [name for name, value in whole.items() if value is not None]
     if len(chosen) > 1:
         raise click.UsageError(f"{chosen[0]} and {chosen[1]} are different degradations; name one.")
-    if chosen and (fixed.blurs or fixed.noise or (fixed.any and rows is None)):  # Tables take --jpeg and --mode.
+    if chosen and (fixed.blurs or fixed.noise or (fixed.given and rows is None)):  # Tables take --jpeg and --mode.
         raise click.UsageError(f"{chosen[0]} has its own kernels and noise; leave out --sigma and the like.")
     if json_path is not None:
         common.check_target(json_path, overwrite)

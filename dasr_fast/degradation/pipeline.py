@@ -11,7 +11,7 @@ from dasr_fast.degradation.description import Quantity
 from dasr_fast.degradation.part import Draws, Parameters, Part, Range
 from dasr_fast.ops.checks import check_scale, check_tensor, shown
 
-TOGETHER = 2**21
+TOGETHER = 2**23
 """Numbers of the HR samples that go through all parts together on a CPU: few enough that the next part takes the memory
 that one gives back. Pages that are new from the system take as long as many a part."""
 

@@ -416,7 +416,7 @@ void blur_downsample(
     const int64_t most = std::max(fewest, std::min(fitting, (p.out_height + wanted - 1) / wanted));
     int64_t bands = std::max<int64_t>(1, (p.out_height + most - 1) / most);
     const int64_t threads = torch::stable::get_num_threads();
-    while (images * bands < 4 * threads && images * bands % threads) ++bands; // None waits for long.
+    while (images * bands < 4 * threads && images * bands % threads) ++bands; // As many for each thread.
     p.band = ((p.out_height + bands - 1) / bands + 7) / 8 * 8;
     p.bands = (p.out_height + p.band - 1) / p.band;
     run(best_blur_downsample(), p, images * p.bands);
